@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+
+/**
+ * struct hearth_err - one error, as its reader sees it: what failed, on what, why, what to do
+ * @code: 0 or -errno
+ * @msg:  one line, no newline; truncated, never overrun
+ */
+struct hearth_err {
+	int code;
+	char msg[508];
+};
+
+/**
+ * err_set - fill in an error and return its code, for `return err_set(err, -EINVAL, "...")`
+ * @err:  may be NULL: then only the code travels
+ * @code: -errno, not 0
+ */
+int err_set(struct hearth_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/** err_prefix - put context in front of a message that is already there. Return: err->code. */
+int err_prefix(struct hearth_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_FD_H
+#define BASE_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Every descriptor made here is close-on-exec; "nonblock" ones are non-blocking too. */
+
+/** fd_close - close and set to -1; -1 is left alone; errno is kept */
+void fd_close(int *fd);
+/** FD_AUTO - a descriptor closed at the end of its scope */
+#define FD_AUTO __attribute__((cleanup(fd_close)))
+
+/** fd_read_full - until n bytes or end of file. Return: bytes read, -errno. */
+ssize_t fd_read_full(int fd, void *data, size_t n);
+/** fd_write_full - all n bytes. Return: 0, -errno. Blocking descriptors only. */
+int fd_write_full(int fd, const void *data, size_t n);
+int fd_set_nonblock(int fd, bool on);
+int fd_set_cloexec(int fd, bool on);
+
+/**
+ * sock_unix_listen - listen on a Unix stream socket (non-blocking)
+ * @path: file system path (a stale socket there is replaced; a live one is -EADDRINUSE), or "@name" for the abstract name space
+ * @mode: permission bits, set before anyone can connect; not used for abstract names
+ * Return: descriptor, -errno (-ENAMETOOLONG).
+ */
+int sock_unix_listen(const char *path, mode_t mode);
+/** sock_unix_connect - blocking connect to a path or "@name"; the descriptor is blocking. Return: descriptor, -errno. */
+int sock_unix_connect(const char *path);
+/**
+ * sock_tcp_listen - listen on host:port (non-blocking, SO_REUSEADDR)
+ * @port:     0 picks one
+ * @ret_port: the port in use; may be NULL
+ */
+int sock_tcp_listen(const char *host, uint16_t port, uint16_t *ret_port);
+/** sock_tcp_connect_start - begin a non-blocking connect (TCP_NODELAY). Return: descriptor (poll it for writing, then read SO_ERROR), -errno. */
+int sock_tcp_connect_start(const char *ip, uint16_t port);
+/** sock_error - SO_ERROR of a socket as 0 or -errno */
+int sock_error(int fd);
+/** sock_peer_cred - uid, gid, pid of a Unix peer; any may be NULL. Return: 0, -errno. */
+int sock_peer_cred(int fd, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
+
+int pidfd_of(pid_t pid);                            /* pidfd_open(2): descriptor or -errno */
+int pidfd_signal(int pidfd, int sig);               /* 0 or -errno */
+
+#endif

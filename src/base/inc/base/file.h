@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+#define DIGEST_HEX_LEN 32
+
+/** struct digest - XXH3-128 of some bytes (detects damage; no defence against an attacker) */
+struct digest { uint64_t hi, lo; };
+
+struct digest digest_mem(const void *data, size_t n);
+/** digest_file - of a whole file, through mmap or large reads. @ret_bytes: its size, may be NULL. Return: 0, -errno. */
+int digest_file(int dirfd, const char *path, struct digest *ret, uint64_t *ret_bytes);
+void digest_to_hex(struct digest d, char hex[DIGEST_HEX_LEN + 1]);
+int digest_from_hex(const char *hex, struct digest *ret);      /* 0, -EINVAL */
+bool digest_equal(struct digest a, struct digest b);
+
+/**
+ * file_read - a whole file into memory
+ * @max_bytes: larger is -EFBIG
+ * @ret_data:  NUL-terminated, caller frees; @ret_len without the NUL, may be NULL
+ * Return: 0, -errno.
+ */
+int file_read(const char *path, size_t max_bytes, char **ret_data, size_t *ret_len);
+/**
+ * file_replace - complete or absent: temporary file in the same folder, write, fsync, rename, fsync of the folder
+ * On failure the old file is untouched and the temporary one is gone.
+ */
+int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err);
+/** file_replace_sealed - file_replace with a last line "#xxh3 <hex>\n" over everything before it */
+int file_replace_sealed(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err);
+/** file_read_sealed - file_read that checks and removes that line. Return: 0, -EBADMSG (damaged), -errno. */
+int file_read_sealed(const char *path, size_t max_bytes, char **ret_data, size_t *ret_len, struct hearth_err *err);
+
+int dir_make(const char *path, mode_t mode);                   /* mkdir -p: 0, -errno */
+int dir_remove(const char *path);                              /* rm -r of a folder or file, never across a mount or a link; -ENOENT is success */
+int dir_fsync(const char *path);
+
+#endif

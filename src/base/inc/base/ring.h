@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_RING_H
+#define BASE_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Bounded lock-free rings of pointers. Capacity: a power of two. Head and tail are free-running counters (they wrap correctly), each on its own cache line.
+ * spsc: one producer thread, one consumer thread. mpsc: any number of producers, one consumer (per-slot sequence numbers, Vyukov).
+ * push: false when full. pop: NULL when empty. Pointers must not be NULL.
+ */
+struct spsc;
+struct mpsc;
+
+struct spsc *spsc_new(size_t capacity);         /* NULL: no memory, or capacity is no power of two */
+struct spsc *spsc_free(struct spsc *r);         /* NULL is fine; always returns NULL */
+bool spsc_push(struct spsc *r, void *item);
+void *spsc_pop(struct spsc *r);
+
+struct mpsc *mpsc_new(size_t capacity);
+struct mpsc *mpsc_free(struct mpsc *r);
+bool mpsc_push(struct mpsc *r, void *item);
+void *mpsc_pop(struct mpsc *r);
+
+#endif
