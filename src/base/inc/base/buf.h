@@ -24,7 +24,7 @@ int buf_append(struct buf *b, const void *data, size_t n);
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** buf_consume - drop n bytes from the front (n <= len); compacts lazily */
 void buf_consume(struct buf *b, size_t n);
-static inline uint8_t *buf_head(const struct buf *b) { return b->data + b->off; }
+static inline uint8_t *buf_head(const struct buf *b) { return b->data != NULL ? b->data + b->off : NULL; }
 void buf_reset(struct buf *b);       /* empty, keeps its memory */
 void buf_done(struct buf *b);        /* frees; the buffer is empty and usable again */
 

@@ -16,10 +16,15 @@ struct hearth_err {
  * err_set - fill in an error and return its code, for `return err_set(err, -EINVAL, "...")`
  * @err:  may be NULL: then only the code travels
  * @code: -errno, not 0
+ * Control characters in the message become '?'. errno is kept.
  */
 int err_set(struct hearth_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/** err_prefix - put context in front of a message that is already there. Return: err->code. */
+/**
+ * err_prefix - put "context: " in front of a message that is already there
+ * @fmt: without the colon
+ * Return: err->code; -EIO when err is NULL, so keep your own code where it may be.
+ */
 int err_prefix(struct hearth_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

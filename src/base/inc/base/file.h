@@ -30,16 +30,24 @@ bool digest_equal(struct digest a, struct digest b);
 int file_read(const char *path, size_t max_bytes, char **ret_data, size_t *ret_len);
 /**
  * file_replace - complete or absent: temporary file in the same folder, write, fsync, rename, fsync of the folder
- * On failure the old file is untouched and the temporary one is gone.
+ * @mode: exactly these bits, whatever the umask
+ * On failure the temporary file is gone and the old one untouched, but for one case: when only the last step, the fsync of the folder, fails, the new file
+ * is in place and the message says that a power cut may bring the old one back.
+ * Context: blocks; a killed caller leaves at most a hidden ".tmp-*" file beside the old one. Folders of such files may be swept of those at start.
+ * Return: 0, -errno.
  */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err);
 /** file_replace_sealed - file_replace with a last line "#xxh3 <hex>\n" over everything before it */
 int file_replace_sealed(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err);
-/** file_read_sealed - file_read that checks and removes that line. Return: 0, -EBADMSG (damaged), -errno. */
+/** file_read_sealed - (max_bytes without the seal) file_read that checks and removes that line. Return: 0, -EBADMSG (damaged), -errno. */
 int file_read_sealed(const char *path, size_t max_bytes, char **ret_data, size_t *ret_len, struct hearth_err *err);
 
 int dir_make(const char *path, mode_t mode);                   /* mkdir -p: 0, -errno */
-int dir_remove(const char *path);                              /* rm -r of a folder or file, never across a mount or a link; -ENOENT is success */
+int dir_remove(const char *path);                              /* rm -r, see below */
+/*
+ * dir_remove: a folder or a file, relative to open folders, never across a mount (-EBUSY, the mounted tree is left alone) or a link. A path that is not there
+ * is success. What cannot be removed does not stop the rest; the first error is returned.
+ */
 int dir_fsync(const char *path);
 
 #endif

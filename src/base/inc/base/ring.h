@@ -14,7 +14,7 @@
 struct spsc;
 struct mpsc;
 
-struct spsc *spsc_new(size_t capacity);         /* NULL: no memory, or capacity is no power of two */
+struct spsc *spsc_new(size_t capacity);         /* NULL: no memory, or capacity is no power of two (1 is one) */
 struct spsc *spsc_free(struct spsc *r);         /* NULL is fine; always returns NULL */
 bool spsc_push(struct spsc *r, void *item);
 void *spsc_pop(struct spsc *r);
