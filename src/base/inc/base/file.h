@@ -43,11 +43,12 @@ int file_replace_sealed(const char *path, const void *data, size_t n, mode_t mod
 int file_read_sealed(const char *path, size_t max_bytes, char **ret_data, size_t *ret_len, struct hearth_err *err);
 
 int dir_make(const char *path, mode_t mode);                   /* mkdir -p: 0, -errno */
-int dir_remove(const char *path);                              /* rm -r, see below */
-/*
- * dir_remove: a folder or a file, relative to open folders, never across a mount (-EBUSY, the mounted tree is left alone) or a link. A path that is not there
- * is success. What cannot be removed does not stop the rest; the first error is returned.
+/**
+ * dir_remove - rm -r of a folder or a file, never across a mount or a link
+ * Goes from open folder to open folder, so that nobody who renames things in the tree leads it out. A mount in the tree is left alone: -EBUSY. What cannot
+ * be removed does not stop the rest. Return: 0 (also when nothing is there), the first error as -errno.
  */
+int dir_remove(const char *path);
 int dir_fsync(const char *path);
 
 #endif
