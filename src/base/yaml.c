@@ -776,7 +776,7 @@ int yaml_load_file(const char *path, const struct yaml_key *keys, void *out, str
 	return r;
 }
 
-void yaml_free(const struct yaml_key *keys, void *out)
+void yaml_unload(const struct yaml_key *keys, void *out)
 {
 	for (; keys->name != NULL; keys++)
 		field_free(keys, (char *)out + keys->offset);

@@ -12,7 +12,7 @@
  * missing required keys are errors that name file:line, the key and what would be right (with the nearest known key when one is close).
  */
 enum yaml_kind {
-	YAML_STR,       /* char *                 heap, freed by yaml_free */
+	YAML_STR,       /* char *                 heap, freed by yaml_unload */
 	YAML_INT,       /* int64_t                min..max */
 	YAML_BOOL,      /* bool                   true/false/yes/no */
 	YAML_ENUM,      /* int                    index into names (NULL-terminated) */
@@ -41,8 +41,9 @@ struct yaml_key {
  */
 int yaml_load(const char *text, size_t len, const char *file, const struct yaml_key *keys, void *out, struct hearth_err *err);
 int yaml_load_file(const char *path, const struct yaml_key *keys, void *out, struct hearth_err *err);
-/** yaml_free - free every heap field of a struct and set it to NULL */
-void yaml_free(const struct yaml_key *keys, void *out);
+/** yaml_unload - free every heap field of a struct and set it to NULL. Not called yaml_free: libyaml exports that, and ours would take its place. */
+void yaml_unload(const struct yaml_key *keys, void *out);
+#define yaml_free yaml_unload   /* for callers of the old name */
 
 /* The scalars, for command lines too. Return: 0, -EINVAL. */
 int parse_duration(const char *text, uint64_t *ret_ns);
