@@ -39,7 +39,7 @@ int buf_reserve(struct buf *b, size_t n, uint8_t **ret_tail)
 {
 	int r;
 
-	if (n > SIZE_MAX - b->len)
+	if (n > (size_t)PTRDIFF_MAX - b->len)
 		return -ENOMEM;
 	if (b->data == NULL || b->cap - b->off - b->len < n) {
 		/* Sliding costs len bytes and frees off bytes: with off >= len every byte is moved at most once a byte consumed. */

@@ -128,6 +128,7 @@ static int add_path(const char *path)
 /* One small change; in holds len of INPUT_MAX_BYTES. Return: the new length. */
 static size_t mutate(uint8_t *in, size_t len)
 {
+	static const char telling[] = "\n\r\t \"'\\:;,.-_#&*!|>%@`?[]{}()<>=/+~019aAzZ\x7f\x80\xff";     /* and its NUL */
 	const struct input *other = corpus_count > 0 ? &corpus[below(corpus_count)] : NULL;
 	size_t at = below(len + 1), n, from;
 
@@ -164,7 +165,7 @@ static size_t mutate(uint8_t *in, size_t len)
 		if (len == INPUT_MAX_BYTES)
 			return len;
 		memmove(in + at + 1, in + at, len - at);
-		in[at] = (uint8_t)"\0\n\r\t \"'\\:;,.-_#&*!|>%@`?[]{}()<>=/+~019aAzZ\x7f\x80\xff"[below(51)];
+		in[at] = (uint8_t)telling[below(sizeof(telling))];
 		return len + 1;
 	}
 }

@@ -48,15 +48,14 @@ static void sweep(const char *text, int without_fault)
 		fault_arm(FAULT_ALLOC, n, 0);
 		r = yaml_load(text, strlen(text), "f", keys, &c, &err);
 		fired = fault_disarm();
+		/* glibc's asprintf does without one of its allocations, so a fault may leave the result as it is */
+		assert_true(r == without_fault || (fired && r == -ENOMEM));
 		if (r < 0) {
-			assert_int_equal(r, fired ? -ENOMEM : without_fault);
 			assert_int_equal(err.code, r);
 			assert_true(err.msg[0] != '\0');
 			assert_memory_equal(&c, &before, sizeof(c));
 			assert_int_equal(fault_live_blocks(), blocks);
 		} else {
-			/* glibc's asprintf does without one of its allocations: then everything must be there */
-			assert_int_equal(without_fault, 0);
 			assert_string_equal(c.name, "resize");
 			assert_string_equal(c.command[5], "c");
 			assert_string_equal(c.env[1], "B=two");
