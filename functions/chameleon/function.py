@@ -17,7 +17,7 @@ TEMPLATE = PageTemplate(
 <head><title>${options['title']}</title></head>
 <body>
 <table>
-<tr tal:repeat="row options['table']" class="${repeat.row.odd() and 'odd' or 'even'}">
+<tr tal:repeat="row options['table']" class="${'odd' if repeat.row.index % 2 else 'even'}">
 <td tal:repeat="key row"><span tal:content="key">column</span>: <b tal:content="row[key]">value</b></td>
 </tr>
 </table>
