@@ -58,7 +58,7 @@ def _zeros(*shape):
 
 def make_weights(config, seed):
     """Return the weights as a dictionary of arrays. Matrices have the shape (inputs, outputs); query, key and value are one matrix."""
-    random = np.random.Generator(np.random.SFC64(seed))
+    random = np.random.default_rng(seed)
     hidden, wide = config.hidden, config.feed_forward
     weights = {
         "word": truncated_normal(random, config.vocabulary, hidden),

@@ -15,9 +15,9 @@ import random
 
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-PICTURES = int(os.environ.get("IMAGE_PICTURES", "6"))
-WIDTH = int(os.environ.get("IMAGE_WIDTH", "800"))
-HEIGHT = int(os.environ.get("IMAGE_HEIGHT", "600"))
+PICTURES = int(os.environ.get("IMAGE_PICTURES", "16"))
+WIDTH = int(os.environ.get("IMAGE_WIDTH", "640"))
+HEIGHT = int(os.environ.get("IMAGE_HEIGHT", "480"))
 SEED = int(os.environ.get("IMAGE_SEED", "1"))
 
 

@@ -106,6 +106,8 @@ class RuntimeApiServer:
     def start(self, command, directory, env=None):
         """Start a runtime against this server."""
         environment = {**os.environ, **(env or {}), "AWS_LAMBDA_RUNTIME_API": self.address}
+        # What a tester's shell sets is not what hearthd gives a function; unbuffered output would hide output that is never flushed.
+        environment.pop("PYTHONUNBUFFERED", None)
         child = subprocess.Popen(command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.children.append(child)
         return child

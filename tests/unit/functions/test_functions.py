@@ -369,15 +369,15 @@ class ImageProcessing(FunctionCase):
 
     def test_sizes(self):
         result = self.call()
-        self.assertEqual(result["size"], [800, 600])
+        self.assertEqual(result["size"], [640, 480])
         self.assertEqual(set(result["outputs"]), set(self.module.OPERATIONS))
-        self.assertEqual(result["outputs"]["resize"]["size"], [400, 300])
+        self.assertEqual(result["outputs"]["resize"]["size"], [320, 240])
         self.assertEqual(result["outputs"]["thumbnail"]["size"], [128, 96])
         self.assertEqual(len({output["digest"] for output in result["outputs"].values()}), len(self.module.OPERATIONS))
-        self.assertEqual(len(set(self.module.ALBUM)), 6)
-        flipped = [self.call(picture=i, operations=["flip"])["outputs"]["flip"]["digest"] for i in (0, 5)]
+        self.assertEqual(len(set(self.module.ALBUM)), 16)
+        flipped = [self.call(picture=i, operations=["flip"])["outputs"]["flip"]["digest"] for i in (0, 15)]
         self.assertNotEqual(*flipped)
-        self.check_refused(picture=6)
+        self.check_refused(picture=16)
         self.check_refused(operations=["enlarge"])
 
 

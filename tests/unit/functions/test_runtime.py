@@ -63,6 +63,11 @@ def act(event, context):
         return "\\ud800"
     if what == "raise surrogate":
         raise ValueError("\\ud800")
+    if what == "path":
+        return sys.path
+    if what == "die":
+        print("last words")
+        os.kill(os.getpid(), 9)
     if what == "exit":
         sys.exit(3)
     return {"count": COUNT, "event": event}
@@ -283,6 +288,18 @@ class RuntimeTest(unittest.TestCase):
         child = self.start("sub/function.twice")
         self.assertEqual(child.stdout.readline(), "before the answer\n")
         self.assertEqual(self.api.take().json(), [1, 1])
+
+    def test_lines_are_out_when_written(self):
+        self.api.put({"what": "die"})
+        stdout, _ = self.start().communicate(timeout=WAIT_S)
+        self.assertEqual(stdout, "last words\n")
+
+    def test_search_path(self):
+        self.api.put({"what": "path"})
+        self.start()
+        path = self.api.take().json()
+        self.assertEqual(path[0], os.path.realpath(os.path.join(self.folder, "sub")))
+        self.assertNotIn(os.path.dirname(RUNTIME), path)
 
     def test_idle_instance_is_one_thread(self):
         child = self.start()
