@@ -40,7 +40,7 @@ def read_manifest(name):
     """The keys of a function.yaml that is as flat as ours are (a YAML library is not among what the functions need)."""
     manifest, group = {}, None
     with open(os.path.join(FUNCTIONS, name, "function.yaml"), encoding="utf-8") as file:
-        for line in filter(lambda line: line.strip() and not line.startswith("#"), file):
+        for line in filter(lambda line: line.strip() and not line.lstrip().startswith("#"), file):
             key, _, value = line.strip().partition(":")
             value = value.strip()
             target = manifest if line[0] != " " else manifest[group]
@@ -102,6 +102,8 @@ class FunctionCase(unittest.TestCase):
                 post = api.take()
                 self.assertEqual(post.path, "invocation/id-1/response", post.body[:2000])
                 self.assertEqual(post.json(), here[0])
+            # A library's idle worker threads would be part of every checkpoint.
+            self.assertEqual(len(os.listdir(f"/proc/{api.children[0].pid}/task")), 1)
 
 
 class FloatOperation(FunctionCase):
