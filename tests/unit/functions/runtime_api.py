@@ -105,9 +105,9 @@ class RuntimeApiServer:
 
     def start(self, command, directory, env=None):
         """Start a runtime against this server."""
-        environment = {**os.environ, **(env or {}), "AWS_LAMBDA_RUNTIME_API": self.address}
-        # What a tester's shell sets is not what hearthd gives a function; unbuffered output would hide output that is never flushed.
-        environment.pop("PYTHONUNBUFFERED", None)
+        # Not what the tester's shell or the test itself sets: a manifest that forgot it, or output that is never flushed, would go unseen.
+        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "OPENBLAS_NUM_THREADS")}
+        environment = {**inherited, **(env or {}), "AWS_LAMBDA_RUNTIME_API": self.address}
         child = subprocess.Popen(command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.children.append(child)
         return child
