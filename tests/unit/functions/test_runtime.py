@@ -252,7 +252,8 @@ class RuntimeTest(unittest.TestCase):
         for index in range(3):
             self.api.put({}, request_id=f"r{index}")
             self.assertEqual(self.api.take().json()["count"], index + 1)
-        self.assertEqual(self.api.connections, 3)
+        # A fourth, if the runtime has already asked for the next one.
+        self.assertIn(self.api.connections, (3, 4))
 
     def test_server_gone(self):
         child = self.start()
