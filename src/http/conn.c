@@ -205,6 +205,7 @@ static int conn_write_now(struct http_conn *c, const void *data, size_t len)
 		return -EPIPE;
 	}
 	n = r > 0 ? (size_t)r : 0;
+	c->unsent = c->unsent && n == 0;
 	c->server->counters.bytes_out += n;
 	if (n < queued) {
 		buf_consume(&c->out, n);
@@ -543,7 +544,8 @@ static bool conn_head(struct http_conn *c)
 		if (conn_starts_badly(c))
 			return reject_malformed(c, 400, "this is not HTTP");
 	}
-	r = head_scan(&c->scan, c->block->data + c->start, avail, &c->head_len);
+	/* a lone CR may be the first half of an empty line, to be skipped when it is whole */
+	r = avail == 1 && c->block->data[c->start] == '\r' ? 0 : head_scan(&c->scan, c->block->data + c->start, avail, &c->head_len);
 	if (r < 0)
 		return reject_malformed(c, 400, "every line of the head must end with CR LF and none may be folded");
 	if (r == 0 ? avail > config->max_header_bytes : c->head_len > config->max_header_bytes)

@@ -65,6 +65,7 @@ struct http_conn {
 
 	/* output */
 	struct buf out;				/* unsent */
+	bool unsent;				/* nothing of the present reply has left */
 	bool begun, chunked, no_body, corked, was_full;
 	bool until_close;			/* body ends where the connection does */
 	uint64_t left;				/* of the announced length */
@@ -122,6 +123,8 @@ int conn_queue(struct http_conn *c, const void *data, size_t len);
 int conn_write(struct http_conn *c, const void *data, size_t len);
 
 /* reply.c */
+/** reply_take_back - forget a reply that has begun, if nothing of it has left. Return: it is owed again. */
+bool reply_take_back(struct http_conn *c);
 void reply_reject(struct http_conn *c, unsigned status, const char *type, const char *message);
 
 static inline struct http_conn *conn_of(const struct http_request *req) { return (struct http_conn *)req; }

@@ -124,6 +124,7 @@ static int reply_head(struct http_conn *c, unsigned status, const struct http_he
 	c->until_close = length < 0 && !c->no_body && c->req.minor == 0;
 	if (c->until_close)
 		c->close_after = true;
+	c->unsent = c->out.len == 0;
 	server_buf_get(c->server, &c->out);
 	r = buf_reserve(&c->out, bytes, &tail);
 	if (r < 0)
@@ -171,6 +172,16 @@ static int reply_chunk(struct http_conn *c, const void *data, size_t len)
 	if (r == 0)
 		r = reply_data(c, data, len);
 	return r == 0 ? conn_queue(c, "\r\n", 2) : r;
+}
+
+bool reply_take_back(struct http_conn *c)
+{
+	if (!c->unsent || c->broken)
+		return false;
+	buf_reset(&c->out);
+	ev_io_stop(c->server->loop, &c->writer);
+	c->begun = c->corked = c->was_full = false;
+	return true;
 }
 
 int http_reply_begin(struct http_request *req, unsigned status, const struct http_header *headers, size_t n, int64_t length)

@@ -95,7 +95,7 @@ static void uc_finish(struct upstream_conn *uc, enum http_outcome outcome, const
 		uc_free(uc);
 	if (outcome == HTTP_FORWARDED)
 		(void)http_reply_end(fw.req);
-	else if (begun)
+	else if (begun && !reply_take_back(c))
 		http_reply_abort(fw.req);
 	else if (outcome != HTTP_CLIENT_GONE)
 		result.owed = fw.req;
