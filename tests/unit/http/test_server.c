@@ -226,7 +226,7 @@ static void test_requests(void **state)
 			for (size_t at = 0; at < n && !f->eof; at += step)
 				say(f, cases[i].in + at, n - at < step ? n - at : step);
 			snprintf(want, sizeof(want), "HTTP/1.1 %u ", cases[i].status);
-			if (count(f->got, want) != 1 || count(f->got, "HTTP/1.1 ") != 1 || f->eof != cases[i].closes)
+			if (count(f->got, want) != 1 || count(f->got, "\r\n\r\n") != 1 || f->eof != cases[i].closes)
 				fail_msg("case %zu step %zu: %s answered with %s", i, step, cases[i].in, f->got);
 			if (cases[i].body != NULL)
 				assert_non_null(strstr(f->got, cases[i].body));
