@@ -29,7 +29,7 @@ EOF
 }
 
 "$build/bench/bench_http_function" "$up" "$bytes" & pids="$pids $!"
-"$build/bench/bench_http" "$ours" "$up" & pids="$pids $!"
+"$build/bench/bench_http" "$ours" "$up" >/dev/null & pids="$pids $!"
 nginx_conf 1 "$n1"
 nginx_conf 2 "$n2"
 for port in "$ours" "$n1" "$n2"; do

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench_http LISTEN_PORT UPSTREAM_PORT - the gateway's proxy path alone: every request goes to 127.0.0.1:UPSTREAM_PORT.
+ * LISTEN_PORT 0 takes a free one; which one is printed.
  * Ends with SIGTERM; then prints what it counted.
  */
 #include <ev.h>
@@ -59,6 +60,8 @@ int main(int argc, char **argv)
 		http_upstream_free(up);
 		return 1;
 	}
+	printf("listening on %u\n", http_server_port(server));
+	fflush(stdout);
 	ev_signal_init(&term, on_signal, SIGTERM);
 	ev_signal_start(loop, &term);
 	ev_run(loop, 0);
