@@ -356,6 +356,8 @@ static struct upstream_conn *uc_new(struct http_upstream *up)
 	ev_init(&uc->reader, on_uc_readable);
 	ev_init(&uc->writer, on_uc_writable);
 	ev_init(&uc->timer, on_uc_timer);
+	/* of what one wakeup finds, what is under way is finished before more is begun */
+	ev_set_priority(&uc->reader, 1);
 	uc->reader.data = uc->writer.data = uc->timer.data = uc;
 	LIST_INSERT_HEAD(&up->busy, uc, link);
 	up->n_busy++;
