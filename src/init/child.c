@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 
 #define REST_WAIT_NS NS_PER_S
 
@@ -39,12 +38,23 @@ static int become(char **argv, int out, int err)
 	return -errno;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 /* The pipe's read end reports how exec went: end of file, or the error. */
 static int exec_result(int status_fd, pid_t pid)
 {
 	int failed = 0;
+	ssize_t n;
 
-	if (fd_read_full(status_fd, &failed, sizeof failed) != (ssize_t)sizeof failed)
+	do
+		n = read(status_fd, &failed, sizeof failed);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof failed)
 		return 0;
 	waitpid(pid, NULL, 0);
 	return failed;
@@ -66,21 +76,18 @@ pid_t child_spawn(char **argv, int *ret_out, int *ret_err)
 	}
 	if (pid == 0) {
 		ret = become(argv, p[0][1], p[1][1]);
-		fd_write_full(p[2][1], &ret, sizeof ret);
-		_exit(127);
+		_exit(write(p[2][1], &ret, sizeof ret) < 0 ? 126 : 127);
 	}
 	for (i = 0; i < 3; i++)
-		fd_close(&p[i][1]);
+		close_fd(&p[i][1]);
 	if (ret == 0)
 		ret = exec_result(p[2][0], pid);
-	if (ret == 0)
-		ret = fd_set_nonblock(p[0][0], true);
-	if (ret == 0)
-		ret = fd_set_nonblock(p[1][0], true);
-	fd_close(&p[2][0]);
+	if (ret == 0 && (fcntl(p[0][0], F_SETFL, O_NONBLOCK) < 0 || fcntl(p[1][0], F_SETFL, O_NONBLOCK) < 0))
+		ret = -errno;
+	close_fd(&p[2][0]);
 	if (ret < 0) {
-		fd_close(&p[0][0]);
-		fd_close(&p[1][0]);
+		close_fd(&p[0][0]);
+		close_fd(&p[1][0]);
 		return ret;
 	}
 	*ret_out = p[0][0];
@@ -97,7 +104,7 @@ static void kill_children(void)
 
 	if (fd < 0)
 		return;
-	n = fd_read_full(fd, text, sizeof text - 1);
+	n = read(fd, text, sizeof text - 1);
 	close(fd);
 	if (n <= 0)
 		return;
@@ -127,7 +134,8 @@ void child_kill_rest(pid_t group)
 		if (getpid() == 1) {
 			kill(-1, SIGKILL);
 		} else {
-			kill(-group, SIGKILL);
+			if (group > 0)
+				kill(-group, SIGKILL);
 			kill_children();
 		}
 		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)

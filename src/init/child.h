@@ -13,7 +13,7 @@ pid_t child_spawn(char **argv, int *ret_out, int *ret_err);
 /**
  * child_kill_rest - end every process that is still there, and reap it
  * PID 1 kills its whole PID namespace. Otherwise: the function's process group, and whatever became a child of this process (it has to be a
- * subreaper). SIGCHLD must be blocked. Waits 1 s at most.
+ * subreaper). @group: 0 = there is none. SIGCHLD must be blocked. Waits 1 s at most.
  */
 void child_kill_rest(pid_t group);
 

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/fd.h"
+#include "loopback.h"
 
 #define CONNS_MAX 32
 #define READ_BYTES (16u << 10)
@@ -140,7 +140,7 @@ int http_init(struct http *h, struct loop *loop, struct rapi *rapi, uint16_t por
 	int fd;
 
 	*h = (struct http){ .loop = loop, .rapi = rapi, .listener = { .fd = -1, .ready = listener_ready, .ctx = h } };
-	fd = sock_tcp_listen("127.0.0.1", port, NULL);
+	fd = loopback_listen(port);
 	if (fd < 0)
 		return fd;
 	h->listener.fd = fd;

@@ -283,7 +283,7 @@ static void not_started(struct init *in, int error)
 	if (len >= (int)sizeof text)
 		len = sizeof text - 1;
 	chan_log(&in->chan, 2, text, (size_t)len);
-	function_ended(in, getpid(), (error == -ENOENT ? 127 : 126) << 8);
+	function_ended(in, 0, (error == -ENOENT ? 127 : 126) << 8);
 }
 
 static int function_start(struct init *in)

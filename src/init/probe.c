@@ -4,7 +4,7 @@
 #include <sys/epoll.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
+#include "loopback.h"
 
 #define INTERVAL_MIN_NS (1 * NS_PER_MS)
 #define INTERVAL_MAX_NS (20 * NS_PER_MS)
@@ -22,7 +22,7 @@ static void try(struct loop_timer *timer)
 {
 	struct probe *p = timer->ctx;
 
-	p->io.fd = sock_tcp_connect_start("127.0.0.1", p->port);
+	p->io.fd = loopback_connect_start(p->port);
 	if (p->io.fd < 0 || loop_add(p->loop, &p->io, EPOLLOUT) < 0)
 		try_again(p);
 }
@@ -31,7 +31,7 @@ static void connected(struct loop_io *io, uint32_t events)
 {
 	struct probe *p = io->ctx;
 
-	if (sock_error(io->fd) < 0 || events & (EPOLLERR | EPOLLHUP)) {
+	if (loopback_connected(io->fd) < 0 || events & (EPOLLERR | EPOLLHUP)) {
 		try_again(p);
 		return;
 	}
