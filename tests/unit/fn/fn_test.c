@@ -47,6 +47,19 @@ static void wait_for(int fd, short events)
 	assert_int_equal(poll(&p, 1, 10000), 1);
 }
 
+/* Receive what is there. Return: false at the end of the connection. */
+static bool fill(struct peer *p)
+{
+	ssize_t n = recv(p->fd, p->data + p->len, p->cap - p->len, 0);
+
+	assert_true(p->len < p->cap);
+	if (n <= 0)
+		return false;
+	p->len += (size_t)n;
+	return true;
+}
+
+/* As hearthd does: reads on while the instance takes no more. */
 static void send_bytes(struct peer *p, const void *data, size_t n)
 {
 	const uint8_t *at = data;
@@ -56,7 +69,8 @@ static void send_bytes(struct peer *p, const void *data, size_t n)
 
 		if (sent < 0) {
 			assert_int_equal(errno, EAGAIN);
-			wait_for(p->fd, POLLOUT);
+			wait_for(p->fd, POLLOUT | POLLIN);
+			fill(p);
 			continue;
 		}
 		at += sent;
@@ -79,18 +93,13 @@ static void invoke(struct peer *p, uint64_t id, const char *meta, const void *bo
 /* Return: false at the end of the connection. */
 static bool receive(struct peer *p, struct fn_view *v)
 {
-	ssize_t n;
-
 	p->len -= p->used;
 	memmove(p->data, p->data + p->used, p->len);
 	p->used = 0;
 	while (fn_frame_peek(p->data, p->len, FN_BODY_MAX, v) == 0) {
-		assert_true(p->len < p->cap);
 		wait_for(p->fd, POLLIN);
-		n = recv(p->fd, p->data + p->len, p->cap - p->len, 0);
-		if (n <= 0)
+		if (!fill(p))
 			return false;
-		p->len += (size_t)n;
 	}
 	p->used = v->total;
 	return true;
