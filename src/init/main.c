@@ -305,6 +305,24 @@ static int function_start(struct init *in)
 	return 0;
 }
 
+/*
+ * From here on nothing may be open that lies outside the instance: a checkpoint would have to bring it back. Whoever started us also sees the end
+ * of our standard error now, and knows that the function runs.
+ */
+static int let_go(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fd;
+
+	if (null < 0)
+		return -errno;
+	for (fd = 0; fd <= 2; fd++)
+		if (dup2(null, fd) < 0)
+			return -errno;
+	if (null > 2)
+		close(null);
+	return 0;
+}
+
 static int exit_code(int wait_status)
 {
 	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
@@ -314,6 +332,7 @@ static int run(struct init *in, struct hearth_err *err)
 {
 	int ret;
 
+	close_range(3, ~0u, 0);         /* what the caller forgot to close is nobody's business here */
 	if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_set(err, -errno, "cannot become the reaper of the function's processes: %s", strerror(errno));
 	ret = services_open(in, err);
@@ -321,11 +340,13 @@ static int run(struct init *in, struct hearth_err *err)
 		return ret;
 	ret = function_start(in);
 	if (ret == 0)
+		ret = let_go();
+	if (ret == 0)
 		ret = loop_run(&in->loop);
 	if (ret < 0) {
 		if (in->function)
 			child_kill_rest(in->function);
-		return err_set(err, ret, "the event loop failed: %s", strerror(-ret));
+		return err_set(err, ret, "cannot look after the function: %s", strerror(-ret));
 	}
 	return 0;
 }

@@ -89,12 +89,12 @@ _count = itertools.count()
 
 
 class Instance:
-    def __init__(self, contract, command, env=None, wrap=(), **opts):
+    def __init__(self, contract, command, env=None, wrap=(), inherit=(), **opts):
         self.suffix = f't{os.getpid()}x{next(_count)}'
         args = [*wrap, INIT_PROGRAM, '--contract', contract, '--suffix', self.suffix]
         for k, v in opts.items():
             args += ['--' + k.replace('_', '-'), str(v)]
-        self.p = subprocess.Popen(args + ['--'] + command, env={**os.environ, **(env or {})})
+        self.p = subprocess.Popen(args + ['--'] + command, env={**os.environ, **(env or {})}, pass_fds=inherit)
         self.ch = None
 
     def connect(self, name='hearth-init'):

@@ -160,6 +160,19 @@ def test_new_connection_replaces_the_old():
         i.exited()
 
 
+def test_strangers_are_not_let_in():
+    if os.geteuid() != 0 or not all(map(os.path.exists, ('/usr/bin/setpriv', '/usr/bin/python3'))):
+        raise SkipTest('needs root, /usr/bin/setpriv and /usr/bin/python3')
+    code = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('\\0hearth-init-'+sys.argv[1]); s.settimeout(10)\n" \
+           "try: print(len(s.recv(100)))\nexcept ConnectionResetError: print(0)"
+    with Instance('native', ['/bin/sleep', '60']) as i:
+        ch = i.connect()
+        r = subprocess.run(['/usr/bin/setpriv', '--reuid', '65534', '--clear-groups', '/usr/bin/python3', '-c', code, i.suffix], capture_output=True, text=True)
+        assert r.stdout == '0\n', r
+        ch.send(STOP, arg=9)    # and the connection that was there still is
+        assert i.exited() == 9
+
+
 def test_native_invocations_do_not_come_this_way():
     with Instance('native', ['/bin/sleep', '60']) as i:
         ch = i.connect()
@@ -178,6 +191,21 @@ def test_as_pid_1():
         ch.wait_log(b'2\n')
         ch.send(STOP, arg=signal.SIGTERM)
         assert i.exited() == 7 << 8 and i.code == 7
+
+
+def test_nothing_of_the_caller_stays_open():
+    r, w = os.pipe()
+    os.set_inheritable(w, True)
+    with Instance('native', ['/bin/sleep', '60'], inherit=[w]) as i:
+        os.close(w)
+        ch = i.connect()
+        assert os.read(r, 1) == b''     # end of file: neither init nor the function has it
+        os.close(r)
+        fds = {f: os.readlink(f'/proc/{i.p.pid}/fd/{f}') for f in os.listdir(f'/proc/{i.p.pid}/fd')}
+        assert all(fds[f] == '/dev/null' for f in '012'), fds
+        assert all(re.match(r'(socket|pipe|anon_inode):', x) for f, x in fds.items() if int(f) > 2), fds
+        ch.send(STOP, arg=9)
+        assert i.exited() == 9
 
 
 def test_strict_command_line():
