@@ -2,7 +2,11 @@
 #ifndef FN_WIRE_H
 #define FN_WIRE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 /*
  * The channel between hearthd and an instance: a Unix stream socket that the *instance* listens on, in the abstract name space of its own network
@@ -51,5 +55,72 @@ struct fn_frame {
 	uint64_t reserved;      /* 0 */
 };
 _Static_assert(sizeof(struct fn_frame) == 32, "wire format");
+#define FN_HEAD_BYTES 32u
+
+/**
+ * struct fn_view - one whole frame inside a receive buffer; every pointer leads into that buffer
+ * @meta: head.meta_len bytes of checked "key=value\n" lines
+ * @total: bytes of the frame with its header: what to consume
+ */
+struct fn_view {
+	struct fn_frame head;
+	char *meta;
+	uint8_t *body;
+	size_t body_len;
+	size_t total;
+};
+
+/** fn_frame_put - a header as wire bytes. len and meta_len must be right already. */
+void fn_frame_put(uint8_t out[FN_HEAD_BYTES], const struct fn_frame *head);
+/**
+ * fn_frame_peek - the first frame of a receive buffer; safe on any bytes
+ * @data, @len: what was received so far; not changed
+ * @body_max:   larger bodies are refused (at most FN_BODY_MAX)
+ * @ret:        filled in when the frame is whole; before that only ret->total is set, to the bytes that are known to be needed
+ * Return: 1 (a frame), 0 (read on), -EPROTO (no frame of this protocol), -EMSGSIZE (larger than body_max). After an error nothing that follows
+ * can be trusted: hang up.
+ */
+int fn_frame_peek(void *data, size_t len, size_t body_max, struct fn_view *ret);
+
+/** struct fn_meta - one "key=value" line; neither part is NUL-terminated; value[value_len] is the newline */
+struct fn_meta {
+	const char *key, *value;
+	size_t key_len, value_len;
+};
+/** fn_meta_next - the line at *pos. Return: true and *pos moved on, or false at the end or at a line that is none. */
+bool fn_meta_next(const char *meta, size_t len, size_t *pos, struct fn_meta *ret);
+/** fn_meta_is - is this the line of that key? */
+bool fn_meta_is(const struct fn_meta *m, const char *key);
+/** fn_meta_get - the value of a key (the first such line). Return: false when there is none. */
+bool fn_meta_get(const char *meta, size_t len, const char *key, const char **ret_value, size_t *ret_len);
+/**
+ * fn_meta_put - append a line
+ * @meta, @cap:  where; cap may be anything, FN_META_MAX is the protocol's limit
+ * @len:         bytes in use, moved on; untouched on failure
+ * @value, @value_len: may be empty
+ * Return: 0, -EINVAL (empty key, '=' in the key, newline or NUL in either), -EMSGSIZE (no room).
+ */
+int fn_meta_put(char *meta, size_t cap, size_t *len, const char *key, const char *value, size_t value_len);
+
+/**
+ * fn_address - the address of a listener
+ * @name:   FN_NAME_INIT or FN_NAME_NATIVE
+ * @suffix: NULL or "": none. "ID" and "-ID" both give "name-ID".
+ * Return: 0, -ENAMETOOLONG.
+ */
+int fn_address(const char *name, const char *suffix, struct sockaddr_un *ret, socklen_t *ret_len);
+/** fn_listen - a non-blocking, close-on-exec listener there. Return: descriptor, -errno (-EADDRINUSE, -ENAMETOOLONG). */
+int fn_listen(const char *name, const char *suffix);
+/**
+ * fn_connect - a non-blocking, close-on-exec connection to it, from the network namespace of the calling thread
+ * Never waits. Return: descriptor (connected), -ECONNREFUSED (nobody listens), -EAGAIN (its queue is full), -errno.
+ */
+int fn_connect(const char *name, const char *suffix);
+/**
+ * fn_accept - take a connection from fn_listen's descriptor; non-blocking, close-on-exec
+ * Only root and the listener's own user are let in: abstract names have no permissions, and without a network namespace the whole machine sees them.
+ * Return: descriptor, -EAGAIN (none waiting), -EACCES (a stranger, hung up on), -errno.
+ */
+int fn_accept(int listen_fd);
 
 #endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INIT_CHAN_H
+#define INIT_CHAN_H
+
+#include "base/buf.h"
+#include "fn/wire.h"
+#include "loop.h"
+#include "outq.h"
+
+/* The instance's end of the channel: listener, one peer, frames both ways. */
+struct chan_ops {
+	void (*invoke)(void *ctx, const struct fn_view *frame);
+	void (*stop)(void *ctx, int sig);
+	uint64_t (*running)(void *ctx);         /* id of the invocation in progress, 0 = none */
+};
+
+struct chan {
+	struct loop *loop;
+	struct loop_io listener, peer;
+	struct buf in;
+	struct outq out;
+	const struct chan_ops *ops;
+	void *ctx;
+	bool ready;                             /* the function finished its initialisation */
+	bool done;                              /* stop the loop as soon as everything is sent */
+};
+
+int chan_init(struct chan *c, struct loop *loop, const char *suffix, const struct chan_ops *ops, void *ctx);    /* 0, -errno */
+void chan_done(struct chan *c);
+/** chan_send - queue a frame and send what the socket takes. Return: 0, -ENOMEM, -EMSGSIZE. */
+int chan_send(struct chan *c, struct fn_frame head, const char *meta, size_t meta_len, const void *body, size_t body_len);
+void chan_log(struct chan *c, unsigned stream, const void *data, size_t len);
+/** chan_ready - the function is ready: said now, and in every later HELLO */
+void chan_ready(struct chan *c);
+/** chan_finish - stop the loop once everything is sent */
+void chan_finish(struct chan *c);
+
+#endif
