@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CKPT_IMAGE_H
+#define CKPT_IMAGE_H
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/file.h"
+
+/*
+ * A checkpoint image is a folder: the checkpointer's files, and manifest.json, which names every one of them with size and digest. It is complete or
+ * it is not there: it is written to ".tmp-NAME-XXXXXX" beside its place, synced, and renamed. Names that begin with a dot are never images.
+ */
+#define IMAGE_VERSION 1
+#define IMAGE_MANIFEST "manifest.json"
+
+struct image_file {
+	char *name;
+	uint64_t bytes;
+	struct digest digest;
+};
+
+/**
+ * struct image - what a manifest says
+ * @id, @function:   the instance that was checkpointed
+ * @created_ns:      CLOCK_REALTIME
+ * @criu:            version of the program that wrote it, "4.2.1"
+ * @meta:            what the daemon wants to find again, one JSON object as text; may be NULL
+ * @mounts:          folders and files of the host that the sandbox shows at the same place, outermost first; NULL-terminated
+ * @pages_bytes:     memory contents; @image_bytes: everything
+ * @path:            where it was loaded from
+ */
+struct image {
+	char *path, *id, *function, *criu, *meta;
+	char **mounts;
+	uint64_t created_ns, pages_bytes, image_bytes;
+	struct image_file *files;
+	size_t files_n;
+};
+
+/** image_load - read and check a manifest (not the files). Return: 0, -ENOENT, -EBADMSG (damaged), -EPROTO (version), -ENOMEM, -errno. */
+int image_load(const char *path, struct image **ret, struct hearth_err *err);
+struct image *image_free(struct image *img);
+/**
+ * image_verify - compare the size and the digest of every file with the manifest, small files first
+ * Context: blocks for as long as reading everything takes; thread-safe (reads @img only).
+ * Return: 0, -EBADMSG (the message names the first bad file), -errno.
+ */
+int image_verify(const struct image *img, struct hearth_err *err);
+
+/**
+ * image_list - load every image in a folder, oldest first
+ * @ret:     owned by the caller: image_free() each, free() the array; damaged ones are left out
+ * @ret_bad: how many were left out; may be NULL
+ * Return: 0 (also when the folder does not exist: none), -ENOMEM, -errno.
+ */
+int image_list(const char *dir, struct image ***ret, size_t *ret_n, size_t *ret_bad);
+/** image_remove - first invisible (renamed), then gone. Return: 0 (also when absent), -errno. */
+int image_remove(const char *path);
+/** image_sweep - remove what interrupted image_begin() and image_remove() left in a folder; those in progress stay. Return: how many, -errno. */
+int image_sweep(const char *dir);
+
+/**
+ * struct image_draft - an image being written
+ * @tmp:    the folder to write to
+ * @lock:   descriptor that keeps image_sweep() away for as long as it is open, in this process or a child
+ */
+struct image_draft {
+	char tmp[PATH_MAX], target[PATH_MAX];
+	int lock;
+};
+
+/** image_begin - make the folder to write to; parents too. Return: 0, -EEXIST (an image is there), -ENAMETOOLONG, -errno. */
+int image_begin(const char *target, struct image_draft *ret, struct hearth_err *err);
+/**
+ * image_commit - digest and sync everything in the draft, write the manifest, make the image visible
+ * @img:        identity, mounts and so on; its files and sizes are filled in here
+ * @ret_digest_ns, @ret_sync_ns: time spent; may be NULL
+ * On failure nothing is visible and the draft still exists: image_abort(). Return: 0, -EEXIST, -ENOSPC, -errno.
+ */
+int image_commit(struct image_draft *draft, struct image *img, uint64_t *ret_digest_ns, uint64_t *ret_sync_ns, struct hearth_err *err);
+/** image_abort - remove a draft; no effect after a commit */
+void image_abort(struct image_draft *draft);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CKPT_PAGEMAP_H
+#define CKPT_PAGEMAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/**
+ * struct pagemap_range - memory of one process whose contents CRIU leaves to the pager
+ * @start, @end: addresses, page aligned, never across two VMAs, ascending
+ * @offset:      of the contents in the pages file
+ */
+struct pagemap_range {
+	uint64_t start, end, offset;
+};
+
+struct pagemap {
+	uint32_t pages_id;              /* the contents are in pages-<pages_id>.img */
+	uint64_t file_bytes;            /* least size of that file */
+	struct pagemap_range *ranges;
+	size_t n;
+};
+
+/**
+ * pagemap_load - the lazy part of pagemap-<pid>.img, split at the VMA borders of mm-<pid>.img (CRIU 4.2's formats)
+ * @dir: image folder
+ * @pid: as CRIU counts, in the instance's PID name space
+ * Return: 0, -EBADMSG (malformed), -ENOMEM, -errno.
+ */
+int pagemap_load(const char *dir, int pid, struct pagemap *ret, struct hearth_err *err);
+/** pagemap_parse - pagemap_load on file contents */
+int pagemap_parse(const void *map, size_t map_len, const void *mm, size_t mm_len, struct pagemap *ret);
+void pagemap_done(struct pagemap *map);
+
+#endif
