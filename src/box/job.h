@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BOX_JOB_H
+#define BOX_JOB_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "spec.h"
+
+/*
+ * Each job fills @out with what its result line carries besides "ok", or says what went wrong in @err. Return: 0, -errno.
+ * A job that must go on in the background (the pager, the minder of a parking) does so in processes of its own.
+ */
+int job_start(const struct spec *spec, json_t *out, struct hearth_err *err);
+int job_park(const struct spec *spec, json_t *out, struct hearth_err *err);
+int job_resume(const struct spec *spec, json_t *out, struct hearth_err *err);
+int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err);
+int job_verify(const struct spec *spec, json_t *out, struct hearth_err *err);
+int job_probe(const struct spec *spec, json_t *out, struct hearth_err *err);
+
+/** job_reported - called once the result line is out, for jobs that wait for that. NULL: nothing to do. */
+extern void (*job_reported)(void);
+
+/** job_fault - named fault point for tests: dies by SIGKILL if $HEARTH_FAULT is @name; returns true if it is "fail:@name" */
+bool job_fault(const char *name);
+
+#endif

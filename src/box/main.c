@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hearth-box: one privileged or slow job per process. JSON on standard input, one JSON line on standard output. */
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "job.h"
+
+#define SPEC_MAX (1u << 20)
+
+static const struct {
+	const char *name;
+	int (*run)(const struct spec *spec, json_t *out, struct hearth_err *err);
+} jobs[] = {
+	{ "start", job_start }, { "park", job_park }, { "resume", job_resume }, { "wake", job_wake }, { "verify", job_verify }, { "probe", job_probe },
+};
+
+void (*job_reported)(void);
+
+bool job_fault(const char *name)
+{
+	const char *want = getenv("HEARTH_FAULT");
+
+	if (!want)
+		return false;
+	if (!strcmp(want, name)) {
+		raise(SIGKILL);
+	}
+	return !strncmp(want, "fail:", 5) && !strcmp(want + 5, name);
+}
+
+static int read_spec(struct buf *in, struct hearth_err *err)
+{
+	for (;;) {
+		uint8_t *tail;
+		ssize_t n;
+
+		if (in->len > SPEC_MAX)
+			return err_set(err, -EFBIG, "the job on standard input is larger than 1 MiB");
+		if (buf_reserve(in, 65536, &tail) < 0)
+			return err_set(err, -ENOMEM, "out of memory");
+		n = read(STDIN_FILENO, tail, 65536);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_set(err, -errno, "cannot read the job from standard input: %s", strerror(errno));
+		if (n == 0)
+			return 0;
+		buf_commit(in, (size_t)n);
+	}
+}
+
+static int run(const struct spec *spec, json_t *out, struct hearth_err *err)
+{
+	for (size_t k = 0; k < sizeof(jobs) / sizeof(jobs[0]); k++)
+		if (!strcmp(jobs[k].name, spec->job))
+			return jobs[k].run(spec, out, err);
+	return err_set(err, -EINVAL, "unknown job '%s'; see hearth-box(8)", spec->job);
+}
+
+static int report(json_t *out, int r, const struct hearth_err *err)
+{
+	char *text;
+	int written;
+
+	json_object_set_new(out, "ok", json_boolean(r == 0));
+	if (r < 0) {
+		json_object_set_new(out, "error", json_string(err->msg));
+		json_object_set_new(out, "code", json_integer(err->code ? err->code : r));
+	}
+	text = json_dumps(out, JSON_COMPACT);
+	if (!text)
+		return -ENOMEM;
+	written = fd_write_full(STDOUT_FILENO, text, strlen(text));
+	if (written == 0)
+		written = fd_write_full(STDOUT_FILENO, "\n", 1);
+	free(text);
+	return written;
+}
+
+int main(int argc, char **argv)
+{
+	struct hearth_err err = { 0 };
+	struct spec spec = { 0 };
+	struct buf in = { 0 };
+	json_t *out = json_object();
+	int r;
+
+	if (argc > 1) {
+		fprintf(stderr, "hearth-box: takes no arguments; one job as JSON on standard input, see hearth-box(8)\n");
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	r = out ? read_spec(&in, &err) : -ENOMEM;
+	if (r == 0)
+		r = spec_parse((const char *)buf_head(&in), in.len, &spec, &err);
+	if (r == 0)
+		r = run(&spec, out, &err);
+	if (report(out, r, &err) == 0 && job_reported)
+		job_reported();
+	json_decref(out);
+	spec_done(&spec);
+	buf_done(&in);
+	return r < 0;
+}
