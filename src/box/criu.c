@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "criu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/file.h"
+
+#define LOG_MAX (64u << 20)
+#define SHARED_RUN "/dev/shm/hearth-criu-run"
+#define KEPT_MAX 64
+
+void args_add(struct args *a, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+
+	if (a->n + 1 >= a->cap) {
+		size_t more = a->cap ? a->cap * 2 : 32;
+		char **v = realloc(a->v, more * sizeof(*v));
+
+		if (!v) {
+			a->failed = true;
+			return;
+		}
+		a->v = v;
+		a->cap = more;
+	}
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	if (!text) {
+		a->failed = true;
+		return;
+	}
+	a->v[a->n++] = text;
+	a->v[a->n] = NULL;
+}
+
+void args_done(struct args *a)
+{
+	for (size_t k = 0; k < a->n; k++)
+		free(a->v[k]);
+	free(a->v);
+	*a = (struct args){ 0 };
+}
+
+int criu_version(const char *criu, char *ret, size_t n, struct hearth_err *err)
+{
+	char text[256], word[64] = "";
+	int ends[2], status, major = 0, minor = 0;
+	ssize_t got;
+	pid_t pid;
+
+	if (!criu || access(criu, X_OK) < 0)
+		return err_set(err, -ENOENT, "criu is not at %s; run tools/setup, or say where CRIU 4.2 or newer is", criu ? criu : "(not given)");
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		dup2(ends[1], STDOUT_FILENO);
+		execl(criu, criu, "--version", (char *)NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	got = pid < 0 ? 0 : fd_read_full(ends[0], text, sizeof(text) - 1);
+	close(ends[0]);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || got <= 0)
+		return err_set(err, -EIO, "%s --version printed nothing; is it CRIU, with all its libraries?", criu);
+	text[got] = '\0';
+	if (sscanf(text, "Version: %63s", word) != 1 || sscanf(word, "%d.%d", &major, &minor) != 2)
+		return err_set(err, -EIO, "%s --version printed '%.60s'; is it CRIU?", criu, text);
+	if (major < 4 || (major == 4 && minor < 2))
+		return err_set(err, -EPROTO, "%s is version %s; 4.2 or newer is needed (tools/setup builds it)", criu, word);
+	snprintf(ret, n, "%s", word);
+	return 0;
+}
+
+static bool strstr_line(const char *line, const char *text)
+{
+	const char *found = strstr(line, text);
+
+	return found && found < strchrnul(line, '\n');
+}
+
+void criu_last_error(const char *log, char *ret, size_t n)
+{
+	char *text = NULL, *found = NULL;
+
+	ret[0] = '\0';
+	if (file_read(log, LOG_MAX, &text, NULL) < 0)
+		return;
+	for (char *p = text; (p = strstr(p, "Error (")); p++)
+		/* neither the summary at the end nor a harmless complaint about limits says anything */
+		if (!strstr_line(p, "FAILED.") && !strstr_line(p, "RLIMIT_NOFILE for self"))
+			found = p;
+	if (found)
+		snprintf(ret, n, "%.*s", (int)strcspn(found, "\n"), found);
+	free(text);
+}
+
+int criu_wait(pid_t pid, const char *what, const char *log, struct hearth_err *err)
+{
+	char why[300];
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return err_set(err, -errno, "cannot wait for criu: %s", strerror(errno));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	criu_last_error(log, why, sizeof(why));
+	if (WIFSIGNALED(status))
+		return err_set(err, -EIO, "cannot %s: criu was killed by signal %d%s%s", what, WTERMSIG(status), *why ? "; " : "", why);
+	return err_set(err, -EIO, "cannot %s: criu: %s", what, *why ? why : "ended with an error and no message; `hearth doctor` checks it");
+}
+
+static bool is_tmpfs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
+/* a folder of root's own in a tmpfs that outlives this process; nobody else may have put one there */
+static bool shared_run(void)
+{
+	struct stat st;
+
+	if (mkdir(SHARED_RUN, 0700) < 0 && errno != EEXIST)
+		return false;
+	return lstat(SHARED_RUN, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && !(st.st_mode & 022) && is_tmpfs(SHARED_RUN);
+}
+
+static int keep(const char *path, int fd)
+{
+	char from[64];
+	int r = dir_make(path, 0700);
+
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
+	if (r == 0 && mount(from, path, NULL, MS_BIND | MS_REC, NULL) < 0)
+		r = -errno;
+	return r;
+}
+
+int criu_private_run(char *const *paths)
+{
+	struct { const char *path; int fd; } kept[KEPT_MAX];
+	size_t n = 0;
+	int r = 0;
+
+	if (is_tmpfs("/run") || !shared_run())
+		return 0;
+	for (; *paths; paths++) {
+		struct stat st;
+
+		if (strncmp(*paths, "/run/", 5))
+			continue;
+		if (n == KEPT_MAX || stat(*paths, &st) < 0 || !S_ISDIR(st.st_mode))
+			goto out;               /* go without the cache */
+		kept[n].path = *paths;
+		kept[n].fd = open(*paths, O_PATH | O_CLOEXEC);
+		if (kept[n].fd < 0)
+			goto out;
+		n++;
+	}
+	if (mount(SHARED_RUN, "/run", NULL, MS_BIND, NULL) < 0)
+		r = -errno;
+	for (size_t k = 0; k < n && r == 0; k++)
+		r = keep(kept[k].path, kept[k].fd);
+out:
+	while (n)
+		close(kept[--n].fd);
+	return r;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BOX_CRIU_H
+#define BOX_CRIU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+#define CRIU_LOG "criu.log"
+
+/** struct args - an argument vector being built; a failed append is remembered and told by args_done_ok() */
+struct args {
+	char **v;
+	size_t n, cap;
+	bool failed;
+};
+void args_add(struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void args_done(struct args *a);
+
+/** criu_version - "4.2.1". Return: 0, -ENOENT (no such program), -EIO (it does not run), -EPROTO (older than 4.2), -errno. */
+int criu_version(const char *criu, char *ret, size_t n, struct hearth_err *err);
+/** criu_last_error - the last line with "Error" in a log, without its time stamp; "" if there is none */
+void criu_last_error(const char *log, char *ret, size_t n);
+/** criu_wait - Return: 0 (exit 0), -EIO (other exit, signal; told in @err with the log's last error). */
+int criu_wait(pid_t pid, const char *what, const char *log, struct hearth_err *err);
+/**
+ * criu_private_run - make /run a tmpfs in this process's (private) mount name space, as CRIU keeps its feature cache only there
+ * @paths: what must stay reachable although it may be below /run; NULL-terminated
+ * Nothing happens where /run is a tmpfs already or no tmpfs is to be had: then CRIU probes every time. Return: 0, -errno.
+ */
+int criu_private_run(char *const *paths);
+
+#endif

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The park and resume jobs. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "ckpt/image.h"
+#include "criu.h"
+#include "job.h"
+#include "proc.h"
+#include "root.h"
+
+#define WORK ".work"
+
+/*
+ * An instance being parked is stopped by CRIU and stays stopped until the daemon has the result, so that nothing it does is lost. If anything
+ * fails in between it must run on. This process sees to that; a second one, the minder, does the same should this process be killed.
+ */
+struct park {
+	const struct spec *spec;
+	struct image_draft draft;
+	struct image *img;
+	char work[PATH_MAX], log[PATH_MAX + 16];
+	pid_t criu;
+	int minder;                     /* pipe to it: one byte says that all is well */
+};
+
+/* ---- undoing ---- */
+
+/* CRIU reads live TCP connections in repair mode; one that was killed leaves them in it, and they would transmit nothing more */
+static void unrepair(pid_t pid)
+{
+	FD_AUTO int pidfd = pidfd_of(pid);
+	char path[64];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = pidfd < 0 ? NULL : opendir(path);
+	while (d && (e = readdir(d))) {
+		int on = 0, off = 0;
+		socklen_t len = sizeof(on);
+		FD_AUTO int fd = e->d_name[0] == '.' ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, atoi(e->d_name), 0);
+
+		if (fd >= 0 && getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, &len) == 0 && on)
+			(void)setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
+	}
+	if (d)
+		closedir(d);
+}
+
+static void run_on(pid_t root)
+{
+	pid_t *tree = NULL;
+	ssize_t n = proc_tree(root, &tree);
+
+	for (ssize_t k = 0; k < n; k++)
+		unrepair(tree[k]);
+	for (ssize_t k = 0; k < n; k++)
+		kill(tree[k], SIGCONT);
+	free(tree);
+}
+
+static void undo(struct park *p)
+{
+	char kept[PATH_MAX], dir[PATH_MAX];
+	const char *slash = strrchr(p->draft.target, '/');
+
+	run_on((pid_t)p->spec->pid);
+	if (!slash)
+		return;
+	/* the log outlives the failed image, under one name an image */
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - p->draft.target), p->draft.target);
+	if (snprintf(kept, sizeof(kept), "%s/.failed-%s.log", dir, slash + 1) < (int)sizeof(kept))
+		(void)rename(p->log, kept);
+	image_abort(&p->draft);
+}
+
+static _Noreturn void mind(struct park *p, int from_box)
+{
+	struct pollfd criu = { .fd = pidfd_of(p->criu), .events = POLLIN };
+	char ok;
+
+	setsid();
+	fclose(stdin);
+	close(STDOUT_FILENO);           /* the daemon waits for its end */
+	if (fd_read_full(from_box, &ok, 1) == 1)
+		_exit(0);
+	/* the box was killed. CRIU must not be disturbed: it holds the instance's processes half-way */
+	while (criu.fd >= 0 && poll(&criu, 1, -1) < 0 && errno == EINTR)
+		;
+	undo(p);
+	image_remove(p->draft.target);  /* it was not there when we began */
+	_exit(0);
+}
+
+static int minder_start(struct park *p, struct hearth_err *err)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		close(ends[1]);
+		mind(p, ends[0]);
+	}
+	close(ends[0]);
+	if (pid < 0) {
+		close(ends[1]);
+		return err_set(err, -errno, "cannot fork: %s", strerror(errno));
+	}
+	p->minder = ends[1];
+	return 0;
+}
+
+/* ---- what to dump ---- */
+
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (char *p = text; *p; p++) {
+		if (p[0] == '\\' && p[1] && p[2] && p[3]) {
+			*to++ = (char)((p[1] - '0') * 64 + (p[2] - '0') * 8 + (p[3] - '0'));
+			p += 3;
+		} else {
+			*to++ = *p;
+		}
+	}
+	*to = '\0';
+}
+
+/* every mount of the sandbox that is the host's: all but its own root, /proc and /tmp */
+static int find_mounts(pid_t pid, char ***ret, struct hearth_err *err)
+{
+	char path[64], *text = NULL, **list;
+	size_t n = 0, lines = 1;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)pid);
+	r = file_read(path, 1 << 20, &text, NULL);
+	if (r < 0)
+		return err_set(err, r, "cannot read %s: %s", path, strerror(-r));
+	for (char *p = text; *p; p++)
+		lines += *p == '\n';
+	list = calloc(lines + 1, sizeof(*list));
+	for (char *line = text; list && r == 0 && line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
+		char point[PATH_MAX];
+
+		if (sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1)
+			continue;
+		unescape(point);
+		if (!strcmp(point, "/") || !strcmp(point, "/proc") || !strcmp(point, "/tmp"))
+			continue;
+		if (strpbrk(point, "]:"))
+			r = err_set(err, -EINVAL, "cannot park: the path %s contains ']' or ':', which CRIU's options can't say; rename it", point);
+		else if (!(list[n++] = strdup(point)))
+			r = -ENOMEM;
+	}
+	free(text);
+	if (!list || r == -ENOMEM)
+		r = err_set(err, -ENOMEM, "out of memory");
+	if (r < 0)
+		list_free(list);
+	else
+		*ret = list;
+	return r;
+}
+
+static int check(struct park *p, struct hearth_err *err)
+{
+	const struct spec *s = p->spec;
+	char mine[64], its[64];
+	struct stat a, b;
+	uint64_t starttime;
+	int r;
+
+	if (!s->pid || !s->id || !s->function || !s->image || !s->criu)
+		return err_set(err, -EINVAL, "a park job needs pid, id, function, image and criu");
+	r = proc_starttime((pid_t)s->pid, &starttime);
+	if (r < 0 || (s->starttime && starttime != (uint64_t)s->starttime))
+		return err_set(err, -ESRCH, "cannot park %s: process %d is gone", s->id, (int)s->pid);
+	snprintf(its, sizeof(its), "/proc/%d/ns/net", (int)s->pid);
+	snprintf(mine, sizeof(mine), "/proc/self/ns/net");
+	if (stat(its, &a) < 0 || stat(mine, &b) < 0)
+		return err_set(err, -errno, "cannot park %s: %s: %s", s->id, its, strerror(errno));
+	if (a.st_ino == b.st_ino)
+		return err_set(err, -EOPNOTSUPP, "cannot park %s: it shares the host's network; only isolation: full with a private network can be parked", s->id);
+	return 0;
+}
+
+static struct image *describe(struct park *p, struct hearth_err *err)
+{
+	struct image *img = calloc(1, sizeof(*img));
+	char version[64];
+
+	if (!img || criu_version(p->spec->criu, version, sizeof(version), err) < 0)
+		goto err;
+	img->id = strdup(p->spec->id);
+	img->function = strdup(p->spec->function);
+	img->criu = strdup(version);
+	if (p->spec->meta)
+		img->meta = json_dumps(p->spec->meta, JSON_COMPACT);
+	if (!img->id || !img->function || !img->criu || (p->spec->meta && !img->meta)) {
+		err_set(err, -ENOMEM, "out of memory");
+		goto err;
+	}
+	if (find_mounts((pid_t)p->spec->pid, &img->mounts, err) < 0)
+		goto err;
+	return img;
+err:
+	if (!img)
+		err_set(err, -ENOMEM, "out of memory");
+	image_free(img);
+	return NULL;
+}
+
+/* ---- dumping ---- */
+
+static int build_args(const struct park *p, struct args *a)
+{
+	char ns[64];
+	struct stat st;
+
+	snprintf(ns, sizeof(ns), "/proc/%d/ns/net", (int)p->spec->pid);
+	if (stat(ns, &st) < 0)
+		return -ESRCH;
+	args_add(a, "%s", p->spec->criu);
+	args_add(a, "dump");
+	args_add(a, "--no-default-config");
+	args_add(a, "-t");
+	args_add(a, "%d", (int)p->spec->pid);
+	args_add(a, "-D");
+	args_add(a, "%s", p->draft.tmp);
+	args_add(a, "-W");
+	args_add(a, "%s", p->work);
+	args_add(a, "-o");
+	args_add(a, CRIU_LOG);
+	args_add(a, "-v2");
+	args_add(a, "--leave-stopped");
+	args_add(a, "--tcp-established");
+	args_add(a, "--network-lock");
+	args_add(a, "skip");            /* nothing outside the instance's network name space talks to it */
+	args_add(a, "--manage-cgroups=ignore");
+	args_add(a, "--external");
+	args_add(a, "net[%llu]:hearthnet", (unsigned long long)st.st_ino);
+	for (size_t k = 0; p->img->mounts[k]; k++) {
+		args_add(a, "--external");
+		args_add(a, "mnt[%s]:m%zu", p->img->mounts[k], k);
+	}
+	return a->failed ? -ENOMEM : 0;
+}
+
+/* real user and group of a process */
+static int ids_of(pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
+{
+	char path[64], *text = NULL, *uid, *gid;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	r = file_read(path, 65536, &text, NULL);
+	if (r < 0)
+		return r;
+	uid = strstr(text, "\nUid:");
+	gid = strstr(text, "\nGid:");
+	r = uid && gid && sscanf(uid, "\nUid: %u", ret_uid) == 1 && sscanf(gid, "\nGid: %u", ret_gid) == 1 ? 0 : -EPROTO;
+	free(text);
+	return r;
+}
+
+/*
+ * CRIU reads the resource limits of the processes with prlimit(2), which root may do to others only with CAP_SYS_RESOURCE; some machines (most
+ * containers) don't give it. Else the caller's *real* ids must be the target's. So there, CRIU gets them, and keeps root as its effective user and
+ * with it every capability.
+ */
+static int match_real_ids(pid_t pid)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+	uid_t uid;
+	gid_t gid;
+	int r;
+
+	if (syscall(SYS_capget, &head, data) == 0 && (data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective & CAP_TO_MASK(CAP_SYS_RESOURCE)))
+		return 0;
+	r = ids_of(pid, &uid, &gid);
+	if (r < 0)
+		return r;
+	return setresgid(gid, (gid_t)-1, (gid_t)-1) < 0 || setresuid(uid, (uid_t)-1, (uid_t)-1) < 0 ? -errno : 0;
+}
+
+static _Noreturn void dump_child(struct park *p, struct args *a, int go)
+{
+	char *paths[] = { p->draft.tmp, p->work, NULL };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char ok;
+
+	/* of its own session, so that what is sent to the daemon's group does not end it half-way */
+	setsid();
+	if (fd_read_full(go, &ok, 1) != 1)
+		_exit(1);               /* the box died before there was a minder */
+	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+		(void)criu_private_run(paths);
+	for (int fd = 0; fd < 3; fd++)
+		dup2(null, fd);
+	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+	if (match_real_ids((pid_t)p->spec->pid) < 0)
+		_exit(126);
+	execv(a->v[0], a->v);
+	_exit(127);
+}
+
+/* CRIU is held back until the minder exists, which needs to know its process */
+static int dump(struct park *p, struct hearth_err *err)
+{
+	struct args a = { 0 };
+	int go[2], r = build_args(p, &a);
+
+	if (r < 0) {
+		args_done(&a);
+		return err_set(err, r, "cannot park %s: %s", p->spec->id, strerror(-r));
+	}
+	if (pipe2(go, O_CLOEXEC) < 0) {
+		args_done(&a);
+		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	}
+	p->criu = fork();
+	if (p->criu == 0) {
+		close(go[1]);
+		dump_child(p, &a, go[0]);
+	}
+	close(go[0]);
+	args_done(&a);
+	if (p->criu < 0)
+		r = err_set(err, -errno, "cannot fork: %s", strerror(errno));
+	if (r == 0)
+		r = minder_start(p, err);
+	if (r == 0 && !job_fault("park-before-dump"))
+		(void)fd_write_full(go[1], "g", 1);
+	close(go[1]);
+	if (p->criu > 0) {
+		struct hearth_err why = { 0 };
+		int waited = criu_wait(p->criu, "park", p->log, &why);
+
+		if (r == 0 && waited < 0)
+			r = err_set(err, waited, "instance %s runs on: %s", p->spec->id, why.msg);
+	}
+	return r;
+}
+
+/* ---- the job ---- */
+
+static void all_is_well(void);
+static int minder_fd = -1;
+
+static int commit(struct park *p, json_t *out, uint64_t t0, struct hearth_err *err)
+{
+	uint64_t t1 = clock_mono_ns(), digest_ns, sync_ns;
+	int r;
+
+	dir_remove(p->work);
+	if (job_fault("park-after-dump"))
+		return err_set(err, -EIO, "instance %s runs on: injected failure", p->spec->id);
+	r = image_commit(&p->draft, p->img, &digest_ns, &sync_ns, err);
+	if (r < 0)
+		return err_prefix(err, "instance %s runs on: ", p->spec->id);
+	(void)job_fault("park-after-commit");
+	json_object_set_new(out, "image_bytes", json_integer((json_int_t)p->img->image_bytes));
+	json_object_set_new(out, "pages_bytes", json_integer((json_int_t)p->img->pages_bytes));
+	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "dump", (double)(t1 - t0) / NS_PER_MS, "digest", (double)digest_ns / NS_PER_MS,
+						 "commit", (double)sync_ns / NS_PER_MS));
+	return 0;
+}
+
+static void all_is_well(void)
+{
+	(void)fd_write_full(minder_fd, "d", 1);
+	fd_close(&minder_fd);
+}
+
+int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
+{
+	struct park p = { .spec = spec, .draft.lock = -1, .minder = -1 };
+	uint64_t t0 = clock_mono_ns();
+	int r;
+
+	r = check(&p, err);
+	if (r < 0)
+		return r;
+	p.img = describe(&p, err);
+	if (!p.img)
+		return err->code;
+	r = image_begin(spec->image, &p.draft, err);
+	if (r < 0)
+		goto out;
+	if (snprintf(p.work, sizeof(p.work), "%s/" WORK, p.draft.tmp) >= (int)sizeof(p.work) || mkdir(p.work, 0700) < 0)
+		r = err_set(err, -errno, "cannot make a folder in %s: %s", p.draft.tmp, strerror(errno));
+	snprintf(p.log, sizeof(p.log), "%s/" CRIU_LOG, p.work);
+	if (r == 0)
+		r = dump(&p, err);
+	if (r == 0)
+		r = commit(&p, out, t0, err);
+	if (r < 0)
+		undo(&p);
+	minder_fd = p.minder;
+	job_reported = minder_fd >= 0 ? all_is_well : NULL;
+out:
+	image_free(p.img);
+	return r;
+}
+
+int job_resume(const struct spec *spec, json_t *out, struct hearth_err *err)
+{
+	uint64_t starttime;
+	int r;
+
+	if (!spec->pid)
+		return err_set(err, -EINVAL, "a resume job needs pid");
+	r = proc_starttime((pid_t)spec->pid, &starttime);
+	if (r < 0 || (spec->starttime && starttime != (uint64_t)spec->starttime))
+		return err_set(err, -ESRCH, "cannot resume: process %d is gone", (int)spec->pid);
+	run_on((pid_t)spec->pid);
+	return 0;
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The wake and verify jobs. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "ckpt/image.h"
+#include "criu.h"
+#include "job.h"
+#include "pager.h"
+#include "proc.h"
+#include "root.h"
+
+/* measured: docs/adr/box-pager.md */
+#define LAZY_MIN_BYTES (32ll << 20)
+
+struct wake {
+	const struct spec *spec;
+	struct image *img;
+	struct cgroup_tree *cgroups;
+	bool made_cgroup, lazy;
+	char work[PATH_MAX], log[PATH_MAX + 16];
+	struct pager pager;
+	pid_t pid;
+	int pidfd;
+	/* verification, beside the restore */
+	pthread_t verifier;
+	bool verifying;
+	struct hearth_err verdict;
+	uint64_t t0, verify_ns, restore_ns;
+};
+
+/* ---- verification ---- */
+
+static void *verify(void *arg)
+{
+	struct wake *w = arg;
+
+	image_verify(w->img, &w->verdict);
+	w->verify_ns = clock_mono_ns() - w->t0;
+	return NULL;
+}
+
+static int verify_join(struct wake *w, struct hearth_err *err)
+{
+	if (w->verifying)
+		pthread_join(w->verifier, NULL);
+	w->verifying = false;
+	return w->verdict.code ? err_set(err, w->verdict.code, "%s", w->verdict.msg) : 0;
+}
+
+/* ---- restoring ---- */
+
+static int build_args(const struct wake *w, struct args *a, int netns)
+{
+	args_add(a, "%s", w->spec->criu);
+	args_add(a, "restore");
+	args_add(a, "--no-default-config");
+	args_add(a, "-D");
+	args_add(a, "%s", w->img->path);
+	args_add(a, "-W");
+	args_add(a, "%s", w->work);
+	args_add(a, "-o");
+	args_add(a, CRIU_LOG);
+	args_add(a, "-v1");
+	args_add(a, "-d");
+	args_add(a, "--pidfile");
+	args_add(a, PAGER_PIDFILE);
+	args_add(a, "--root");
+	args_add(a, "%s", w->spec->root);
+	args_add(a, "--tcp-established");
+	args_add(a, "--manage-cgroups=ignore");
+	args_add(a, "--inherit-fd");
+	args_add(a, "fd[%d]:hearthnet", netns);
+	for (size_t k = 0; w->img->mounts[k]; k++) {
+		args_add(a, "--external");
+		args_add(a, "mnt[m%zu]:%s", k, w->img->mounts[k]);
+	}
+	if (w->lazy)
+		args_add(a, "--lazy-pages");
+	return a->failed ? -ENOMEM : 0;
+}
+
+/* a network name space with lo up, for the instance; this process stays in its own. Return: descriptor, -errno */
+static int new_netns(void)
+{
+	FD_AUTO int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int made, r;
+
+	if (own < 0 || unshare(CLONE_NEWNET) < 0)
+		return -errno;
+	r = proc_lo_up();
+	made = r < 0 ? r : open("/proc/self/ns/net", O_RDONLY);
+	if (made < 0 && r == 0)
+		made = -errno;
+	if (setns(own, CLONE_NEWNET) < 0)
+		return -errno;
+	return made;
+}
+
+/* CRIU's own surroundings: the instance's group, a private mount name space with the root as a mount point */
+static int surround(const struct wake *w, struct hearth_err *err)
+{
+	size_t n = 0;
+	char **keep;
+	int r;
+
+	if (w->cgroups) {
+		r = cgroup_join(w->cgroups, w->spec->cgroup, 0, err);
+		if (r < 0)
+			return r;
+	}
+	while (w->img->mounts[n])
+		n++;
+	keep = calloc(n + 4, sizeof(*keep));
+	if (!keep)
+		return err_set(err, -ENOMEM, "out of memory");
+	memcpy(keep, w->img->mounts, n * sizeof(*keep));
+	keep[n++] = (char *)w->spec->root;
+	keep[n++] = w->img->path;
+	keep[n++] = (char *)w->work;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		r = -errno;
+	else
+		r = criu_private_run(keep);
+	free(keep);
+	if (r == 0 && mount(w->spec->root, w->spec->root, NULL, MS_BIND, NULL) < 0)
+		r = -errno;
+	return r < 0 ? err_set(err, r, "cannot prepare mounts to restore %s: %s", w->spec->id, strerror(-r)) : 0;
+}
+
+static _Noreturn void restore_child(const struct wake *w, int report)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), netns, r;
+	struct hearth_err err = { 0 };
+	struct args a = { 0 };
+
+	setsid();
+	r = surround(w, &err);
+	netns = r < 0 ? r : new_netns();
+	if (r == 0 && netns < 0)
+		r = err_set(&err, netns, "cannot make a network name space for %s: %s", w->spec->id, strerror(-netns));
+	if (r == 0 && build_args(w, &a, netns) < 0)
+		r = err_set(&err, -ENOMEM, "out of memory");
+	if (r == 0) {
+		for (int fd = 0; fd < 3; fd++)
+			dup2(null, fd);
+		close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+		fd_set_cloexec(netns, false);
+		if (w->lazy)
+			fd_set_cloexec(w->pager.ctl, false);
+		execv(a.v[0], a.v);
+		err_set(&err, -errno, "cannot execute %s: %s", a.v[0], strerror(errno));
+	}
+	(void)fd_write_full(report, &err, sizeof(err));
+	_exit(1);
+}
+
+static int read_pid(struct wake *w, struct hearth_err *err)
+{
+	char path[PATH_MAX + 8], *text = NULL;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/" PAGER_PIDFILE, w->work);
+	r = file_read(path, 64, &text, NULL);
+	w->pid = r < 0 ? 0 : (pid_t)atoi(text);
+	free(text);
+	if (w->pid <= 1)
+		return err_set(err, r < 0 ? r : -EIO, "criu restored %s but did not say its pid", w->spec->id);
+	w->pidfd = pidfd_of(w->pid);
+	if (w->pidfd < 0)
+		return err_set(err, -ESRCH, "instance %s ended as soon as it was restored", w->spec->id);
+	return 0;
+}
+
+static int restore(struct wake *w, struct hearth_err *err)
+{
+	struct hearth_err said;
+	char what[128];
+	int ends[2], r;
+	pid_t pid;
+	ssize_t n;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0)
+		restore_child(w, ends[1]);
+	close(ends[1]);
+	/* only now that all is forked. Should it not start, the image is verified here */
+	w->verifying = pid > 0 && pthread_create(&w->verifier, NULL, verify, w) == 0;
+	if (pid > 0 && !w->verifying)
+		verify(w);
+	n = pid < 0 ? 0 : fd_read_full(ends[0], &said, sizeof(said));
+	close(ends[0]);
+	if (pid < 0)
+		return err_set(err, -EAGAIN, "cannot fork to restore %s", w->spec->id);
+	snprintf(what, sizeof(what), "restore %s", w->spec->id);
+	r = criu_wait(pid, what, w->log, err);
+	if (n == (ssize_t)sizeof(said)) {
+		said.msg[sizeof(said.msg) - 1] = '\0';
+		return err_set(err, said.code, "%s", said.msg);
+	}
+	if (r == 0)
+		r = read_pid(w, err);
+	w->restore_ns = clock_mono_ns() - w->t0;
+	return r;
+}
+
+/* ---- cleaning up ---- */
+
+/* what CRIU left behind when it failed or was killed became this process's children; all but the pager's guard */
+static void kill_orphans(const struct wake *w)
+{
+	for (;;) {
+		pid_t *list = NULL;
+		ssize_t n = proc_children(getpid(), &list), killed = 0;
+
+		for (ssize_t k = 0; k < n; k++) {
+			if (list[k] == w->pager.guard)
+				continue;
+			kill(list[k], SIGKILL);
+			killed += waitpid(list[k], NULL, __WALL) == list[k];
+		}
+		free(list);
+		if (!killed)
+			return;
+	}
+}
+
+static void undo(struct wake *w)
+{
+	kill_orphans(w);                /* before the pager lets go of their memory */
+	pager_abort(&w->pager);
+	if (w->made_cgroup) {
+		cgroup_kill(w->cgroups, w->spec->cgroup);
+		cgroup_remove(w->cgroups, w->spec->cgroup);
+	}
+}
+
+/* ---- the job ---- */
+
+static int check(struct wake *w, struct hearth_err *err)
+{
+	const struct spec *s = w->spec;
+	int r;
+
+	if (!s->id || !s->image || !s->criu || !s->root)
+		return err_set(err, -EINVAL, "a wake job needs id, image, criu and root");
+	if (access(s->criu, X_OK) < 0)
+		return err_set(err, -ENOENT, "criu is not at %s; run tools/setup, or say where CRIU 4.2 or newer is", s->criu);
+	r = image_load(s->image, &w->img, err);
+	if (r < 0)
+		return r;
+	for (char **m = w->img->mounts; *m; m++)
+		if (access(*m, F_OK) < 0)
+			return err_set(err, -ENOENT, "image %s needs %s, which is no longer there; remove the image, the function will start cold", s->image, *m);
+	w->lazy = s->lazy && !strcmp(s->lazy, "always");
+	if (!s->lazy || !strcmp(s->lazy, "auto"))
+		w->lazy = (int64_t)w->img->pages_bytes >= (s->lazy_min_bytes ? s->lazy_min_bytes : LAZY_MIN_BYTES);
+	return 0;
+}
+
+static int prepare(struct wake *w, struct hearth_err *err)
+{
+	const struct spec *s = w->spec;
+	struct cgroup_limits limits = spec_limits(s);
+	int r = root_prepare(s->root, s->init, w->img->mounts, err);
+
+	if (r < 0)
+		return r;
+	if (snprintf(w->work, sizeof(w->work), "%s/hearth-wake-XXXXXX", s->work ? s->work : "/tmp") >= (int)sizeof(w->work) || !mkdtemp(w->work)) {
+		r = err_set(err, -errno, "cannot make a folder in %s: %s", s->work ? s->work : "/tmp", strerror(errno));
+		w->work[0] = '\0';
+		return r;
+	}
+	snprintf(w->log, sizeof(w->log), "%s/" CRIU_LOG, w->work);
+	if (!s->cgroup)
+		return 0;
+	r = cgroup_probe(&w->cgroups, err);
+	if (r == 0 && cgroup_tree_version(w->cgroups) == CGROUP_NONE)
+		w->cgroups = cgroup_tree_free(w->cgroups);
+	else if (r == 0) {
+		r = cgroup_make(w->cgroups, s->cgroup, &limits, err);
+		w->made_cgroup = r == 0;
+	}
+	return r;
+}
+
+static int bring_back(struct wake *w, struct hearth_err *err)
+{
+	int r = 0;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return err_set(err, -errno, "cannot become a subreaper: %s", strerror(errno));
+	if (w->lazy)
+		r = pager_start(w->img->path, w->work, w->spec->id, &w->pager, err);
+	if (r < 0)
+		return r;
+	r = restore(w, err);
+	if (r < 0) {
+		struct hearth_err damaged = { 0 };
+
+		/* a damaged image explains whatever CRIU said about it */
+		if (verify_join(w, &damaged) < 0)
+			r = err_set(err, damaged.code, "%s", damaged.msg);
+		return r;
+	}
+	(void)job_fault("wake-restored");
+	r = verify_join(w, err);
+	if (r == 0 && w->lazy && pager_commit(&w->pager, w->pidfd) < 0)
+		r = err_set(err, -EIO, "the pager of %s died: the instance was ended", w->spec->id);
+	return r;
+}
+
+static void report(const struct wake *w, json_t *out, uint64_t starttime)
+{
+	json_object_set_new(out, "pid", json_integer(w->pid));
+	json_object_set_new(out, "starttime", json_integer((json_int_t)starttime));
+	json_object_set_new(out, "cgroup", w->cgroups ? json_string(w->spec->cgroup) : json_null());
+	json_object_set_new(out, "lazy", json_boolean(w->lazy));
+	json_object_set_new(out, "pages_bytes", json_integer((json_int_t)w->img->pages_bytes));
+	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "verify", (double)w->verify_ns / NS_PER_MS, "restore", (double)w->restore_ns / NS_PER_MS,
+						 "total", (double)(clock_mono_ns() - w->t0) / NS_PER_MS));
+}
+
+int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
+{
+	struct wake w = { .spec = spec, .pidfd = -1, .pager = { 0, -1 }, .t0 = clock_mono_ns() };
+	uint64_t starttime = 0;
+	int r = check(&w, err);
+
+	if (r == 0)
+		r = prepare(&w, err);
+	if (r == 0)
+		r = bring_back(&w, err);
+	if (w.verifying)
+		verify_join(&w, NULL);
+	if (r == 0 && proc_starttime(w.pid, &starttime) < 0)
+		r = err_set(err, -ESRCH, "instance %s ended as soon as it was restored", spec->id);
+	if (r == 0)
+		report(&w, out, starttime);
+	else
+		undo(&w);
+	if (w.work[0])
+		dir_remove(w.work);
+	fd_close(&w.pidfd);
+	cgroup_tree_free(w.cgroups);
+	image_free(w.img);
+	return r;
+}
+
+int job_verify(const struct spec *spec, json_t *out, struct hearth_err *err)
+{
+	struct image *img = NULL;
+	uint64_t t0 = clock_mono_ns();
+	int r;
+
+	if (!spec->image)
+		return err_set(err, -EINVAL, "a verify job needs image");
+	r = image_load(spec->image, &img, err);
+	if (r == 0)
+		r = image_verify(img, err);
+	if (r == 0) {
+		json_object_set_new(out, "image_bytes", json_integer((json_int_t)img->image_bytes));
+		json_object_set_new(out, "files", json_integer((json_int_t)img->files_n));
+		json_object_set_new(out, "ms", json_real((double)(clock_mono_ns() - t0) / NS_PER_MS));
+	}
+	image_free(img);
+	return r;
+}
