@@ -367,6 +367,8 @@ static void *filler(void *arg)
 	do {
 		const uint8_t *ready = NULL;
 
+		if (job_fault("pager-slow"))    /* for tests: leaves time for faults and events */
+			poll(NULL, 0, 20);
 		/* what comes next, made resident without holding anyone up */
 		pthread_mutex_lock(&s->list);
 		space = next_range(s, 0, false, &range);
