@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting, parking and waking: state survives, clones, eager and lazy, damaged images, the pager's death."""
+import os
+import signal
+import time
+
+from boxlib import call, children, end, gone, job, main, state
+
+
+def sandbox(p, checks):
+    pid = p.start("s1")
+    text = call(pid, "/sandbox")
+    assert "CapPrm:\t0000000000000000" in text and "CapBnd:\t0000000000000000" in text and "NoNewPrivs:\t1" in text, text
+    assert "Uid:\t65534\t65534\t65534\t65534" in text and "wrote" not in text and "pids 1 2" in text and "host s1" in text, text
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        assert os.readlink("/proc/%d/fd/%s" % (pid, fd)) == "/dev/null", fd
+    assert int(open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[3]) == pid, "not a session leader"
+    if checks["cgroups"]["ok"]:
+        assert "/%s/s1" % p.group in open("/proc/%d/cgroup" % pid).read()
+    end(pid)
+
+
+def refused(p, checks):
+    cases = [({"command": ["/no/such/program"]}, "/no/such/program"), ({"command": ["nosuchprogram"]}, "nosuchprogram"),
+             ({"directory": "/no/such/dir"}, "/no/such/dir"), ({"init": "/no/such/init"}, "/no/such/init"), ({"user": "no-such-user"}, "no-such-user"),
+             ({"colour": "red"}, "colour"), ({"port": "8080"}, "port"), ({"isolation": "half"}, "isolation"), ({"mounts": ["/no/such/mount"]}, "/no/such/mount"),
+             ({"directory": "/proc"}, "/proc")]
+    for change, word in cases:
+        result = job({**p.start_spec("r1"), **change})
+        assert not result["ok"] and word in result["error"] and result["code"] < 0, result
+        assert not os.path.exists(p.root) and not p.groups(), (change, p.groups())
+    for text in ({"job": "fly"}, {}, {"job": "park"}, {"job": "wake", "id": "x"}, {"job": "wake", "id": "x", "image": "/no/image", "root": p.root, "criu": p.criu}):
+        result = job(text)
+        assert not result["ok"] and result["error"], result
+
+
+def not_executable_inside(p, checks):
+    hidden = os.path.join(p.dir, "hidden")
+    os.mkdir(hidden)
+    with open(os.path.join(hidden, "prog"), "w") as f:
+        f.write("#!/bin/sh\n")
+    os.chmod(os.path.join(hidden, "prog"), 0o755)
+    result = job(p.start_spec("n1", command=[os.path.join(hidden, "prog")]))
+    assert not result["ok"] and "mounts" in result["error"], result
+    assert not p.groups(), p.groups()
+    result = job(p.start_spec("n2", command=[os.path.join(hidden, "prog")], mounts=[hidden]))
+    assert result["ok"], result
+    assert gone(result["pid"])
+
+
+def parked(p, mb):
+    pid = p.start("a", mb)
+    assert call(pid, "/") == "1"
+    assert call(pid, "/write") == "ok"
+    result = p.park("a", pid, meta={"revision": 7})
+    assert result["ok"] and result["pages_bytes"] > mb << 20, result
+    assert state(pid) == "T"
+    end(pid)
+    assert job({"job": "verify", "image": p.image("a")})["ok"]
+
+
+def park_then_resume(p, checks):
+    pid = p.start("a")
+    assert call(pid, "/") == "1"
+    assert p.park("a", pid)["ok"]
+    assert job({"job": "resume", "pid": pid})["ok"]
+    assert call(pid, "/") == "2"
+    assert not p.park("a", pid)["ok"], "an image was overwritten"
+    assert call(pid, "/") == "3"
+    end(pid)
+
+
+def wake_modes(p, checks):
+    parked(p, 48)
+    for lazy in ("never", "always", "auto"):
+        woken = [p.wake("%s%d" % (lazy, k), "a", lazy=lazy) for k in range(2)]
+        for k, result in enumerate(woken):
+            assert result["ok"] and result["lazy"] == (lazy != "never"), result
+            assert call(result["pid"], "/touch") == "ok"
+            assert call(result["pid"], "/read") == "kept"
+            assert call(result["pid"], "/") == "5", "clones share state"
+            text = call(result["pid"], "/sandbox")
+            assert "CapBnd:\t0000000000000000" in text and "NoNewPrivs:\t1" in text and "wrote" not in text, text
+            if checks["cgroups"]["ok"]:
+                assert "/%s/%s%d" % (p.group, lazy, k) in open("/proc/%d/cgroup" % result["pid"]).read()
+            assert os.readlink("/proc/%d/ns/net" % result["pid"]) != os.readlink("/proc/self/ns/net")
+        for result in woken:
+            end(result["pid"])
+
+
+def park_a_woken_one_again(p, checks):
+    parked(p, 8)
+    for lazy in ("never", "always"):
+        result = p.wake("b", "a", lazy=lazy)
+        assert result["ok"], result
+        assert call(result["pid"], "/touch") == "ok"
+        again = p.park("b" + lazy, result["pid"])
+        assert again["ok"], again
+        end(result["pid"])
+        result = p.wake("c", "b" + lazy, lazy=lazy)
+        assert result["ok"], result
+        assert call(result["pid"], "/touch") == "ok" and call(result["pid"], "/") == "5"
+        end(result["pid"])
+
+
+def lazy_events(p, checks):
+    parked(p, 64)
+    for path in ("/events", "/back"):
+        result = p.wake("e" + path[1:], "a", lazy="always", env={"HEARTH_FAULT": "fail:pager-slow"})
+        assert result["ok"], result
+        answer = call(result["pid"], path)
+        assert answer == "ok", answer
+        end(result["pid"])
+
+
+def pager_killed(p, checks):
+    """A page that was not filled in must never read as zeros."""
+    parked(p, 64)
+    result = p.wake("k1", "a", lazy="always", env={"HEARTH_FAULT": "pager-filling"})
+    if result["ok"]:
+        assert gone(result["pid"]), "the instance outlived its pager"
+    else:
+        assert "pager" in result["error"] or "restore" in result["error"], result
+    # killed from outside while it fills, and its guard likewise: ended in one case, complete in the other
+    for victim in ("pager", "guard"):
+        result = p.wake("k-" + victim, "a", lazy="always", env={"HEARTH_FAULT": "fail:pager-slow"})
+        assert result["ok"], result
+        guard = [pid for pid in children() if pid != result["pid"]]
+        assert len(guard) == 1, guard
+        pager = int(open("/proc/%d/task/%d/children" % (guard[0], guard[0])).read())
+        os.kill(pager if victim == "pager" else guard[0], signal.SIGKILL)
+        if victim == "pager":
+            try:
+                answer = call(result["pid"], "/touch")
+            except OSError:
+                answer = "ended"
+            assert answer == "ended", answer
+            assert gone(result["pid"])
+        else:
+            assert call(result["pid"], "/touch") == "ok"
+            end(result["pid"])
+
+
+def box_killed_while_waking(p, checks):
+    parked(p, 16)
+    for lazy in ("never", "always"):
+        result = p.wake("d" + lazy, "a", lazy=lazy, env={"HEARTH_FAULT": "wake-restored"})
+        assert result.get("died"), result
+        # lazy: the guard ends what was restored; eager: it is the daemon's child now, complete, and its to end
+        if lazy == "always":
+            deadline = time.monotonic() + 5
+            while children() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not children(), children()
+        for pid in children():
+            end(pid)
+        for name in os.listdir(p.work):
+            os.system("rm -r '%s/%s'" % (p.work, name))
+
+
+def damaged(p, checks):
+    parked(p, 40)
+    names = sorted(os.listdir(p.image("a")))
+    assert "manifest.json" in names and "pages-1.img" in names
+    for name in ("pages-1.img", "core-1.img", "manifest.json", "mm-1.img", "pagemap-1.img"):
+        path = os.path.join(p.image("a"), name)
+        good = open(path, "rb").read()
+        at = len(good) // 2
+        for bad in (good[:at] + bytes([good[at] ^ 16]) + good[at + 1:], good[:at], None):
+            os.unlink(path)
+            if bad is not None:
+                with open(path, "wb") as f:
+                    f.write(bad)
+            else:
+                os.symlink("/nonexistent", path)
+            for lazy in ("never", "always"):
+                result = p.wake("x", "a", lazy=lazy)
+                assert not result["ok"] and name in result["error"], (name, result)
+                assert not p.groups() or all("/x/" not in g for g in p.groups()), p.groups()
+                left = p.leftovers()
+                assert not left, (name, lazy, left)
+            os.unlink(path)
+        with open(path, "wb") as f:
+            f.write(good)
+    result = p.wake("good", "a")
+    assert result["ok"], result
+    assert call(result["pid"], "/touch") == "ok"
+    end(result["pid"])
+
+
+main([sandbox, refused, not_executable_inside, park_then_resume, wake_modes, park_a_woken_one_again, lazy_events, pager_killed,
+      box_killed_while_waking, damaged])
