@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BOX = os.environ["HEARTH_BOX"]
@@ -33,7 +34,8 @@ def find_criu():
 
 
 def job(spec, env=None):
-    out = subprocess.run([BOX], input=json.dumps(spec), capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=120)
+    # standard error is not a pipe: the pager of a lazy wake keeps it open for what it may have to say later
+    out = subprocess.run([BOX], input=json.dumps(spec), stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}, timeout=120)
     if not out.stdout:
         return {"ok": False, "error": "no result, status %d" % out.returncode, "died": True}
     result = json.loads(out.stdout)
@@ -214,7 +216,7 @@ def main(cases, criu=True):
             print("ok   ", case.__name__, flush=True)
         except Exception as e:  # report every case, and clean up after it
             failed += 1
-            print("FAIL ", case.__name__, "line", e.__traceback__.tb_next.tb_lineno if e.__traceback__.tb_next else "?", repr(e), flush=True)
+            print("FAIL ", case.__name__, repr(e), traceback.extract_tb(e.__traceback__)[1:], flush=True)
             for pid in children():
                 end(pid)
         place.close()

@@ -2,6 +2,7 @@
 """Starting, parking and waking: state survives, clones, eager and lazy, damaged images, the pager's death."""
 import os
 import signal
+import sys
 import time
 
 from boxlib import call, children, end, gone, job, main, state
@@ -126,7 +127,7 @@ def pager_killed(p, checks):
         result = p.wake("k-" + victim, "a", lazy="always", env={"HEARTH_FAULT": "fail:pager-slow"})
         assert result["ok"], result
         guard = [pid for pid in children() if pid != result["pid"]]
-        assert len(guard) == 1, guard
+        assert len(guard) == 1, (victim, guard, state(result["pid"]))
         pager = int(open("/proc/%d/task/%d/children" % (guard[0], guard[0])).read())
         os.kill(pager if victim == "pager" else guard[0], signal.SIGKILL)
         if victim == "pager":
@@ -167,7 +168,8 @@ def damaged(p, checks):
         good = open(path, "rb").read()
         at = len(good) // 2
         for bad in (good[:at] + bytes([good[at] ^ 16]) + good[at + 1:], good[:at], None):
-            os.unlink(path)
+            if os.path.lexists(path):
+                os.unlink(path)
             if bad is not None:
                 with open(path, "wb") as f:
                     f.write(bad)
@@ -188,5 +190,6 @@ def damaged(p, checks):
     end(result["pid"])
 
 
-main([sandbox, refused, not_executable_inside, park_then_resume, wake_modes, park_a_woken_one_again, lazy_events, pager_killed,
-      box_killed_while_waking, damaged])
+ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, park_a_woken_one_again, lazy_events, pager_killed,
+       box_killed_while_waking, damaged]
+main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])

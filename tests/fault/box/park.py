@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parking fails at every step, by every means: the instance runs on, and no image is to be seen."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e", "box"))
+from boxlib import BOX, call, children, end, job, main, state  # noqa: E402
+
+import json  # noqa: E402
+
+
+def runs_on(p, pid, before, what):
+    """Right after a failed parking, or as soon as the minder of a killed one is done."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and (state(pid) == "T" or [c for c in children() if c != pid]):
+        time.sleep(0.005)
+    assert state(pid) not in (None, "T", "t", "Z"), (what, state(pid))
+    answer = call(pid, "/")
+    assert int(answer) == before + 1, (what, answer, before)
+    assert call(pid, "/touch") == "ok", what
+    seen = [n for n in os.listdir(p.images) if not n.startswith(".failed-")] if os.path.isdir(p.images) else []
+    assert not seen, (what, seen)
+    return before + 2
+
+
+def fault_points(p, checks):
+    pid = p.start("a", 8)
+    count = int(call(pid, "/"))
+    for fault in ("park-before-dump", "park-after-dump", "park-after-commit", "fail:park-before-dump", "fail:park-after-dump"):
+        result = p.park("a", pid, env={"HEARTH_FAULT": fault})
+        assert not result["ok"], (fault, result)
+        assert fault.startswith("fail:") != bool(result.get("died")), (fault, result)
+        count = runs_on(p, pid, count, fault)
+    for fault in ("1", "3", "5", "136"):         # CRIU's own: early, in the pages, connecting the parasite, a crash
+        result = p.park("a", pid, env={"CRIU_FAULT": fault})
+        assert not result["ok"] and "runs on" in result["error"], (fault, result)
+        count = runs_on(p, pid, count, "CRIU_FAULT=" + fault)
+    result = p.park("a", pid)
+    assert result["ok"], result
+    end(pid)
+
+
+def criu_of(box):
+    for line in open("/proc/%d/task/%d/children" % (box, box)).read().split():
+        try:
+            if open("/proc/%s/comm" % line).read().strip() == "criu":
+                return int(line)
+        except OSError:
+            pass
+    return None
+
+
+def park_and_kill(p, pid, whom, delay):
+    """Return the result, or None if the victim was gone before the blow."""
+    box = subprocess.Popen([BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    box.stdin.write(json.dumps(p.park_spec("a", pid)))
+    box.stdin.close()
+    victim = None
+    deadline = time.monotonic() + 5
+    while box.poll() is None and time.monotonic() < deadline:
+        try:
+            victim = criu_of(box.pid)
+        except OSError:
+            break
+        if victim:
+            break
+    time.sleep(delay)
+    struck = False
+    try:
+        os.kill(victim if whom == "criu" else box.pid, signal.SIGKILL)
+        struck = True
+    except (ProcessLookupError, TypeError):
+        pass
+    text = box.stdout.read()
+    box.wait()
+    return struck, json.loads(text) if text else None
+
+
+def killed(p, checks):
+    pid = p.start("a", 8)
+    count = int(call(pid, "/"))
+    blows = 0
+    for whom in ("criu", "box"):
+        for step in range(14):
+            struck, result = park_and_kill(p, pid, whom, step * 0.006)
+            if result and result["ok"]:         # the blow came too late
+                assert job({"job": "resume", "pid": pid})["ok"]
+                os.rename(p.image("a"), os.path.join(p.dir, "late-%s-%d" % (whom, step)))
+            else:
+                blows += struck
+            count = runs_on(p, pid, count, (whom, step))
+    assert blows >= 6, blows
+    assert p.park("a", pid)["ok"]
+    end(pid)
+
+
+def disk_full(p, checks):
+    pid = p.start("a", 16)
+    count = int(call(pid, "/"))
+    os.mkdir(p.images)
+    for size in ("64k", "1m", "12m"):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + size, "none", p.images], check=True)
+        try:
+            result = p.park("a", pid)
+            assert not result["ok"] and "runs on" in result["error"], (size, result)
+            count = runs_on(p, pid, count, size)
+        finally:
+            subprocess.run(["umount", p.images], check=True)
+    assert p.park("a", pid)["ok"]
+    end(pid)
+
+
+def cannot(p, checks):
+    pid = p.start("a")
+    count = int(call(pid, "/"))
+    for change, word in (({"criu": "/no/such/criu"}, "/no/such/criu"), ({"criu": "/bin/true"}, "/bin/true"), ({"starttime": 1}, "gone"),
+                         ({"pid": 2 ** 22 - 3}, "gone"), ({"image": "relative/path"}, "absolute"), ({"image": "/x/.hidden"}, "dot")):
+        result = job({**p.park_spec("a", pid), **change})
+        assert not result["ok"] and word in result["error"], (change, result)
+        count = runs_on(p, pid, count, change)
+    host = p.start("h", network="host", env=["PORT=0"])
+    result = p.park("h", host)
+    assert not result["ok"] and "network" in result["error"], result
+    end(host)
+    # something CRIU can't dump: its words reach the message, its log stays
+    odd = p.start("o", command=["/usr/bin/python3", "-c", "import os,time; os.chdir('/tmp'); os.open('gone', os.O_CREAT | os.O_RDWR); "
+                                "f = os.open('/proc/1', os.O_RDONLY); s = __import__('socket'); k = s.socket(s.AF_NETLINK, s.SOCK_RAW, 9)\nwhile 1: time.sleep(9)"])
+    time.sleep(0.5)
+    result = p.park("o", odd)
+    if not result["ok"]:
+        assert "Error (criu/" in result["error"], result
+        assert os.path.exists(os.path.join(p.images, ".failed-o.log"))
+        assert state(odd) == "S", state(odd)
+    end(odd)
+    end(pid)
+
+
+ALL = [fault_points, killed, disk_full, cannot]
+main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])
