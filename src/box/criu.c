@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
 
@@ -112,8 +115,27 @@ void criu_last_error(const char *log, char *ret, size_t n)
 	free(text);
 }
 
-int criu_wait(pid_t pid, const char *what, const char *log, struct hearth_err *err)
+/* Return: true if it had to be killed */
+static bool kill_late(pid_t pid, int limit_ms)
 {
+	uint64_t deadline = clock_mono_ns() + (uint64_t)limit_ms * NS_PER_MS, now;
+	FD_AUTO int pidfd = pidfd_of(pid);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	while (pidfd >= 0 && (now = clock_mono_ns()) < deadline) {
+		int n = poll(&p, 1, (int)((deadline - now) / NS_PER_MS) + 1);
+
+		if (n > 0 || (n < 0 && errno != EINTR))
+			return false;
+	}
+	if (pidfd >= 0)
+		pidfd_signal(pidfd, SIGKILL);
+	return pidfd >= 0;
+}
+
+int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct hearth_err *err)
+{
+	bool late = kill_late(pid, limit_ms);
 	char why[300];
 	int status;
 
@@ -123,6 +145,8 @@ int criu_wait(pid_t pid, const char *what, const char *log, struct hearth_err *e
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	criu_last_error(log, why, sizeof(why));
+	if (late)
+		return err_set(err, -ETIMEDOUT, "cannot %s: criu did not end within %d s and was killed%s%s", what, limit_ms / 1000, *why ? "; " : "", why);
 	if (WIFSIGNALED(status))
 		return err_set(err, -EIO, "cannot %s: criu was killed by signal %d%s%s", what, WTERMSIG(status), *why ? "; " : "", why);
 	return err_set(err, -EIO, "cannot %s: criu: %s", what, *why ? why : "ended with an error and no message; `hearth doctor` checks it");

@@ -23,8 +23,11 @@ void args_done(struct args *a);
 int criu_version(const char *criu, char *ret, size_t n, struct hearth_err *err);
 /** criu_last_error - the last line with "Error" in a log, without its time stamp; "" if there is none */
 void criu_last_error(const char *log, char *ret, size_t n);
-/** criu_wait - Return: 0 (exit 0), -EIO (other exit, signal; told in @err with the log's last error). */
-int criu_wait(pid_t pid, const char *what, const char *log, struct hearth_err *err);
+/**
+ * criu_wait - wait for CRIU to end; it is killed after @limit_ms (it can hang on odd images and processes)
+ * Return: 0 (exit 0), -ETIMEDOUT, -EIO (other exit, signal; told in @err with the log's last error).
+ */
+int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct hearth_err *err);
 /**
  * criu_private_run - make /run a tmpfs in this process's (private) mount name space, as CRIU keeps its feature cache only there
  * @paths: what must stay reachable although it may be below /run; NULL-terminated

@@ -30,6 +30,7 @@
 #include "root.h"
 
 #define WORK ".work"
+#define DUMP_MAX_MS 60000
 
 /*
  * An instance being parked is stopped by CRIU and stays stopped until the daemon has the result, so that nothing it does is lost. If anything
@@ -41,6 +42,7 @@ struct park {
 	struct image *img;
 	char work[PATH_MAX], log[PATH_MAX + 16];
 	pid_t criu;
+	int go;                         /* pipe to CRIU's process, which waits for one byte before it begins */
 	int minder;                     /* pipe to it: one byte says that all is well */
 };
 
@@ -102,6 +104,7 @@ static _Noreturn void mind(struct park *p, int from_box)
 
 	setsid();
 	fclose(stdin);
+	fd_close(&p->go);               /* or CRIU would wait for ever for a box that died before the word */
 	close(STDOUT_FILENO);           /* the daemon waits for its end */
 	if (fd_read_full(from_box, &ok, 1) == 1)
 		_exit(0);
@@ -345,6 +348,7 @@ static int dump(struct park *p, struct hearth_err *err)
 		args_done(&a);
 		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	}
+	p->go = go[1];
 	p->criu = fork();
 	if (p->criu == 0) {
 		close(go[1]);
@@ -357,11 +361,11 @@ static int dump(struct park *p, struct hearth_err *err)
 	if (r == 0)
 		r = minder_start(p, err);
 	if (r == 0 && !job_fault("park-before-dump"))
-		(void)fd_write_full(go[1], "g", 1);
-	close(go[1]);
+		(void)fd_write_full(p->go, "g", 1);
+	fd_close(&p->go);
 	if (p->criu > 0) {
 		struct hearth_err why = { 0 };
-		int waited = criu_wait(p->criu, "park", p->log, &why);
+		int waited = criu_wait(p->criu, DUMP_MAX_MS, "park", p->log, &why);
 
 		if (r == 0 && waited < 0)
 			r = err_set(err, waited, "instance %s runs on: %s", p->spec->id, why.msg);
@@ -401,7 +405,7 @@ static void all_is_well(void)
 
 int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
 {
-	struct park p = { .spec = spec, .draft.lock = -1, .minder = -1 };
+	struct park p = { .spec = spec, .draft.lock = -1, .go = -1, .minder = -1 };
 	uint64_t t0 = clock_mono_ns();
 	int r;
 

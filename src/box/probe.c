@@ -20,6 +20,8 @@
 #include "job.h"
 #include "proc.h"
 
+#define CHECK_MAX_MS 20000
+
 static void add(json_t *list, const char *name, bool ok, const char *detail)
 {
 	json_array_append_new(list, json_pack("{s:s,s:b,s:s}", "name", name, "ok", ok, "detail", detail));
@@ -113,7 +115,7 @@ static void probe_criu(json_t *list, const char *criu)
 		execl(criu, criu, "check", "--no-default-config", "-W", dir, "-o", CRIU_LOG, "-v1", (char *)NULL);
 		_exit(127);
 	}
-	if (pid > 0 && criu_wait(pid, "check", log, &err) == 0) {
+	if (pid > 0 && criu_wait(pid, CHECK_MAX_MS, "check", log, &err) == 0) {
 		add(list, "criu check", true, "instances can be parked and woken");
 	} else {
 		criu_last_error(log, why, sizeof(why));

@@ -26,6 +26,7 @@
 #include "root.h"
 
 /* measured: docs/adr/box-pager.md */
+#define RESTORE_MAX_MS 60000
 #define LAZY_MIN_BYTES (32ll << 20)
 
 struct wake {
@@ -40,6 +41,7 @@ struct wake {
 	/* verification, beside the restore */
 	pthread_t verifier;
 	bool verifying;
+	int criu;                       /* pidfd of what it need not wait for if the image is damaged */
 	struct hearth_err verdict;
 	uint64_t t0, verify_ns, restore_ns;
 };
@@ -50,7 +52,9 @@ static void *verify(void *arg)
 {
 	struct wake *w = arg;
 
-	image_verify(w->img, &w->verdict);
+	/* CRIU can hang on damaged images */
+	if (image_verify(w->img, &w->verdict) < 0 && w->criu >= 0)
+		pidfd_signal(w->criu, SIGKILL);
 	w->verify_ns = clock_mono_ns() - w->t0;
 	return NULL;
 }
@@ -202,6 +206,7 @@ static int restore(struct wake *w, struct hearth_err *err)
 		restore_child(w, ends[1]);
 	close(ends[1]);
 	/* only now that all is forked. Should it not start, the image is verified here */
+	w->criu = pid > 0 ? pidfd_of(pid) : -1;
 	w->verifying = pid > 0 && pthread_create(&w->verifier, NULL, verify, w) == 0;
 	if (pid > 0 && !w->verifying)
 		verify(w);
@@ -210,7 +215,7 @@ static int restore(struct wake *w, struct hearth_err *err)
 	if (pid < 0)
 		return err_set(err, -EAGAIN, "cannot fork to restore %s", w->spec->id);
 	snprintf(what, sizeof(what), "restore %s", w->spec->id);
-	r = criu_wait(pid, what, w->log, err);
+	r = criu_wait(pid, RESTORE_MAX_MS, what, w->log, err);
 	if (n == (ssize_t)sizeof(said)) {
 		said.msg[sizeof(said.msg) - 1] = '\0';
 		return err_set(err, said.code, "%s", said.msg);
@@ -340,7 +345,7 @@ static void report(const struct wake *w, json_t *out, uint64_t starttime)
 
 int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
 {
-	struct wake w = { .spec = spec, .pidfd = -1, .pager = { 0, -1 }, .t0 = clock_mono_ns() };
+	struct wake w = { .spec = spec, .pidfd = -1, .criu = -1, .pager = { 0, -1 }, .t0 = clock_mono_ns() };
 	uint64_t starttime = 0;
 	int r = check(&w, err);
 
@@ -359,6 +364,7 @@ int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
 	if (w.work[0])
 		dir_remove(w.work);
 	fd_close(&w.pidfd);
+	fd_close(&w.criu);
 	cgroup_tree_free(w.cgroups);
 	image_free(w.img);
 	return r;
