@@ -7,7 +7,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e", "box"))
-from boxlib import BOX, call, children, end, job, main, state  # noqa: E402
+from boxlib import BOX, call, children, end, gone, job, main, state  # noqa: E402
 
 import json  # noqa: E402
 
@@ -83,7 +83,7 @@ def park_and_kill(p, pid, whom, delay):
 def killed(p, checks):
     pid = p.start("a", 8)
     count = int(call(pid, "/"))
-    blows = 0
+    blows = lost = 0
     for whom in ("criu", "box"):
         for step in range(14):
             struck, result = park_and_kill(p, pid, whom, step * 0.006)
@@ -92,8 +92,17 @@ def killed(p, checks):
                 os.rename(p.image("a"), os.path.join(p.dir, "late-%s-%d" % (whom, step)))
             else:
                 blows += struck
+            if whom == "criu" and gone(pid, 0.1):
+                # CRIU borrows the registers of the processes for moments; killed just then, it takes them along. See docs/adr/box-park.md
+                lost += 1
+                assert not [n for n in os.listdir(p.images) if not n.startswith(".failed-")]
+                p.remove_groups()
+                pid = p.start("a", 8)
+                count = int(call(pid, "/"))
+                continue
             count = runs_on(p, pid, count, (whom, step))
     assert blows >= 6, blows
+    print("     %d blows, the instance was lost to %d" % (blows, lost))
     assert p.park("a", pid)["ok"]
     end(pid)
 
