@@ -99,14 +99,14 @@ static bool strstr_line(const char *line, const char *text)
 	return found && found < strchrnul(line, '\n');
 }
 
-void criu_last_error(const char *log, char *ret, size_t n)
+void criu_main_error(const char *log, char *ret, size_t n)
 {
-	char *text = NULL, *found = NULL;
+	char *text = NULL, *found = NULL;       /* the first: what follows are its consequences, down to failed cleaning up */
 
 	ret[0] = '\0';
 	if (file_read(log, LOG_MAX, &text, NULL) < 0)
 		return;
-	for (char *p = text; (p = strstr(p, "Error (")); p++)
+	for (char *p = text; !found && (p = strstr(p, "Error (")); p++)
 		/* neither the summary at the end nor a harmless complaint about limits says anything */
 		if (!strstr_line(p, "FAILED.") && !strstr_line(p, "RLIMIT_NOFILE for self"))
 			found = p;
@@ -144,7 +144,7 @@ int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct
 			return err_set(err, -errno, "cannot wait for criu: %s", strerror(errno));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	criu_last_error(log, why, sizeof(why));
+	criu_main_error(log, why, sizeof(why));
 	if (late)
 		return err_set(err, -ETIMEDOUT, "cannot %s: criu did not end within %d s and was killed%s%s", what, limit_ms / 1000, *why ? "; " : "", why);
 	if (WIFSIGNALED(status))

@@ -21,11 +21,11 @@ void args_done(struct args *a);
 
 /** criu_version - "4.2.1". Return: 0, -ENOENT (no such program), -EIO (it does not run), -EPROTO (older than 4.2), -errno. */
 int criu_version(const char *criu, char *ret, size_t n, struct hearth_err *err);
-/** criu_last_error - the last line with "Error" in a log, without its time stamp; "" if there is none */
-void criu_last_error(const char *log, char *ret, size_t n);
+/** criu_main_error - the first line with "Error" in a log that says something, without its time stamp; "" if there is none */
+void criu_main_error(const char *log, char *ret, size_t n);
 /**
  * criu_wait - wait for CRIU to end; it is killed after @limit_ms (it can hang on odd images and processes)
- * Return: 0 (exit 0), -ETIMEDOUT, -EIO (other exit, signal; told in @err with the log's last error).
+ * Return: 0 (exit 0), -ETIMEDOUT, -EIO (other exit, signal; told in @err with the log's main error).
  */
 int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct hearth_err *err);
 /**

@@ -118,7 +118,7 @@ static void probe_criu(json_t *list, const char *criu)
 	if (pid > 0 && criu_wait(pid, CHECK_MAX_MS, "check", log, &err) == 0) {
 		add(list, "criu check", true, "instances can be parked and woken");
 	} else {
-		criu_last_error(log, why, sizeof(why));
+		criu_main_error(log, why, sizeof(why));
 		add(list, "criu check", false, *why ? why : geteuid() ? "needs root" : "failed; nothing can be parked here");
 	}
 	unlink(log);
