@@ -34,7 +34,7 @@ struct parser {
 static int err_prefix_line(struct parser *p, int rc)
 {
 	if (p->err)
-		err_prefix(p->err, "%s:%zu: ", p->file, p->line);
+		err_prefix(p->err, "%s:%zu", p->file, p->line);
 	return rc;
 }
 
@@ -202,7 +202,7 @@ static int parse_row(struct parser *p, struct piece line)
 	struct piece field[COLUMNS];
 	struct trace *t = p->t;
 	uint64_t end_ns, duration_ns;
-	uint32_t func;
+	uint32_t func = 0;
 	size_t n = split(line, field);
 	int rc;
 

@@ -15,9 +15,9 @@ static int cmp_call(const void *a, const void *b)
 
 	if (x->start_ns != y->start_ns)
 		return x->start_ns < y->start_ns ? -1 : 1;
-	if (x->func != y->func)
-		return x->func < y->func ? -1 : 1;
-	return x->duration_ns < y->duration_ns ? -1 : x->duration_ns > y->duration_ns;
+	if (x->duration_ns != y->duration_ns)
+		return x->duration_ns < y->duration_ns ? -1 : 1;
+	return x->func < y->func ? -1 : x->func > y->func;
 }
 
 void trace_finish(struct trace *t)
