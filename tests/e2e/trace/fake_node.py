@@ -48,14 +48,21 @@ class Node:
         self.gateway = Listener(("127.0.0.1", 0), Gateway)
         self.control = socketserver.ThreadingUnixStreamServer(os.path.join(run_dir, "hearthd.sock"), Control)
         self.control.daemon_threads = True
-        for server in (self.gateway, self.control):
+        self.servers = [self.gateway, self.control]
+        for server in self.servers:
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = "http://127.0.0.1:%d" % self.gateway.server_port
 
     def stop(self):
-        for server in (self.gateway, self.control):
+        while self.servers:
+            server = self.servers.pop()
             server.shutdown()
             server.server_close()
+
+    def stop_gateway(self):
+        self.servers.remove(self.gateway)
+        self.gateway.shutdown()
+        self.gateway.server_close()
 
     def state(self, i):
         return "hot" if i["busy"] or time.monotonic() - i["idle_since"] < KEEP_HOT else "parked"
