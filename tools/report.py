@@ -41,7 +41,7 @@ th { font-weight: 500; color: var(--soft); font-size: 13px; } th, td { text-alig
 th:first-child, td:first-child { text-align: left; padding-left: 0; } th:last-child, td:last-child { padding-right: 0; } tbody tr:last-child td { border-bottom: 0; }
 .zero { color: var(--soft); opacity: 0.6; } footer { color: var(--soft); font-size: 13px; } footer p { margin-top: 6px; }
 @media (max-width: 760px) { main { padding: 20px 14px 32px; } .tiles { grid-template-columns: repeat(2, 1fr); gap: 10px; } .tile .value { font-size: 25px; }
-  section { padding: 14px; } svg.wide { display: none; } svg.narrow { display: block; } th, td { padding: 6px 7px; font-size: 13px; } }
+  section { padding: 14px; } svg.wide { display: none; } svg.narrow { display: block; } .extra { display: none; } th, td { padding: 6px 7px; font-size: 13px; } }
 """
 
 
@@ -153,19 +153,21 @@ def tiles(r):
     errors = "no errors" if not r["errors"] else f'<span class="bad">{r["errors"]} error{"s" if r["errors"] != 1 else ""}</span>'
     requests = tile("Requests", r["requests"], f'{errors}, in {r["memory"]["horizon_s"]:.0f} s')
     latency = tile("Latency, median", duration(lat["p50"]), f'p95 {duration(lat["p95"])}, p99 {duration(lat["p99"])}')
-    start = tile("Cold starts", starts["cold"], f'{starts["wake"]} woken, {starts["hot"]} hot; keep-alive: {r["keepalive_cold_starts"]} cold')
+    start = tile("Cold starts", starts["cold"], f'{starts["wake"]} woken, {starts["hot"]} hot · keep-alive {r["keepalive_cold_starts"]}')
     return f'<div class="tiles">{saved}{requests}{latency}{start}</div>'
 
 
 def function_table(r):
-    cell = lambda v: f'<td class="zero">{v}</td>' if v == 0 else f"<td>{v}</td>"
+    """Errors have a column only when there are some; the last column gives way in a narrow window."""
+    cell = lambda v, kind="": f'<td class="{kind}{" zero" if v == 0 else ""}">{v}</td>'
+    counts = ["requests"] + (["errors"] if r["errors"] else []) + ["cold", "wake", "hot"]
     rows = []
     for f in sorted(r["functions"], key=lambda f: -f["requests"]):
-        timed = f["requests"] - f["errors"] > 0
-        rows.append(f'<tr><td>{esc(f["name"])}</td>' + "".join(cell(f[k]) for k in ("requests", "errors", "cold", "wake", "hot"))
+        timed = f["requests"] > f["errors"]
+        rows.append(f'<tr><td>{esc(f["name"])}</td>' + "".join(cell(f[k]) for k in counts)
                     + f'<td>{duration(f["p50_ms"]) if timed else "–"}</td><td>{duration(f["p95_ms"]) if timed else "–"}</td>'
-                    + f'<td>{f["hot_bytes"] / MIB:.1f}</td>' + cell(f["keepalive_cold_starts"]) + "</tr>")
-    head = "".join(f"<th>{h}</th>" for h in ("function", "requests", "errors", "cold", "woken", "hot", "p50", "p95", "MiB hot", "cold, keep-alive"))
+                    + f'<td>{f["hot_bytes"] / MIB:.1f}</td>' + cell(f["keepalive_cold_starts"], "extra") + "</tr>")
+    head = "".join(f"<th>{h}</th>" for h in ["function"] + counts + ["p50", "p95", "MiB hot"]) + '<th class="extra">cold, keep-alive</th>'
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
