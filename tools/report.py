@@ -41,7 +41,7 @@ th { font-weight: 500; color: var(--soft); font-size: 13px; } th, td { text-alig
 th:first-child, td:first-child { text-align: left; padding-left: 0; } th:last-child, td:last-child { padding-right: 0; } tbody tr:last-child td { border-bottom: 0; }
 .zero { color: var(--soft); opacity: 0.6; } footer { color: var(--soft); font-size: 13px; } footer p { margin-top: 6px; }
 @media (max-width: 760px) { main { padding: 20px 14px 32px; } .tiles { grid-template-columns: repeat(2, 1fr); gap: 10px; } .tile .value { font-size: 25px; }
-  section { padding: 14px; } svg.wide { display: none; } svg.narrow { display: block; } .extra { display: none; } th, td { padding: 6px 7px; font-size: 13px; } }
+  section { padding: 14px; } svg.wide { display: none; } svg.narrow { display: block; } .extra { display: none; } th, td { padding: 6px 5px; font-size: 12.5px; } th { font-size: 12px; } }
 """
 
 
@@ -183,7 +183,7 @@ def page(r):
     m, tail = r["memory"], r["memory_with_tail"]
     what = "Synthetic trace" if r["synthetic"] else f'Trace {esc(r["trace"])}'
     note = (f'<p class="note"><strong>Synthetic trace.</strong> The calls were generated (seed {r["seed"]}) by a model fitted to a recorded trace; they were not recorded. '
-            "The functions, latencies and memory are real.</p>") if r["synthetic"] else ""
+            "Latencies and memory are as measured.</p>") if r["synthetic"] else ""
     legend = lambda *items: '<div class="legend">' + "".join(f'<span><i style="background:var(--{c})"></i>{t}</span>' for c, t in items) + "</div>"
     kept = r["keepalive_s"] / r["compress"]
     return f"""<!DOCTYPE html>
