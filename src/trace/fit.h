@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Made by tools/fit_trace.py from a trace; not edited by hand. docs/adr/trace-generator.md says what each means. */
+#ifndef TRACE_FIT_H
+#define TRACE_FIT_H
+
+#define FIT_FUNCTIONS 31
+#define FIT_INVOCATIONS 199
+#define FIT_APPS 13
+#define FIT_SPAN_S 1200.01
+#define FIT_POPULARITY_Q 6.6
+#define FIT_POPULARITY_S 2.34
+#define FIT_BURST_SHARE 0.160804
+#define FIT_BURST_MU 5.72057
+#define FIT_BURST_SD 0.402848
+#define FIT_LOOP_SHARE 0.18593
+#define FIT_LOOP_MU 3.66313
+#define FIT_LOOP_SD 0.187855
+#define FIT_BURST_SIZE 16
+#define FIT_BURST_GAP_S 0.000967372
+#define FIT_LONG_FUNCTIONS 0.185185
+#define FIT_LONG_CALLS 0.107692
+#define FIT_LONG_MU 4.10473
+#define FIT_LONG_SD 0.0458292
+#define FIT_SHORT_MU -1.99106
+#define FIT_SHORT_SD 1.77956
+#define FIT_SHORT_SPREAD_SD 1.20648
+#define FIT_LATE_MU -4.36363
+#define FIT_LATE_SD 0.780974
+#define FIT_SLOW_SHARE 0.226087
+#define FIT_SLOW_MU -0.0268748
+#define FIT_SLOW_SD 0.700648
+#define FIT_PHASE_ZERO 0.851852
+#define FIT_DURATION_MAX_S 404.987
+/* largest gap between fitted and seen cumulative popularity: 0.0196 */
+
+#define FIT_PERIODS_S { 60, 120, 180, 300, 600 }
+#define FIT_TOPS { 1, 2, 3, 5, 10, 20 }
+#define FIT_DURATION_S_AT { \
+	0, 0.0138, 0.019, 0.0736, 0.093, 0.1035, 0.132, \
+	0.144, 0.2126, 0.6666, 1.634, 2.4215, 27.1484, 34.3986, \
+	39.7016, 45.2185, 58.1512, 76.3007, 202.81, 330.023, 404.987 }
+#define FIT_GAP_S_AT { \
+	2.04468e-06, 4.74218e-05, 0.000132091, 0.000277962, 0.000467126, 0.000698293, 0.000992341, \
+	0.00255905, 0.00464518, 0.00758381, 0.011613, 0.0211695, 0.381918, 0.920243, \
+	1.46682, 4.61666, 12.2462, 20.646, 27.7494, 32.3393, 44.6331 }
+#define FIT_TOP_SHARE { \
+	0.160804, 0.321608, 0.427136, 0.58794, 0.753769, 0.934673 }
+
+#endif
