@@ -24,6 +24,8 @@ def make_project(folder, names):
         with open(path, 'w', encoding='utf-8') as file:
             file.write(f'#!/bin/sh\n{script}\n')
         os.chmod(path, 0o755)
+        # the same name once more, of another suite and protocol, must not be mixed up with it
+        lines.append(f"test('{name}', find_program('{name}.sh'), suite: 'bench', protocol: 'exitcode')")
         lines.append(f"test('{name}', find_program('{name}.sh'), suite: 'unit', protocol: '{protocol}')")
     with open(os.path.join(folder, 'meson.build'), 'w', encoding='utf-8') as file:
         file.write('\n'.join(lines) + '\n')
