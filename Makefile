@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# The targets people type. Meson does the work; what it makes is in build/.
+
+BUILD ?= build
+MESON_OPTIONS ?=
+ifdef CI
+MESON_OPTIONS += -Dwerror=true
+endif
+
+.PHONY: build help setup demo test test-slow bench bench-node lint asan tsan fuzz install clean
+
+build: $(BUILD)/build.ninja
+	@meson compile -C $(BUILD)
+
+help:
+	@echo 'make            build everything; programs are in $(BUILD)/bin'
+	@echo 'make setup      install the packages that are missing, and CRIU'
+	@echo 'make demo       set up, build, and replay a trace on a node [TRACE=FILE]'
+	@echo 'make test       set up, build, and run the tests'
+	@echo 'make test-slow  the same and the slow ones'
+	@echo 'make bench      all benchmarks; bench-node: the node against nginx'
+	@echo 'make lint       clang-tidy, cppcheck, shellcheck, every header alone'
+	@echo 'make asan       the tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
+	@echo 'make fuzz       every fuzzer for a while [SECONDS=60]'
+	@echo 'make install    [DESTDIR=DIR]'
+	@echo 'make clean'
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD) $(MESON_OPTIONS)
+
+setup:
+	@tools/setup
+
+demo:
+	@tools/setup demo
+	@$(MAKE) --no-print-directory build
+	@tools/demo $(if $(TRACE),--trace '$(TRACE)')
+
+test:
+	@tools/setup test
+	@$(MAKE) --no-print-directory build
+	@tools/run-tests $(BUILD)
+
+test-slow:
+	@tools/setup test
+	@$(MAKE) --no-print-directory build
+	@tools/run-tests --slow $(BUILD)
+
+bench: bench-node
+
+bench-node:
+	@tools/setup bench
+	@$(MAKE) --no-print-directory build
+	@tools/bench-node
+
+lint:
+	@tools/setup lint
+	@$(MAKE) --no-print-directory build
+	@tools/check-headers $(BUILD)
+	@tools/check-scripts
+	@tools/check-c $(BUILD)
+
+asan:
+	@tools/setup test
+	@$(MAKE) --no-print-directory build BUILD=build-asan MESON_OPTIONS='-Db_sanitize=address,undefined -Db_lundef=false'
+	@tools/run-tests --suite unit --suite prop --suite fault --suite fuzz build-asan
+
+tsan:
+	@tools/setup test
+	@$(MAKE) --no-print-directory build BUILD=build-tsan MESON_OPTIONS='-Db_sanitize=thread -Db_lundef=false'
+	@tools/run-tests --suite unit --suite prop build-tsan
+
+fuzz:
+	@tools/setup lint
+	@$(MAKE) --no-print-directory build BUILD=build-fuzz MESON_OPTIONS='-Db_sanitize=address,undefined -Db_lundef=false'
+	@tools/fuzz build-fuzz $(SECONDS)
+
+install: build
+	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir '$(DESTDIR)')
+
+clean:
+	rm -rf build build-asan build-tsan build-fuzz
