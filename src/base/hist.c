@@ -110,3 +110,14 @@ uint64_t hist_quantile(const struct hist *h, double q)
 	}
 	return h->max;
 }
+
+uint64_t hist_count_below(const struct hist *h, uint64_t bound)
+{
+	uint64_t n = 0;
+
+	if (bound >= h->max)
+		return h->count;
+	for (uint32_t i = 0; i < HIST_BUCKETS && upper_of(i) <= bound; i++)
+		n += h->bucket[i];
+	return n;
+}

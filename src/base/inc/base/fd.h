@@ -11,7 +11,7 @@
 
 /** fd_close - close and set to -1; -1 is left alone; errno is kept */
 void fd_close(int *fd);
-/** FD_AUTO - a descriptor closed at the end of its scope */
+/** FD_AUTO - a descriptor closed at the end of its scope; one a line: the attribute would take every name of the declaration */
 #define FD_AUTO __attribute__((cleanup(fd_close)))
 
 /** fd_read_full - until n bytes or end of file. Return: bytes read, -errno. */

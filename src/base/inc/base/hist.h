@@ -22,5 +22,7 @@ void hist_record(struct hist *h, uint64_t value);
 void hist_merge(struct hist *into, const struct hist *from);
 /** hist_quantile - smallest recorded value (to bucket precision: the bucket's upper end, clamped to min..max) with at least q of the count at or below; 0 when empty */
 uint64_t hist_quantile(const struct hist *h, double q);
+/** hist_count_below - how many values are at or below a bound, to bucket precision */
+uint64_t hist_count_below(const struct hist *h, uint64_t bound);
 
 #endif
