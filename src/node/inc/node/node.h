@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct node;
+
+/**
+ * struct node_config - what hearthd was told; every string is heap, see node_config_init/done
+ * @run_dir:     sockets, records of running instances, roots; on tmpfs where there is one; survives the daemon, not a reboot
+ * @state_dir:   deployed functions, images, logs; survives a reboot
+ * @libexec_dir: holds hearth-box and hearth-init
+ * @criu:        path of the criu program; NULL: no parking
+ * @isolation:   0 full, 1 none, 2 auto (full where the machine lets us)
+ */
+struct node_config {
+	char *run_dir, *state_dir, *libexec_dir, *criu;
+	char *listen;
+	int isolation;
+	int log_level;
+	uint64_t max_body_bytes;
+	int64_t max_connections, queue_limit, max_parks;
+	uint64_t image_bytes_max;
+};
+
+enum node_isolation { NODE_ISOLATION_FULL, NODE_ISOLATION_NONE, NODE_ISOLATION_AUTO };
+
+/** node_config_init - defaults: /run/hearth and /var/lib/hearth as root, the XDG folders otherwise. Return: 0, -ENOMEM. */
+int node_config_init(struct node_config *cfg, struct hearth_err *err);
+/** node_config_load - a YAML file over what is there already; strict. Return: 0, -errno with message. */
+int node_config_load(struct node_config *cfg, const char *path, struct hearth_err *err);
+void node_config_done(struct node_config *cfg);
+
+/**
+ * node_new - take the run folder's lock, read what is deployed, adopt what runs, open gateway and control socket
+ * @loop: borrowed, must be libev's default loop (children are reaped on it)
+ * @cfg:  borrowed for the node's life
+ * Return: the node, or NULL with a message in @err (-EADDRINUSE: another hearthd has this run folder).
+ */
+struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struct hearth_err *err);
+
+/** node_gateway_port - the TCP port the gateway listens on */
+uint16_t node_gateway_port(const struct node *n);
+
+/**
+ * node_shutdown - begin to stop
+ * @stop_instances: end every instance (parking those that can be); false leaves them running for the next daemon to adopt
+ * The loop is broken (ev_break) when nothing is left to wait for.
+ */
+void node_shutdown(struct node *n, bool stop_instances);
+
+/** node_free - releases what the node holds; running instances are not touched. NULL is fine; returns NULL. */
+struct node *node_free(struct node *n);
+
+#endif

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "instance.h"
+
+/* Into an image and out of it again. */
+
+static void resume_done(void *ctx, json_t *result)
+{
+	struct instance *inst = ctx;
+
+	inst->job = NULL;
+	if (!instance_has_process(inst)) {      /* ended meanwhile */
+		instance_ended(inst);
+		return;
+	}
+	if (!json_is_true(json_object_get(result, "ok"))) {
+		instance_kill(inst, "it could not be resumed after a checkpoint");
+		return;
+	}
+	instance_drop_image(inst);
+	instance_set_state(inst, INST_WAKING);
+	instance_attach(inst, START_HOT);
+	if (inst->outdated)
+		instance_stop(inst, "its function was changed or removed");
+}
+
+void instance_resume(struct instance *inst)
+{
+	struct hearth_err err;
+	json_t *spec = json_pack("{s:s,s:i,s:s,s:s}", "job", "resume", "pid", (int)inst->pid, "id", inst->id, "cgroup", inst->cgroup);
+
+	inst->job = job_run(inst->fn->node, spec, resume_done, inst, &err);
+	if (!inst->job)
+		instance_kill(inst, err.msg);
+}
+
+static void park_done(void *ctx, json_t *result)
+{
+	struct instance *inst = ctx;
+	struct function *fn = inst->fn;
+	struct node *n = fn->node;
+
+	inst->job = NULL;
+	n->parks_running--;
+	if (!instance_has_process(inst)) {
+		instance_ended(inst);
+	} else if (!json_is_true(json_object_get(result, "ok"))) {
+		fn->count.park_failures++;
+		fn->park_retry_ns = clock_mono_ns() + 60 * NS_PER_S;
+		log_warn("instance %s stays in memory: parking failed: %s", inst->id, job_error(result));
+		if (inst->for_snapshot)
+			inst->for_snapshot = fn->snapshot_busy = false;
+		instance_resume(inst);
+	} else if (fn->queued > 0 && !inst->outdated && !inst->for_snapshot) {
+		log_debug("instance %s: a call came while it was parked: it goes on", inst->id);
+		instance_resume(inst);
+	} else {
+		inst->image_bytes = (uint64_t)json_integer_value(json_object_get(result, "image_bytes"));
+		instance_kill(inst, "parked");
+	}
+	instances_park_next(n);
+}
+
+int instance_park(struct instance *inst, struct hearth_err *err)
+{
+	struct function *fn = inst->fn;
+	struct node *n = fn->node;
+	char path[PATH_MAX];
+	json_t *spec;
+
+	if (inst->state != INST_HOT && inst->state != INST_WARM)
+		return err_set(err, -EBUSY, "instance %s is %s, not idle", inst->id, instance_state_names[inst->state]);
+	if (inst->inflight > 0)
+		return err_set(err, -EBUSY, "instance %s runs %u calls; park it when it is idle", inst->id, inst->inflight);
+	if (!n->can_park)
+		return err_set(err, -EOPNOTSUPP, "this node cannot park: %s", n->no_park);
+	instance_drop_image(inst);
+	snprintf(inst->image, sizeof(inst->image), "%s%s", inst->for_snapshot ? SNAPSHOT_PREFIX : "", inst->id);
+	instance_image_path(fn, inst->image, path);
+	spec = instance_box_spec(inst, "park");
+	json_object_set_new(spec, "pid", json_integer(inst->pid));
+	json_object_set_new(spec, "image", json_string(path));
+	instance_detach(inst);                           /* nothing of the channel may be in the image */
+	instance_set_state(inst, INST_PARKING);
+	inst->job = job_run(n, spec, park_done, inst, err);
+	if (!inst->job) {
+		instance_set_state(inst, INST_WAKING);
+		instance_attach(inst, START_HOT);
+		return err ? err->code : -EIO;
+	}
+	n->parks_running++;
+	record_write(inst);
+	return 0;
+}
+
+bool instance_may_leave(const struct instance *inst)
+{
+	const struct function *fn = inst->fn;
+	const struct instance *other;
+	int64_t hot = 0;
+
+	TAILQ_FOREACH(other, &fn->instances, entry)
+		hot += other->state == INST_HOT || other->state == INST_WARM;
+	return hot > fn->m.min_instances || inst->outdated;
+}
+
+/* Return: false when it has to wait for another checkpoint to end */
+bool instance_park_or_stop(struct instance *inst)
+{
+	struct function *fn = inst->fn;
+	struct node *n = fn->node;
+	struct hearth_err err;
+
+	if (!n->can_park || fn->m.park != PARK_STATE) {
+		instance_stop(inst, "idle");
+		return true;
+	}
+	if (n->parks_running >= (unsigned)n->cfg->max_parks)
+		return false;
+	if (instance_park(inst, &err) < 0) {
+		log_warn("instance %s: %s", inst->id, err.msg);
+		if (inst->state == INST_WARM)
+			instance_idle(inst);
+	}
+	return true;
+}
+
+/* a checkpoint has ended: the next instance that has been due for one */
+void instances_park_next(struct node *n)
+{
+	struct function *fn, *next;
+	struct instance *inst, *other;
+	uint64_t now = clock_mono_ns();
+
+	HASH_ITER(hh, n->functions, fn, next) {
+		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
+			if (inst->state != INST_WARM || ev_is_active(&inst->timer) || inst->inflight > 0 || now < fn->park_retry_ns)
+				continue;
+			if (!instance_park_or_stop(inst))
+				return;
+			break;          /* the list may have changed */
+		}
+	}
+}
+
+void instances_stop_all(struct node *n)
+{
+	struct function *fn, *next;
+	struct instance *inst, *other;
+
+	HASH_ITER(hh, n->functions, fn, next) {
+		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
+			bool idle = inst->inflight == 0 && (inst->state == INST_HOT || inst->state == INST_WARM);
+
+			if (idle && n->can_park && fn->m.park == PARK_STATE)
+				instance_set_state(inst, INST_WARM);    /* due: park_next takes it */
+			else if (inst->inflight > 0 || inst->job)
+				inst->outdated = true;
+			else if (inst->state != INST_PARKED)
+				instance_stop(inst, "hearthd stops");
+		}
+	}
+	instances_park_next(n);
+}
+
+/* A wake that fails in any way: the image is not used again, and whoever waits gets a cold start. */
+static void wake_failed(struct instance *inst, const char *why)
+{
+	struct function *fn = inst->fn;
+
+	fn->count.wake_failures++;
+	log_warn("instance %s: wake failed, starting cold instead: %s", inst->id, why);
+	if (fn->snapshot && !strcmp(inst->image, fn->snapshot)) {
+		free(fn->snapshot);
+		fn->snapshot = NULL;            /* function_keep_min makes a new one */
+	}
+	instance_drop_image(inst);
+	cgroup_remove(fn->node->cgroups, inst->cgroup);
+	record_remove(inst);
+	instance_forget(inst);
+	function_pump(fn);
+	function_keep_min(fn);
+	node_settled(fn->node);
+}
+
+static void wake_done(void *ctx, json_t *result)
+{
+	struct instance *inst = ctx;
+	struct hearth_err err;
+
+	inst->job = NULL;
+	if (!json_is_true(json_object_get(result, "ok"))) {
+		wake_failed(inst, job_error(result));
+		return;
+	}
+	if (instance_adopt_pid(inst, (pid_t)json_integer_value(json_object_get(result, "pid")),
+			       (uint64_t)json_integer_value(json_object_get(result, "starttime")), &err) < 0) {
+		wake_failed(inst, err.msg);
+		return;
+	}
+	record_write(inst);
+	instance_drop_image(inst);
+	instance_attach(inst, START_WAKE);
+	if (inst->outdated)
+		instance_stop(inst, "its function was changed or removed");
+}
+
+int instance_wake(struct instance *inst, struct hearth_err *err)
+{
+	struct function *fn = inst->fn;
+	char path[PATH_MAX];
+	json_t *spec;
+
+	if (inst->state != INST_PARKED)
+		return err_set(err, -EINVAL, "instance %s is %s, not parked", inst->id, instance_state_names[inst->state]);
+	instance_image_path(fn, inst->image, path);
+	inst->created_ns = clock_mono_ns();
+	inst->reason[0] = '\0';
+	inst->exit_status = -1;
+	inst->kill_sent = inst->ready = false;
+	spec = instance_box_spec(inst, "wake");
+	json_object_set_new(spec, "image", json_string(path));
+	instance_set_state(inst, INST_WAKING);
+	inst->job = job_run(fn->node, spec, wake_done, inst, err);
+	if (!inst->job) {
+		instance_set_state(inst, INST_PARKED);
+		return err ? err->code : -EIO;
+	}
+	return 0;
+}
+
+struct instance *instance_clone(struct function *fn, struct hearth_err *err)
+{
+	struct instance *inst;
+	char id[NODE_ID_LEN];
+
+	make_id(id, sizeof(id), fn->m.name);
+	inst = instance_alloc(fn, id);
+	if (!inst) {
+		err_set(err, -ENOMEM, "cannot wake an instance of %s: out of memory", fn->m.name);
+		return NULL;
+	}
+	snprintf(inst->image, sizeof(inst->image), "%s", fn->snapshot);
+	instance_set_state(inst, INST_PARKED);
+	if (instance_wake(inst, err) < 0) {
+		inst->image[0] = '\0';
+		instance_forget(inst);
+		return NULL;
+	}
+	return inst;
+}

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "priv.h"
+
+/* A call's way: submit → (queue →) run → answered. Wherever it is, it can be failed, and its client can go away. */
+
+const char *const start_names[START_KINDS] = { "hot", "wake", "cold" };
+
+static void timer_fired(struct ev_loop *loop, ev_timer *w, int events);
+
+/* RFC 4122 version 4; AWS request ids are such. Uniqueness is what counts here, so a fast generator seeded once is enough. */
+static void make_request_id(char out[37])
+{
+	static uint64_t s[2];
+	uint64_t a, b;
+
+	if (!s[0] && getrandom(s, sizeof(s), 0) != sizeof(s))
+		s[0] = clock_wall_ns();
+	s[0] += 0x9e3779b97f4a7c15ull;
+	a = (s[0] ^ (s[0] >> 30)) * 0xbf58476d1ce4e5b9ull;
+	a = (a ^ (a >> 27)) * 0x94d049bb133111ebull ^ s[1];
+	s[1] += a | 1;
+	b = (s[1] ^ (s[1] >> 30)) * 0xbf58476d1ce4e5b9ull;
+	b ^= b >> 31;
+	snprintf(out, 37, "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(a >> 32), (unsigned)(a >> 16) & 0xffff, (unsigned)a & 0xfff,
+		 (unsigned)((b >> 48) & 0x3fff) | 0x8000, (unsigned long long)(b & 0xffffffffffffull));
+}
+
+struct invocation *invocation_new(struct function *fn, enum invocation_kind kind, struct http_request *req)
+{
+	struct invocation *inv = calloc(1, sizeof(*inv));
+
+	if (!inv)
+		return NULL;
+	inv->id = fn->node->next_invocation++;
+	inv->fn = fn;
+	inv->kind = kind;
+	inv->req = req;
+	inv->arrived_ns = clock_mono_ns();
+	make_request_id(inv->request_id);
+	ev_init(&inv->timer, timer_fired);
+	inv->timer.data = inv;
+	return inv;
+}
+
+struct invocation *invocation_find(struct node *n, uint64_t id)
+{
+	struct invocation *inv;
+
+	HASH_FIND(hh, n->by_id, &id, sizeof(id), inv);
+	return inv;
+}
+
+static void dequeue(struct invocation *inv)
+{
+	if (!inv->queued)
+		return;
+	inv->fn->policy->remove(inv->fn, inv);
+	inv->fn->queued--;
+	inv->queued = false;
+}
+
+/* off its slot; the slot itself is told by the caller, when the answer is out */
+static struct instance *take_off(struct invocation *inv)
+{
+	struct instance *inst = inv->instance;
+
+	if (!inst)
+		return NULL;
+	if (inv->hh.tbl)
+		HASH_DELETE(hh, inv->fn->node->by_id, inv);
+	LIST_REMOVE(inv, running);
+	inst->inflight--;
+	inv->instance = NULL;
+	return inst;
+}
+
+static void invocation_end(struct invocation *inv)
+{
+	struct function *fn = inv->fn;
+	struct instance *inst = take_off(inv);
+
+	dequeue(inv);
+	if (inst)
+		hist_record(fn->latency[inv->start], clock_mono_ns() - inv->arrived_ns);
+	ev_timer_stop(fn->node->loop, &inv->timer);
+	free(inv->owned);
+	free(inv->target);
+	free(inv);
+	if (inst) {
+		inst->served++;
+		instance_slot_freed(inst);
+	}
+	function_pump(fn);
+}
+
+/* the AWS API and the rest have each their own shape of error */
+static void reply_error(struct invocation *inv, int status, const char *type, const char *message)
+{
+	if (inv->kind == INV_EVENT_SYNC)
+		http_reply_error_aws(inv->req, (unsigned)status, type, message);
+	else
+		http_reply_error(inv->req, (unsigned)status, type, message);
+	inv->req = NULL;
+}
+
+void invocation_fail(struct invocation *inv, int status, const char *type, const char *fmt, ...)
+{
+	char message[640];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	inv->fn->count.errors++;
+	if (inv->req)
+		reply_error(inv, status, type, message);
+	else if (inv->kind == INV_EVENT_ASYNC)
+		log_warn("event %s: %s", inv->request_id, message);
+	invocation_end(inv);
+}
+
+void invocation_client_gone(struct invocation *inv)
+{
+	inv->req = NULL;
+	if (inv->queued) {
+		inv->fn->count.errors++;
+		invocation_end(inv);
+	}
+	/* a running one goes on: what it does may matter to others; its answer is dropped */
+}
+
+static struct http_header header(const char *name, const char *value)
+{
+	return (struct http_header){ http_view_of(name), http_view_of(value) };
+}
+
+static void reply_event(struct invocation *inv, bool failed, const char *content_type, const uint8_t *body, size_t len)
+{
+	struct http_header h[5];
+	size_t n = 0;
+
+	h[n++] = header("Content-Type", *content_type ? content_type : "application/json");
+	h[n++] = header("X-Hearth-Start", start_names[inv->start]);
+	h[n++] = header("X-Hearth-Instance", inv->instance->id);
+	h[n++] = header("X-Amzn-RequestId", inv->request_id);
+	if (failed)
+		h[n++] = header("X-Amz-Function-Error", "Unhandled");
+	else if (inv->kind == INV_EVENT_SYNC)
+		h[n++] = header("X-Amz-Executed-Version", "$LATEST");
+	/* a content type with control characters is the function's fault, not the client's */
+	if (http_reply(inv->req, 200, h, n, body, len) == -EINVAL)
+		http_reply_error(inv->req, 502, "BadAnswer", "the function named a content type that is none");
+	inv->req = NULL;
+}
+
+void invocation_result(struct invocation *inv, enum fn_outcome outcome, const char *content_type, const char *error_type, const uint8_t *body, size_t len)
+{
+	struct function *fn = inv->fn;
+
+	if (outcome == FN_REFUSED) {
+		/* it holds a call of an earlier daemon, or is no longer ready */
+		invocation_fail(inv, 502, "InstanceRefused", "function %s: instance %s could not take the call", fn->m.name, inv->instance->id);
+		return;
+	}
+	if (outcome != FN_OK)
+		fn->count.function_errors++;
+	if (inv->req && inv->wrap) {
+		if (outcome == FN_OK)
+			lambda_http_reply(inv, body, len);
+		else
+			reply_error(inv, 502, *error_type ? error_type : "FunctionError", "the function ended with an error; `hearth logs` may say more");
+		inv->req = NULL;
+	} else if (inv->req) {
+		reply_event(inv, outcome != FN_OK, content_type, body, len);
+	} else if (outcome != FN_OK && inv->kind == INV_EVENT_ASYNC) {
+		log_warn("event %s: function %s ended with an error: %.*s", inv->request_id, fn->m.name, (int)(len > 200 ? 200 : len), (const char *)body);
+	}
+	invocation_end(inv);
+}
+
+/* ---- running ---- */
+
+static void upstream_done(void *ctx, const struct http_result *result)
+{
+	struct invocation *inv = ctx;
+	struct instance *inst = inv->instance;
+	struct function *fn = inv->fn;
+	char why[256];
+
+	inv->req = result->owed;
+	switch (result->outcome) {
+	case HTTP_FORWARDED:
+	case HTTP_CLIENT_GONE:
+		invocation_end(inv);
+		return;
+	case HTTP_DEADLINE:
+		fn->count.timeouts++;
+		if (fn->m.concurrency == 1)     /* its only slot may be stuck for good */
+			instance_kill(inst, "a call ran longer than the function's timeout");
+		invocation_fail(inv, 504, "Timeout", "function %s did not answer within its timeout of %.3g s", fn->m.name, (double)fn->m.timeout_ns / NS_PER_S);
+		return;
+	default:
+		snprintf(why, sizeof(why), "%s", inst->reason[0] ? inst->reason : result->why);
+		invocation_fail(inv, 502, "BadGateway", "function %s: instance %s: %s", fn->m.name, inst->id, why);
+	}
+}
+
+static int run_http(struct invocation *inv)
+{
+	struct instance *inst = inv->instance;
+	struct http_forward fw = {
+		.req = inv->req,
+		.target = http_view_of(inv->target ? inv->target : "/"),
+		.response_headers = inv->extra,
+		.n_response_headers = 2,
+		.deadline_ns = inv->started_ns + inv->fn->m.timeout_ns,
+		.done = upstream_done,
+		.ctx = inv,
+	};
+
+	inv->extra[0] = header("X-Hearth-Start", start_names[inv->start]);
+	inv->extra[1] = header("X-Hearth-Instance", inst->id);
+	return http_upstream_send(inst->upstream, &fw);
+}
+
+static void put_meta(char *meta, size_t *len, const char *key, const char *value)
+{
+	if (value && *value)
+		fn_meta_put(meta, FN_META_MAX, len, key, value, strlen(value));
+}
+
+/* a client's header goes to the function as it is; one that cannot be carried is left out */
+static void put_header(char *meta, size_t *len, const char *key, const struct http_request *req, const char *name)
+{
+	struct http_view v = req ? http_request_header(req, name) : (struct http_view){ 0 };
+
+	if (v.data)
+		fn_meta_put(meta, FN_META_MAX, len, key, v.data, v.len);
+}
+
+static int run_channel(struct invocation *inv)
+{
+	struct function *fn = inv->fn;
+	struct instance *inst = inv->instance;
+	struct channel *ch = fn->m.contract == CONTRACT_NATIVE ? inst->native : inst->init;
+	uint64_t deadline_ms = (clock_wall_ns() + fn->m.timeout_ns) / NS_PER_MS;
+	static char meta[FN_META_MAX];
+	size_t n = 0;
+
+	if (fn->m.contract == CONTRACT_LAMBDA) {
+		char arn[NODE_NAME_LEN + 64];
+
+		snprintf(arn, sizeof(arn), "arn:aws:lambda:local:000000000000:function:%s", fn->m.name);
+		put_meta(meta, &n, "request_id", inv->request_id);
+		put_meta(meta, &n, "arn", arn);
+		put_header(meta, &n, "trace_id", inv->req, "X-Amzn-Trace-Id");
+		put_header(meta, &n, "client_context", inv->req, "X-Amz-Client-Context");
+		if (!inv->wrap)
+			put_header(meta, &n, "content_type", inv->req, "Content-Type");
+	}
+	HASH_ADD(hh, fn->node->by_id, id, sizeof(inv->id), inv);
+	return channel_send(ch, FN_INVOKE, inv->id, deadline_ms, meta, n, inv->payload, inv->payload_len);
+}
+
+static void timer_fired(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct invocation *inv = w->data;
+	struct function *fn = inv->fn;
+	struct instance *inst = inv->instance;
+
+	(void)loop;
+	(void)events;
+	fn->count.timeouts++;
+	if (!inst) {
+		invocation_fail(inv, 504, "QueueTimeout", "function %s: no instance became free within %.3g s (%u calls wait)", fn->m.name,
+				(double)fn->m.queue_timeout_ns / NS_PER_S, fn->queued);
+		return;
+	}
+	/* there is no way to call an invocation back: the instance goes with it */
+	instance_kill(inst, "a call ran longer than the function's timeout");
+	invocation_fail(inv, 504, "Timeout", "function %s did not answer within its timeout of %.3g s", fn->m.name, (double)fn->m.timeout_ns / NS_PER_S);
+}
+
+static void set_timer(struct invocation *inv, uint64_t ns)
+{
+	struct ev_loop *loop = inv->fn->node->loop;
+
+	ev_timer_stop(loop, &inv->timer);
+	ev_timer_set(&inv->timer, (double)ns / NS_PER_S, 0);
+	ev_timer_start(loop, &inv->timer);
+}
+
+static void run(struct invocation *inv, struct instance *inst)
+{
+	struct function *fn = inv->fn;
+	int r;
+
+	dequeue(inv);
+	inv->instance = inst;
+	inv->started_ns = clock_mono_ns();
+	inv->start = inst->ready_ns > inv->arrived_ns ? inst->origin : START_HOT;
+	LIST_INSERT_HEAD(&inst->running, inv, running);
+	inst->inflight++;
+	if (inst->state == INST_WARM)
+		instance_set_state(inst, INST_HOT);
+	else
+		ev_timer_stop(fn->node->loop, &inst->timer);
+	if (fn->m.contract == CONTRACT_HTTP) {
+		ev_timer_stop(fn->node->loop, &inv->timer);     /* the upstream keeps the deadline */
+		r = run_http(inv);
+	} else {
+		set_timer(inv, fn->m.timeout_ns);
+		r = run_channel(inv);
+	}
+	if (r < 0)
+		invocation_fail(inv, 502, "BadGateway", "function %s: instance %s cannot be reached: %s", fn->m.name, inst->id, strerror(-r));
+}
+
+/* ---- scaling ---- */
+
+static struct instance *find_state(struct function *fn, enum instance_state state)
+{
+	struct instance *inst;
+
+	TAILQ_FOREACH(inst, &fn->instances, entry)
+		if (inst->state == state && !inst->outdated)
+			return inst;
+	return NULL;
+}
+
+/* the cheapest way to one more slot: a parked instance, a clone of the snapshot, a cold start */
+static int add_instance(struct function *fn, struct hearth_err *err)
+{
+	struct instance *parked = find_state(fn, INST_PARKED);
+
+	if (parked && instance_wake(parked, err) == 0)
+		return 0;
+	if (fn->snapshot && instance_clone(fn, err))
+		return 0;
+	return instance_start(fn, err) ? 0 : -EIO;
+}
+
+static void scale_up(struct function *fn)
+{
+	struct instance *inst;
+	unsigned coming = 0, total = 0;
+	struct hearth_err err = { 0 };
+
+	TAILQ_FOREACH(inst, &fn->instances, entry) {
+		total += inst->state != INST_PARKED;
+		if (!inst->outdated && (inst->state == INST_STARTING || inst->state == INST_WAKING))
+			coming += inst->capacity;
+	}
+	while (fn->queued > coming && total < (unsigned)fn->m.max_instances) {
+		if (add_instance(fn, &err) < 0) {
+			struct invocation *inv = fn->policy->peek(fn);
+
+			log_warn("function %s: %s", fn->m.name, err.msg);
+			if (total == 0 && inv)
+				invocation_fail(inv, 502, "StartFailed", "function %s could not be started: %s", fn->m.name, err.msg);
+			return;
+		}
+		coming += (unsigned)fn->m.concurrency;
+		total++;
+	}
+}
+
+void function_pump(struct function *fn)
+{
+	struct invocation *inv;
+	struct instance *inst;
+
+	if (fn->pumping)
+		return;                 /* an answer given below frees a slot: the loop sees it */
+	fn->pumping = true;
+	while (fn->queued > 0 && (inst = instance_free_slot(fn)) && (inv = fn->policy->peek(fn)))
+		run(inv, inst);
+	if (fn->queued > 0)
+		scale_up(fn);
+	fn->pumping = false;
+}
+
+void invocation_submit(struct function *fn, struct invocation *inv)
+{
+	uint64_t limit = fn->m.queue_limit ? (uint64_t)fn->m.queue_limit : (uint64_t)fn->node->cfg->queue_limit;
+	struct instance *inst;
+
+	fn->count.requests++;
+	if (fn->queued == 0 && (inst = instance_free_slot(fn))) {
+		run(inv, inst);
+		return;
+	}
+	if (fn->queued >= limit) {
+		fn->count.rejected++;
+		invocation_fail(inv, 429, "TooManyRequests", "function %s: %u calls wait already, its queue is full; try again later", fn->m.name, fn->queued);
+		return;
+	}
+	fn->policy->push(fn, inv);
+	inv->queued = true;
+	fn->queued++;
+	set_timer(inv, fn->m.queue_timeout_ns);
+	function_pump(fn);
+}

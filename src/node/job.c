@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "priv.h"
+
+/*
+ * One hearth-box process. Its job description is a memfd on standard input (no pipe to fill), its answer one line on standard output. It inherits our standard
+ * error. libev reaps it: nothing here waits for the exit, the answer or the end of file is what counts.
+ */
+struct job {
+	struct node *node;
+	struct job *prev, *next;
+	pid_t pid;
+	int out;
+	ev_io watch;
+	struct buf answer;
+	job_done done;
+	void *ctx;
+};
+
+#define ANSWER_MAX (1u << 20)
+
+static void job_free(struct job *job)
+{
+	ev_io_stop(job->node->loop, &job->watch);
+	fd_close(&job->out);
+	buf_done(&job->answer);
+	DL_DELETE(job->node->jobs, job);
+	free(job);
+}
+
+static void job_finish(struct job *job, json_t *result)
+{
+	job_done done = job->done;
+	void *ctx = job->ctx;
+	struct node *n = job->node;
+
+	job_free(job);
+	if (done)
+		done(ctx, result);
+	json_decref(result);
+	node_settled(n);
+}
+
+static void job_failed(struct job *job, const char *why)
+{
+	job_finish(job, json_pack("{s:b,s:s,s:i}", "ok", 0, "error", why, "code", -EIO));
+}
+
+static void job_readable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct job *job = w->data;
+	uint8_t *tail;
+	ssize_t n;
+
+	(void)loop;
+	(void)events;
+	if (job->answer.len > ANSWER_MAX || buf_reserve(&job->answer, 4096, &tail) < 0) {
+		job_failed(job, "hearth-box answered more than can be an answer");
+		return;
+	}
+	n = read(job->out, tail, 4096);
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			job_failed(job, strerror(errno));
+		return;
+	}
+	buf_commit(&job->answer, (size_t)n);
+	if (n == 0 || memchr(tail, '\n', (size_t)n)) {
+		json_t *result = json_loadb((const char *)buf_head(&job->answer), job->answer.len, JSON_DISABLE_EOF_CHECK, NULL);
+
+		if (!json_is_object(result)) {
+			json_decref(result);
+			job_failed(job, "hearth-box ended without an answer (killed?); its messages are in the daemon's log");
+			return;
+		}
+		job_finish(job, result);
+	}
+}
+
+static int spec_memfd(json_t *spec, struct hearth_err *err)
+{
+	int fd = memfd_create("hearth-job", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return err_set(err, -errno, "cannot describe a job: memfd_create: %s", strerror(errno));
+	if (json_dumpfd(spec, fd, JSON_COMPACT) < 0 || lseek(fd, 0, SEEK_SET) < 0) {
+		close(fd);
+		return err_set(err, -ENOMEM, "cannot describe a job: out of memory");
+	}
+	return fd;
+}
+
+static int box_spawn(const char *program, int in, int out, pid_t *ret_pid)
+{
+	char *argv[] = { (char *)program, NULL };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int r;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, in, 0);
+	posix_spawn_file_actions_adddup2(&actions, out, 1);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setpgroup(&attr, 0);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+	r = posix_spawn(ret_pid, program, &actions, &attr, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attr);
+	return -r;
+}
+
+struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err)
+{
+	int pipefd[2] = { -1, -1 }, in, r;
+	struct job *job = calloc(1, sizeof(*job));
+
+	in = spec_memfd(spec, err);
+	json_decref(spec);
+	if (!job || in < 0)
+		goto err;
+	if (pipe2(pipefd, O_CLOEXEC) < 0) {
+		err_set(err, -errno, "cannot start %s: pipe: %s", n->box, strerror(errno));
+		goto err;
+	}
+	r = box_spawn(n->box, in, pipefd[1], &job->pid);
+	if (r < 0) {
+		err_set(err, r, "cannot start %s: %s; is the installation complete?", n->box, strerror(-r));
+		goto err;
+	}
+	fd_close(&pipefd[1]);
+	fd_close(&in);
+	fd_set_nonblock(pipefd[0], true);
+	job->node = n;
+	job->out = pipefd[0];
+	job->done = done;
+	job->ctx = ctx;
+	ev_io_init(&job->watch, job_readable, job->out, EV_READ);
+	job->watch.data = job;
+	ev_io_start(n->loop, &job->watch);
+	DL_APPEND(n->jobs, job);
+	return job;
+err:
+	if (!job)
+		err_set(err, -ENOMEM, "cannot start a job: out of memory");
+	fd_close(&in);
+	fd_close(&pipefd[0]);
+	fd_close(&pipefd[1]);
+	free(job);
+	return NULL;
+}
+
+pid_t job_pid(const struct job *job)
+{
+	return job->pid;
+}
+
+const char *job_error(json_t *result)
+{
+	const char *s = json_string_value(json_object_get(result, "error"));
+
+	return s ? s : "no reason given";
+}
+
+void job_detach(struct job *job)
+{
+	job->done = NULL;
+}
+
+void jobs_free(struct node *n)
+{
+	struct job *job, *next;
+
+	DL_FOREACH_SAFE(n->jobs, job, next)
+		job_free(job);
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODE_PRIV_H
+#define NODE_PRIV_H
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/hist.h"
+#include "box/cgroup.h"
+#include "fn/wire.h"
+#include "http/server.h"
+#include "http/upstream.h"
+#include "node/node.h"
+
+/*
+ * Everything here runs on hearthd's one thread, from libev callbacks. Ownership: the node owns functions, a function owns its instances and its queue,
+ * an invocation is owned by its origin (the gateway's request) until it is done. Ids are text: "<function>-<8 hex>".
+ */
+
+#define NODE_ID_LEN 96
+#define NODE_NAME_LEN 64
+#define SNAPSHOT_PREFIX "snapshot-"
+
+/* glibc's <sys/queue.h> lacks it */
+#ifndef TAILQ_FOREACH_SAFE
+#define TAILQ_FOREACH_SAFE(var, head, field, next) \
+	for ((var) = TAILQ_FIRST(head); (var) && ((next) = TAILQ_NEXT(var, field), 1); (var) = (next))
+#endif
+
+struct function;
+struct instance;
+struct invocation;
+
+/* ---- manifest: what a function is (manifest.c) ---- */
+
+enum contract { CONTRACT_LAMBDA, CONTRACT_HTTP, CONTRACT_NATIVE };
+enum park_mode { PARK_STATE, PARK_SNAPSHOT, PARK_OFF };
+enum net_mode { NET_PRIVATE, NET_HOST };
+
+extern const char *const contract_names[];
+extern const char *const park_names[];
+extern const char *const network_names[];
+
+struct manifest {
+	char *name;
+	char **command;
+	char *directory;
+	char **env;
+	char **mounts;
+	char *user;
+	char *type;
+	char *handler;
+	int contract, park, network;
+	int64_t concurrency, min_instances, max_instances, port, pids, nofile, queue_limit;
+	uint64_t memory_bytes, tmp_bytes;
+	double cpus;
+	uint64_t timeout_ns, init_timeout_ns, queue_timeout_ns, stop_timeout_ns;
+	uint64_t keep_hot_ns, keep_warm_ns;
+};
+
+/**
+ * manifest_parse - strict YAML to a checked manifest with an absolute directory
+ * @base_dir: what a relative directory is relative to
+ * @set:      more YAML whose keys replace those of @text; NULL or "" for none
+ * Return: 0, -EINVAL, -ENOENT (directory or program missing); nothing to free on failure.
+ */
+int manifest_parse(const char *text, size_t len, const char *file, const char *base_dir, const char *set, struct manifest *ret, struct hearth_err *err);
+void manifest_done(struct manifest *m);
+json_t *manifest_to_json(const struct manifest *m);
+/** manifest_from_json - what manifest_to_json wrote. Return: 0, -EINVAL. */
+int manifest_from_json(const json_t *json, struct manifest *ret, struct hearth_err *err);
+bool manifest_equal(const struct manifest *a, const struct manifest *b);
+
+/* ---- the queue of a function: which waiting invocation gets the next free slot (queue.c) ---- */
+
+/* The scheduler part brings more of these; requests of one type keep their order under all of them. */
+struct queue_policy {
+	const char *name;
+	void (*push)(struct function *fn, struct invocation *inv);
+	struct invocation *(*peek)(struct function *fn);
+	void (*remove)(struct function *fn, struct invocation *inv);
+};
+extern const struct queue_policy queue_fifo;
+
+/* ---- invocations (invoke.c) ---- */
+
+enum start_kind { START_HOT, START_WAKE, START_COLD, START_KINDS };
+extern const char *const start_names[START_KINDS];
+
+enum invocation_kind {
+	INV_EVENT_SYNC,         /* AWS Invoke, RequestResponse */
+	INV_EVENT_ASYNC,        /* AWS Invoke, Event: the caller was answered already */
+	INV_HTTP,               /* any method and path, passed on */
+};
+
+/**
+ * struct invocation - one call of a function, from its arrival until it is answered
+ * @req:      the gateway's request; NULL for INV_EVENT_ASYNC and after the client went away
+ * @payload:  the event; points into @req, or is @owned
+ * @instance: where it runs; NULL while it waits
+ */
+struct invocation {
+	TAILQ_ENTRY(invocation) entry;          /* in the function's queue */
+	LIST_ENTRY(invocation) running;         /* in the instance's list */
+	UT_hash_handle hh;                      /* by id, node-wide, while on a channel */
+	uint64_t id;
+	struct function *fn;
+	struct instance *instance;
+	struct http_request *req;
+	enum invocation_kind kind;
+	const uint8_t *payload;
+	size_t payload_len;
+	char *owned;
+	char *target;                           /* INV_HTTP: path and query for the function */
+	struct http_header extra[2];            /* of the answer; the upstream borrows them */
+	char request_id[37];
+	uint64_t arrived_ns, started_ns;
+	enum start_kind start;
+	bool wrap;                              /* lambda called as a web address: event and answer are translated */
+	bool queued;
+	ev_timer timer;                         /* waiting: queue timeout; running: timeout */
+};
+
+/** invocation_submit - take a call in: run it, queue it (starting instances as needed) or answer 429 */
+void invocation_submit(struct function *fn, struct invocation *inv);
+/** invocation_new - @req: borrowed until answered; may be NULL */
+struct invocation *invocation_new(struct function *fn, enum invocation_kind kind, struct http_request *req);
+/** invocation_fail - answer with a status and a reason, free it. Takes it off any queue and slot. */
+void invocation_fail(struct invocation *inv, int status, const char *type, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/** invocation_result - a frame FN_RESULT came for it */
+void invocation_result(struct invocation *inv, enum fn_outcome outcome, const char *content_type, const char *error_type, const uint8_t *body, size_t len);
+/** invocation_client_gone - nobody waits for the answer any more */
+void invocation_client_gone(struct invocation *inv);
+struct invocation *invocation_find(struct node *n, uint64_t id);
+/** function_pump - give queued invocations to free slots, start instances where there are too few */
+void function_pump(struct function *fn);
+
+/* lambda functions called as a web address (lambda_http.c): API Gateway payload format 2.0 */
+/** lambda_http_event - a request as event document. @target: path and query the function sees. Return: heap text, NULL without memory. */
+char *lambda_http_event(const struct http_request *req, const char *target, const char *request_id, const char *function);
+/** lambda_http_reply - answer the invocation's request with what the function returned; the request is over afterwards */
+void lambda_http_reply(struct invocation *inv, const uint8_t *body, size_t len);
+
+/* ---- functions (function.c) ---- */
+
+struct counters {
+	uint64_t requests, errors, function_errors, rejected, timeouts, lost;
+	uint64_t starts[START_KINDS], parks, park_failures, wake_failures, start_failures, oom_kills, log_bytes;
+};
+
+TAILQ_HEAD(instance_list, instance);
+TAILQ_HEAD(invocation_list, invocation);
+
+struct function {
+	UT_hash_handle hh;
+	struct node *node;
+	struct manifest m;
+	struct instance_list instances;         /* most recently used first */
+	struct invocation_list queue;
+	const struct queue_policy *policy;
+	unsigned queued;
+	struct counters count;
+	struct hist *latency[START_KINDS];      /* ns, arrival to answer */
+	uint64_t park_retry_ns;                 /* no parking before this time: the last try failed */
+	unsigned start_failures;                /* in a row */
+	ev_timer keep_min;                      /* restarts min_instances after failures */
+	bool removing;
+	bool snapshot_busy, pumping;
+	char *snapshot;                         /* PARK_SNAPSHOT: image id */
+	struct log_file *log;
+};
+
+struct function *function_find(struct node *n, const char *name);
+/** function_deploy - new or changed; a changed one's instances end as they become free. Takes over @m. Return: 0, -errno with message. */
+int function_deploy(struct node *n, struct manifest *m, bool *ret_changed, struct hearth_err *err);
+/** function_remove - no new calls; queued ones get 404; instances and images go */
+int function_remove(struct node *n, const char *name, struct hearth_err *err);
+int functions_load(struct node *n, struct hearth_err *err);
+void functions_sweep(struct node *n);
+void functions_free(struct node *n);
+json_t *function_to_json(const struct function *fn);
+/** function_keep_min - start what min_instances and a snapshot ask for */
+void function_keep_min(struct function *fn);
+
+/* ---- instances (instance.c) ---- */
+
+enum instance_state { INST_STARTING, INST_HOT, INST_WARM, INST_PARKING, INST_PARKED, INST_WAKING, INST_STOPPING, INST_STATES };
+extern const char *const instance_state_names[INST_STATES];
+
+LIST_HEAD(running_list, invocation);
+
+struct instance {
+	TAILQ_ENTRY(instance) entry;
+	struct function *fn;
+	char id[NODE_ID_LEN];
+	enum instance_state state;
+	enum start_kind origin;                 /* how it last became hot */
+	bool ready;                             /* the program finished its initialisation */
+	bool outdated;                          /* its function was changed or removed: end it when free */
+	bool oom, for_snapshot, kill_sent, stop_after_park, adopted;
+	pid_t pid;
+	uint64_t starttime;
+	int pidfd, netns;
+	ev_io exit_watch;
+	ev_timer timer;                         /* starting: init timeout; hot: idle; stopping: grace */
+	struct job *job;
+	struct channel *init, *native;
+	struct http_upstream *upstream;
+	struct running_list running;
+	unsigned inflight, capacity;
+	uint64_t created_ns, ready_ns, used_ns, state_ns, served;
+	char image[NODE_ID_LEN + 16];              /* parked or last woken from; "" none */
+	uint64_t image_bytes;
+	int exit_status;                        /* wait status told by hearth-init, -1 unknown */
+	char reason[256];                       /* why it ended or is ending, for whoever waits */
+	char cgroup[NODE_ID_LEN + 64];
+};
+
+/** instance_start - cold: build the sandbox, run the program. Return: the instance (state INST_STARTING) or NULL with message. */
+struct instance *instance_start(struct function *fn, struct hearth_err *err);
+/** instance_park - checkpoint an idle one. Return: 0, -EBUSY (runs something), -EOPNOTSUPP, -errno with message. */
+int instance_park(struct instance *inst, struct hearth_err *err);
+/** instance_resume - let one go on that a checkpoint left stopped; it is attached when it does */
+void instance_resume(struct instance *inst);
+/** instance_wake - a parked one. Return: 0, -errno with message; a failure later falls back to a cold start by itself. */
+int instance_wake(struct instance *inst, struct hearth_err *err);
+/** instance_clone - a new instance from the function's snapshot. Return: it, or NULL with message. */
+struct instance *instance_clone(struct function *fn, struct hearth_err *err);
+/** instance_stop - end it: SIGTERM, after stop_timeout SIGKILL. @why: for those who wait on it. */
+void instance_stop(struct instance *inst, const char *why);
+void instance_kill(struct instance *inst, const char *why);
+/** instance_slot_freed - an invocation left: idle timer, outdated instances end */
+void instance_slot_freed(struct instance *inst);
+struct instance *instance_free_slot(struct function *fn);
+struct instance *instance_find(struct node *n, const char *id);
+/** instance_forget - close what the daemon holds, leave the process alone, free */
+void instance_forget(struct instance *inst);
+json_t *instance_to_json(struct instance *inst);
+/** instances_stop_all - for the end: idle ones that can be are parked, the others end when they are free */
+void instances_stop_all(struct node *n);
+uint64_t instance_memory(struct instance *inst);
+bool instance_has_process(const struct instance *inst);
+struct instance *instance_alloc(struct function *fn, const char *id);
+void instance_set_state(struct instance *inst, enum instance_state state);
+void instance_set_ready(struct instance *inst);
+void instance_attach(struct instance *inst, enum start_kind origin);
+int instance_adopt_pid(struct instance *inst, pid_t pid, uint64_t starttime, struct hearth_err *err);
+
+/* ---- what survives the daemon (record.c) ---- */
+
+void record_write(const struct instance *inst);
+void record_remove(const struct instance *inst);
+/** records_adopt - take over running instances and parked images of an earlier daemon; ends what nobody owns */
+int records_adopt(struct node *n, struct hearth_err *err);
+void records_end_strays(struct node *n);
+
+/* ---- channel to an instance (channel.c) ---- */
+
+struct channel;
+struct channel_ops {
+	/* body and meta are valid during the call. Return false: the peer broke the protocol, hang up. */
+	bool (*frame)(void *ctx, const struct fn_frame *frame, const char *meta, const uint8_t *body, size_t body_len);
+	void (*closed)(void *ctx, const char *why);
+};
+/**
+ * channel_open - connect to a listener of the instance; retried while the instance starts, until channel_close
+ * @netns:  descriptor of its network namespace, borrowed; -1 = ours
+ * @name:   FN_NAME_INIT or FN_NAME_NATIVE, static; @suffix: "" where the instance has a network namespace of its own
+ */
+struct channel *channel_open(struct ev_loop *loop, int netns, const char *name, const char *suffix, const struct channel_ops *ops, void *ctx);
+/** channel_send - queued and written as soon as it can be. Return: 0, -ENOMEM, -ENOTCONN. */
+int channel_send(struct channel *ch, enum fn_type type, uint64_t id, uint64_t arg, const char *meta, size_t meta_len, const void *body, size_t len);
+bool channel_connected(const struct channel *ch);
+struct channel *channel_close(struct channel *ch);      /* NULL is fine; returns NULL */
+
+/* ---- jobs of hearth-box (job.c) ---- */
+
+struct job;
+/** job_done - @result: borrowed, {"ok":...}; a job that died gives {"ok":false,"error":...} */
+typedef void (*job_done)(void *ctx, json_t *result);
+/** job_run - @spec: taken over. Return: the job or NULL with message; @done is called from the loop, exactly once, unless cancelled. */
+struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
+/** job_error - why a job failed, from its answer */
+const char *job_error(json_t *result);
+pid_t job_pid(const struct job *job);
+/** job_detach - nobody wants the answer any more; the job runs to its end */
+void job_detach(struct job *job);
+void jobs_free(struct node *n);
+
+/* ---- logs of functions (logfile.c) ---- */
+
+struct log_file;
+struct log_file *log_file_open(const char *dir, const char *function);
+void log_file_write(struct log_file *f, const char *instance, int stream, const uint8_t *data, size_t len);
+struct log_file *log_file_close(struct log_file *f);
+
+/* ---- gateway, control, metrics ---- */
+
+void gateway_request(void *ctx, struct http_request *req);
+struct control;
+struct control *control_new(struct node *n, struct hearth_err *err);
+struct control *control_free(struct control *c);
+int metrics_render(struct node *n, struct buf *out);
+
+/* ---- the node (node.c) ---- */
+
+struct node {
+	struct ev_loop *loop;
+	const struct node_config *cfg;
+	struct cgroup_tree *cgroups;
+	bool isolated;                          /* full isolation in use */
+	bool can_park;
+	char no_park[256];                      /* why not */
+	struct function *functions;
+	struct invocation *by_id;
+	struct job *jobs;
+	struct http_server *http;
+	struct control *control;
+	uint16_t port;
+	int lock_fd;
+	uint64_t next_invocation, started_ns;
+	unsigned parks_running, instances;
+	uint64_t parked_total, adopted_total;
+	ev_timer tick, settle;
+	bool stopping, stop_instances, strays;
+	char cgroup_root[64];                   /* "hearth-<hash of the run folder>": two daemons, two trees */
+	char box[4096], init[4096];
+};
+
+/** node_settled - something ended; when stopping, look whether all has */
+void node_settled(struct node *n);
+void make_id(char *out, size_t n, const char *function);
+json_t *node_to_json(struct node *n);
+uint64_t node_rss_bytes(void);
+
+#endif
