@@ -34,5 +34,11 @@ int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct
  * Nothing happens where /run is a tmpfs already or no tmpfs is to be had: then CRIU probes every time. Return: 0, -errno.
  */
 int criu_private_run(char *const *paths);
+/**
+ * criu_learn - see to it that CRIU's feature cache is there, made by this very program
+ * CRIU probes the kernel's features when it has no cache of its own build. Under the ids that a dump runs with that fails, so it is done before, as root.
+ * Context: after criu_private_run(), in the same process; blocks for some 50 ms the first time, hardly at all later.
+ */
+void criu_learn(const char *criu);
 
 #endif

@@ -328,6 +328,7 @@ static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
 	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+	criu_learn(a->v[0]);
 	if (match_real_ids((pid_t)p->spec->pid) < 0)
 		_exit(126);
 	execv(a->v[0], a->v);

@@ -164,6 +164,7 @@ static _Noreturn void restore_child(const struct wake *w, int report)
 		for (int fd = 0; fd < 3; fd++)
 			dup2(null, fd);
 		close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+		criu_learn(a.v[0]);
 		fd_set_cloexec(netns, false);
 		if (w->lazy)
 			fd_set_cloexec(w->pager.ctl, false);
