@@ -21,7 +21,7 @@ help:
 	@echo 'make bench      all benchmarks; bench-node: the node against nginx'
 	@echo 'make lint       clang-tidy, cppcheck, shellcheck, every header alone'
 	@echo 'make asan       the tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
-	@echo 'make fuzz       every fuzzer for a while [SECONDS=60]'
+	@echo 'make fuzz       every fuzzer for a while [TIME=60]'
 	@echo 'make install    [DESTDIR=DIR]'
 	@echo 'make clean'
 
@@ -73,7 +73,7 @@ tsan:
 fuzz:
 	@tools/setup lint
 	@$(MAKE) --no-print-directory build BUILD=build-fuzz MESON_OPTIONS='-Db_sanitize=address,undefined -Db_lundef=false'
-	@tools/fuzz build-fuzz $(SECONDS)
+	@tools/fuzz build-fuzz $(or $(TIME),60)
 
 install: build
 	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir '$(DESTDIR)')
