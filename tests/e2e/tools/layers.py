@@ -21,9 +21,9 @@ MAY_USE = {
     'http': {'base'},
     'trace': {'base'},
     'box': {'base', 'ckpt', 'fn'},
-    'node': {'base', 'fn', 'ckpt', 'http'},
-    'hearthd': {'base', 'fn', 'ckpt', 'http', 'node'},
-    'hearth': {'base', 'http', 'trace'},
+    'node': {'base', 'fn', 'ckpt', 'http', 'box'},
+    'hearthd': {'base', 'node'},
+    'hearth': {'base', 'node', 'trace'},    # node: only what doctor probes
 }
 
 
