@@ -4,10 +4,14 @@
 # usage: bench-http.sh [BUILD_DIR] [SECONDS] [CONNECTIONS] [ROUNDS]; exit 77 without nginx or wrk.
 set -eu
 build=${1:-build} seconds=${2:-3} connections=${3:-64} rounds=${4:-3} bytes=${BYTES:-64}
-command -v nginx >/dev/null && command -v wrk >/dev/null || { echo "SKIP: nginx and wrk are needed"; exit 77; }
+if ! command -v nginx >/dev/null || ! command -v wrk >/dev/null; then echo "SKIP: nginx and wrk are needed"; exit 77; fi
 dir=$(mktemp -d)
 pids=
-trap 'for p in $pids; do kill "$p" 2>/dev/null || :; done; rm -rf "$dir"' EXIT INT TERM
+finish() {
+	for pid in $pids; do kill "$pid" 2>/dev/null || :; done
+	rm -rf "$dir"
+}
+trap finish EXIT INT TERM
 base=$((20000 + $$ % 20000))
 up=$base ours=$((base + 1)) n1=$((base + 2)) n2=$((base + 3))
 
@@ -41,7 +45,7 @@ for port in "$ours" "$n1" "$n2"; do
 	done
 done
 
-for round in $(seq "$rounds"); do
+for _ in $(seq "$rounds"); do
 	for who in "nginx-1 $n1" "nginx-2 $n2" "hearth $ours"; do
 		wrk -t1 -c"$connections" -d"${seconds}s" --latency "http://127.0.0.1:${who#* }/x?y=1" >"$dir/out"
 		echo "${who% *} $(awk '/Requests\/sec/ {r=$2} /99%/ {p=$2} /Non-2xx|Socket errors/ {e=1}
