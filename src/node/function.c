@@ -21,6 +21,13 @@ static void keep_min_fired(struct ev_loop *loop, ev_timer *w, int events)
 	function_keep_min(w->data);
 }
 
+static void rescale_fired(struct ev_loop *loop, ev_timer *w, int events)
+{
+	(void)loop;
+	(void)events;
+	function_pump(w->data);
+}
+
 struct function *function_find(struct node *n, const char *name)
 {
 	struct function *fn;
@@ -32,6 +39,7 @@ struct function *function_find(struct node *n, const char *name)
 static void function_free(struct function *fn)
 {
 	ev_timer_stop(fn->node->loop, &fn->keep_min);
+	ev_timer_stop(fn->node->loop, &fn->rescale);
 	for (int i = 0; i < START_KINDS; i++)
 		free(fn->latency[i]);
 	fn->log = log_file_close(fn->log);
@@ -58,7 +66,9 @@ static struct function *function_new(struct node *n, struct manifest *m)
 	TAILQ_INIT(&fn->instances);
 	TAILQ_INIT(&fn->queue);
 	ev_timer_init(&fn->keep_min, keep_min_fired, 0, 0);
-	fn->keep_min.data = fn;
+	ev_init(&fn->rescale, rescale_fired);
+	fn->rescale.repeat = 0.05;
+	fn->keep_min.data = fn->rescale.data = fn;
 	snprintf(dir, sizeof(dir), "%s/logs", n->cfg->state_dir);
 	fn->log = log_file_open(dir, m->name);
 	fn->m = *m;

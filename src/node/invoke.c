@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "priv.h"
+#include "scale.h"
 
 /* A call's way: submit → (queue →) run → answered. Wherever it is, it can be failed, and its client can go away. */
 
@@ -89,8 +90,12 @@ static void invocation_end(struct invocation *inv)
 	struct instance *inst = take_off(inv);
 
 	dequeue(inv);
-	if (inst)
-		hist_record(fn->latency[inv->start], clock_mono_ns() - inv->arrived_ns);
+	if (inst) {
+		uint64_t now = clock_mono_ns();
+
+		hist_record(fn->latency[inv->start], now - inv->arrived_ns);
+		estimate_update(&fn->exec_ns, now - inv->started_ns);
+	}
 	ev_timer_stop(fn->node->loop, &inv->timer);
 	free(inv->owned);
 	free(inv->target);
@@ -349,28 +354,59 @@ static int add_instance(struct function *fn, struct hearth_err *err)
 	return instance_start(fn, err) ? 0 : -EIO;
 }
 
-static void scale_up(struct function *fn)
+/* long calls show before they end: what runs has taken its time already */
+static uint64_t exec_estimate(const struct function *fn, uint64_t now)
 {
-	struct instance *inst;
-	unsigned coming = 0, total = 0;
-	struct hearth_err err = { 0 };
+	uint64_t estimate = fn->exec_ns;
+	const struct instance *inst;
+	const struct invocation *inv;
+
+	TAILQ_FOREACH(inst, &fn->instances, entry)
+		LIST_FOREACH(inv, &inst->running, running)
+			if (now - inv->started_ns > estimate)
+				estimate = now - inv->started_ns;
+	return estimate;
+}
+
+static struct scale_input situation(struct function *fn)
+{
+	struct scale_input in = {
+		.queued = fn->queued,
+		.max_instances = (unsigned)fn->m.max_instances,
+		.slots_per_instance = (unsigned)fn->m.concurrency,
+		.cpus = fn->node->cpus,
+		.exec_ns = exec_estimate(fn, clock_mono_ns()),
+		.start_ns = fn->start_ns[fn->snapshot || find_state(fn, INST_PARKED) ? START_WAKE : START_COLD],
+	};
+	const struct instance *inst;
 
 	TAILQ_FOREACH(inst, &fn->instances, entry) {
-		total += inst->state != INST_PARKED;
-		if (!inst->outdated && (inst->state == INST_STARTING || inst->state == INST_WAKING))
-			coming += inst->capacity;
+		in.instances += inst->state != INST_PARKED;
+		if (inst->outdated)
+			continue;
+		if (inst->state == INST_STARTING || inst->state == INST_WAKING)
+			in.coming_slots += inst->capacity;
+		else if (inst->state == INST_HOT || inst->state == INST_WARM)
+			in.hot_slots += inst->capacity;
 	}
-	while (fn->queued > coming && total < (unsigned)fn->m.max_instances) {
+	return in;
+}
+
+static void scale_up(struct function *fn)
+{
+	struct scale_input in = situation(fn);
+	struct hearth_err err = { 0 };
+
+	for (unsigned more = scale_more(&in); more > 0; more--) {
 		if (add_instance(fn, &err) < 0) {
 			struct invocation *inv = fn->policy->peek(fn);
 
 			log_warn("function %s: %s", fn->m.name, err.msg);
-			if (total == 0 && inv)
+			if (in.instances == 0 && inv)
 				invocation_fail(inv, 502, "StartFailed", "function %s could not be started: %s", fn->m.name, err.msg);
 			return;
 		}
-		coming += (unsigned)fn->m.concurrency;
-		total++;
+		in.instances++;
 	}
 }
 
@@ -386,6 +422,10 @@ void function_pump(struct function *fn)
 		run(inv, inst);
 	if (fn->queued > 0)
 		scale_up(fn);
+	if (fn->queued > 0 && !ev_is_active(&fn->rescale))
+		ev_timer_again(fn->node->loop, &fn->rescale);
+	else if (fn->queued == 0)
+		ev_timer_stop(fn->node->loop, &fn->rescale);
 	fn->pumping = false;
 }
 

@@ -296,6 +296,7 @@ struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struc
 	n->cfg = cfg;
 	n->lock_fd = -1;
 	n->started_ns = clock_mono_ns();
+	n->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 	n->next_invocation = clock_wall_ns();   /* no id twice, not even across daemons */
 	ev_timer_init(&n->tick, tick, 1, 1);
 	ev_timer_init(&n->settle, settle, 0, 0);

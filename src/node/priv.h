@@ -139,6 +139,11 @@ void invocation_result(struct invocation *inv, enum fn_outcome outcome, const ch
 /** invocation_client_gone - nobody waits for the answer any more */
 void invocation_client_gone(struct invocation *inv);
 struct invocation *invocation_find(struct node *n, uint64_t id);
+/** estimate_update - exponential moving average with weight 1/4 for the new value */
+static inline void estimate_update(uint64_t *estimate, uint64_t value)
+{
+	*estimate = *estimate ? *estimate - *estimate / 4 + value / 4 : value;
+}
 /** function_pump - give queued invocations to free slots, start instances where there are too few */
 void function_pump(struct function *fn);
 
@@ -168,6 +173,8 @@ struct function {
 	unsigned queued;
 	struct counters count;
 	struct hist *latency[START_KINDS];      /* ns, arrival to answer */
+	uint64_t exec_ns, start_ns[START_KINDS]; /* moving averages: a call on its instance, a start until ready; 0 not known */
+	ev_timer rescale;                       /* while calls wait: what was right to start may have changed */
 	uint64_t park_retry_ns;                 /* no parking before this time: the last try failed */
 	unsigned start_failures;                /* in a row */
 	ev_timer keep_min;                      /* restarts min_instances after failures */
@@ -326,7 +333,7 @@ struct node {
 	uint16_t port;
 	int lock_fd;
 	uint64_t next_invocation, started_ns;
-	unsigned parks_running, instances;
+	unsigned parks_running, instances, cpus;
 	uint64_t parked_total, adopted_total;
 	ev_timer tick, settle;
 	bool stopping, stop_instances, strays;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scale.h"
+
+static unsigned min_u(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* slots, beyond the running ones, that the queue deserves */
+static unsigned slots_wanted(const struct scale_input *in)
+{
+	double per_slot, left;
+
+	if (in->exec_ns == 0 || in->start_ns == 0)
+		return min_u(in->queued, in->cpus);
+	per_slot = (double)in->start_ns / (double)in->exec_ns;          /* calls that one slot serves during a start */
+	if (per_slot < 1)
+		return in->queued;
+	left = in->queued - in->hot_slots * per_slot;
+	if (left <= 0)
+		return 0;
+	return min_u(in->queued, (unsigned)(left / per_slot) + 1);
+}
+
+unsigned scale_more(const struct scale_input *in)
+{
+	unsigned room = in->instances < in->max_instances ? in->max_instances - in->instances : 0, wanted, more;
+
+	if (in->queued == 0)
+		return 0;
+	wanted = slots_wanted(in);
+	if (wanted == 0 && in->hot_slots + in->coming_slots == 0)
+		wanted = 1;
+	if (wanted <= in->coming_slots)
+		return 0;
+	more = (wanted - in->coming_slots + in->slots_per_instance - 1) / in->slots_per_instance;
+	return min_u(more, room);
+}
