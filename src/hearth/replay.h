@@ -56,6 +56,7 @@ struct request {
 	uint64_t at_ns;         /* when it is due */
 	uint64_t sent_ns;       /* when it was sent */
 	uint64_t end_ns;        /* when the answer was complete */
+	uint64_t wait_ns;       /* it waited for an instance, says the gateway */
 	enum start_kind start;  /* START_KINDS: the answer did not say */
 	char *error;            /* heap; NULL: fine */
 };

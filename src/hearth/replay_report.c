@@ -196,6 +196,14 @@ static json_t *host(void)
 	return json_pack("{s:s,s:I}", "kernel", u.release, "cpus", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
+static int by_start(const void *a, const void *b)
+{
+	const struct ka_request *x = a, *y = b;
+
+	return x->start_ns < y->start_ns ? -1 : x->start_ns > y->start_ns;
+}
+
+/* A call occupies an instance while it runs, not while it waits for one: both systems are given the same number of instances at any moment. */
 static int simulate(struct build *b)
 {
 	const struct report_in *in = b->in;
@@ -209,9 +217,12 @@ static int simulate(struct build *b)
 		const struct request *q = &in->requests[i];
 
 		reqs[i] = (struct ka_request){ q->at_ns, q->at_ns + latency_ns(q), q->target };
+		if (reqs[i].start_ns + q->wait_ns < reqs[i].end_ns)
+			reqs[i].start_ns += q->wait_ns;
 		if (reqs[i].end_ns > b->last_ns)
 			b->last_ns = reqs[i].end_ns;
 	}
+	qsort(reqs, in->n, sizeof(*reqs), by_start);
 	for (size_t i = 0; i < in->targets->n; i++)
 		concurrency[i] = in->targets->v[i].concurrency;
 	b->tail_ns = b->last_ns + (uint64_t)((double)in->keepalive_ns / in->compress);

@@ -81,6 +81,17 @@ static bool header_value(const char *line, size_t len, const char *name, const c
 	return true;
 }
 
+/* milliseconds as text; what is no number is no wait */
+static uint64_t wait_of(const char *value, size_t len)
+{
+	char text[32] = "";
+	double ms;
+
+	memcpy(text, value, len < sizeof(text) ? len : sizeof(text) - 1);
+	ms = strtod(text, NULL);
+	return ms > 0 && ms < 1e9 ? (uint64_t)(ms * 1e6) : 0;
+}
+
 static size_t on_header(char *data, size_t size, size_t n, void *arg)
 {
 	struct flight *f = arg;
@@ -89,6 +100,8 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 
 	if (header_value(data, size * n, "X-Amz-Function-Error", &value, &len))
 		f->function_error = true;
+	if (header_value(data, size * n, "X-Hearth-Wait-Ms", &value, &len))
+		f->request->wait_ns = wait_of(value, len);
 	if (header_value(data, size * n, "X-Hearth-Start", &value, &len))
 		for (int k = 0; k < START_KINDS; k++)
 			if (len == strlen(start_names[k]) && strncasecmp(value, start_names[k], len) == 0)

@@ -333,6 +333,7 @@ json_t *function_to_json(const struct function *fn)
 		      (json_int_t)fn->count.function_errors, "queued", (json_int_t)fn->queued, "cold", (json_int_t)fn->count.starts[START_COLD], "wakes",
 		      (json_int_t)fn->count.starts[START_WAKE], "parks", (json_int_t)fn->count.parks, "oom_kills", (json_int_t)fn->count.oom_kills,
 		      "max_instances", (json_int_t)fn->m.max_instances, "instances", states);
+	json_object_set_new(o, "concurrency", json_integer(fn->m.concurrency));
 	json_object_set_new(o, "snapshot", fn->snapshot ? json_string(fn->snapshot) : json_null());
 	json_object_set_new(o, "type", fn->m.type ? json_string(fn->m.type) : json_string(fn->m.name));
 	return o;

@@ -148,14 +148,22 @@ static struct http_header header(const char *name, const char *value)
 	return (struct http_header){ http_view_of(name), http_view_of(value) };
 }
 
+size_t invocation_headers(const struct invocation *inv, struct http_header *h)
+{
+	h[0] = header("X-Hearth-Start", start_names[inv->start]);
+	h[1] = header("X-Hearth-Instance", inv->instance->id);
+	if (!inv->waited_ms[0])
+		return 2;
+	h[2] = header("X-Hearth-Wait-Ms", inv->waited_ms);
+	return 3;
+}
+
 static void reply_event(struct invocation *inv, bool failed, const char *content_type, const uint8_t *body, size_t len)
 {
-	struct http_header h[5];
-	size_t n = 0;
+	struct http_header h[6];
+	size_t n = invocation_headers(inv, h);
 
 	h[n++] = header("Content-Type", *content_type ? content_type : "application/json");
-	h[n++] = header("X-Hearth-Start", start_names[inv->start]);
-	h[n++] = header("X-Hearth-Instance", inv->instance->id);
 	h[n++] = header("X-Amzn-RequestId", inv->request_id);
 	if (failed)
 		h[n++] = header("X-Amz-Function-Error", "Unhandled");
@@ -226,14 +234,12 @@ static int run_http(struct invocation *inv)
 		.req = inv->req,
 		.target = http_view_of(inv->target ? inv->target : "/"),
 		.response_headers = inv->extra,
-		.n_response_headers = 2,
+		.n_response_headers = invocation_headers(inv, inv->extra),
 		.deadline_ns = inv->started_ns + inv->fn->m.timeout_ns,
 		.done = upstream_done,
 		.ctx = inv,
 	};
 
-	inv->extra[0] = header("X-Hearth-Start", start_names[inv->start]);
-	inv->extra[1] = header("X-Hearth-Instance", inst->id);
 	return http_upstream_send(inst->upstream, &fw);
 }
 
@@ -309,9 +315,11 @@ static void run(struct invocation *inv, struct instance *inst)
 	struct function *fn = inv->fn;
 	int r;
 
+	inv->started_ns = clock_mono_ns();
+	if (inv->queued)
+		snprintf(inv->waited_ms, sizeof(inv->waited_ms), "%.3f", (double)(inv->started_ns - inv->arrived_ns) / NS_PER_MS);
 	dequeue(inv);
 	inv->instance = inst;
-	inv->started_ns = clock_mono_ns();
 	inv->start = inst->ready_ns > inv->arrived_ns ? inst->origin : START_HOT;
 	LIST_INSERT_HEAD(&inst->running, inv, running);
 	inst->inflight++;

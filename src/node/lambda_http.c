@@ -117,14 +117,11 @@ char *lambda_http_event(const struct http_request *req, const char *target, cons
 
 static void reply_object(struct invocation *inv, json_t *answer)
 {
-	struct http_header h[HEADERS_MAX] = {
-		{ http_view_of("X-Hearth-Start"), http_view_of(start_names[inv->start]) },
-		{ http_view_of("X-Hearth-Instance"), http_view_of(inv->instance->id) },
-	};
+	struct http_header h[HEADERS_MAX];
 	json_t *body = json_object_get(answer, "body"), *value;
 	const char *name, *text = json_string_value(body);
 	json_int_t status = json_integer_value(json_object_get(answer, "statusCode"));
-	size_t n = 2, len = json_string_length(body);
+	size_t n = invocation_headers(inv, h), len = json_string_length(body);
 	char *dumped = NULL;
 	bool typed = false;
 
@@ -157,17 +154,15 @@ static void reply_object(struct invocation *inv, json_t *answer)
 void lambda_http_reply(struct invocation *inv, const uint8_t *body, size_t len)
 {
 	json_t *answer = json_loadb((const char *)body, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-	struct http_header h[] = {
-		{ http_view_of("Content-Type"), http_view_of("application/json") },
-		{ http_view_of("X-Hearth-Start"), http_view_of(start_names[inv->start]) },
-		{ http_view_of("X-Hearth-Instance"), http_view_of(inv->instance->id) },
-	};
+	struct http_header h[4];
+	size_t n = invocation_headers(inv, h);
 
+	h[n++] = (struct http_header){ http_view_of("Content-Type"), http_view_of("application/json") };
 	if (json_is_object(answer) && json_object_get(answer, "statusCode"))
 		reply_object(inv, answer);
 	else if (json_is_string(answer))
-		http_reply(inv->req, 200, h, 3, json_string_value(answer), json_string_length(answer));
+		http_reply(inv->req, 200, h, n, json_string_value(answer), json_string_length(answer));
 	else
-		http_reply(inv->req, 200, h, 3, body, len);
+		http_reply(inv->req, 200, h, n, body, len);
 	json_decref(answer);
 }

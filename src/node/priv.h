@@ -119,7 +119,8 @@ struct invocation {
 	size_t payload_len;
 	char *owned;
 	char *target;                           /* INV_HTTP: path and query for the function */
-	struct http_header extra[2];            /* of the answer; the upstream borrows them */
+	struct http_header extra[3];            /* of the answer; the upstream borrows them */
+	char waited_ms[16];                     /* in the queue, as text; "" when it did not wait */
 	char request_id[37];
 	uint64_t arrived_ns, started_ns;
 	enum start_kind start;
@@ -148,6 +149,9 @@ static inline void estimate_update(uint64_t *estimate, uint64_t value)
 void function_pump(struct function *fn);
 
 /* lambda functions called as a web address (lambda_http.c): API Gateway payload format 2.0 */
+/** invocation_headers - what every answer says about how the call was served. @h: room for 3. Return: how many. */
+size_t invocation_headers(const struct invocation *inv, struct http_header *h);
+
 /** lambda_http_event - a request as event document. @target: path and query the function sees. Return: heap text, NULL without memory. */
 char *lambda_http_event(const struct http_request *req, const char *target, const char *request_id, const char *function);
 /** lambda_http_reply - answer the invocation's request with what the function returned; the request is over afterwards */
