@@ -334,7 +334,7 @@ void report_print(const json_t *r)
 		number(m, "saved_pct"));
 	printf("  with the idle time after it:  Hearth %.3f GiB s, plain keep-alive %.3f GiB s: %.1f%% saved\n", number(tail, "hearth_gib_s"), number(tail, "keepalive_gib_s"),
 		number(tail, "saved_pct"));
-	printf("  cold starts: Hearth %.0f, plain keep-alive would have had %.0f\n", number(json_object_get(r, "starts"), "cold"), number(r, "keepalive_cold_starts"));
+	printf("  calls that waited for a cold start: %.0f; plain keep-alive would have started %.0f instances cold\n", number(json_object_get(r, "starts"), "cold"), number(r, "keepalive_cold_starts"));
 	for (size_t i = 0; i < json_array_size(list); i++)
 		printf("  error: request %.0f to %s: %s\n", number(json_array_get(list, i), "request"), json_string_value(json_object_get(json_array_get(list, i), "function")),
 			json_string_value(json_object_get(json_array_get(list, i), "error")));
