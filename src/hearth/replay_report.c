@@ -20,7 +20,7 @@
  */
 static const char method[] =
 	"Hearth: memory of every instance with a process, plus hearthd itself, sampled every 250 ms and integrated. Plain keep-alive: simulated on the very same "
-	"requests (from when each was due to when its answer was complete), most recently used instance first, each instance in memory from its first request until "
+	"requests (from when each began to run to when its answer was complete), most recently used instance first, each instance in memory from its first request until "
 	"the (compressed) keep-alive time after its last one; its memory is the median seen of that function's instances while hot; its platform costs nothing. "
 	"'memory' ends for both with the last answer; 'memory_with_tail' goes on for one keep-alive time.";
 
