@@ -36,6 +36,11 @@ struct function *function_find(struct node *n, const char *name)
 	return fn;
 }
 
+bool function_parks(const struct function *fn)
+{
+	return fn->node->can_park && fn->m.park == PARK_STATE && fn->m.network == NET_PRIVATE;
+}
+
 static void function_free(struct function *fn)
 {
 	ev_timer_stop(fn->node->loop, &fn->keep_min);

@@ -81,6 +81,8 @@ int instance_park(struct instance *inst, struct hearth_err *err)
 		return err_set(err, -EBUSY, "instance %s runs %u calls; park it when it is idle", inst->id, inst->inflight);
 	if (!n->can_park)
 		return err_set(err, -EOPNOTSUPP, "this node cannot park: %s", n->no_park);
+	if (fn->m.network == NET_HOST)
+		return err_set(err, -EOPNOTSUPP, "function %s cannot be parked: it uses the host's network (network: host), whose connections no image can hold", fn->m.name);
 	instance_drop_image(inst);
 	snprintf(inst->image, sizeof(inst->image), "%s%s", inst->for_snapshot ? SNAPSHOT_PREFIX : "", inst->id);
 	instance_image_path(fn, inst->image, path);
@@ -118,7 +120,7 @@ bool instance_park_or_stop(struct instance *inst)
 	struct node *n = fn->node;
 	struct hearth_err err;
 
-	if (!n->can_park || fn->m.park != PARK_STATE) {
+	if (!function_parks(fn)) {
 		instance_stop(inst, "idle");
 		return true;
 	}
@@ -159,7 +161,7 @@ void instances_stop_all(struct node *n)
 		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
 			bool idle = inst->inflight == 0 && (inst->state == INST_HOT || inst->state == INST_WARM);
 
-			if (idle && n->can_park && fn->m.park == PARK_STATE)
+			if (idle && function_parks(fn))
 				instance_set_state(inst, INST_WARM);    /* due: park_next takes it */
 			else if (inst->inflight > 0 || inst->job)
 				inst->outdated = true;

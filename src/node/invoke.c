@@ -105,6 +105,8 @@ static void invocation_end(struct invocation *inv)
 		instance_slot_freed(inst);
 	}
 	function_pump(fn);
+	if (fn->node->stopping)
+		node_settled(fn->node);
 }
 
 /* the AWS API and the rest have each their own shape of error */

@@ -21,6 +21,8 @@
 
 /* a stop that waits on instances gives up on them after this */
 #define SHUTDOWN_S 60.0
+/* and one that only waits for running calls after this */
+#define DRAIN_S 10.0
 
 void make_id(char *out, size_t n, const char *function)
 {
@@ -206,6 +208,7 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 	}
 }
 
+/* for a stop that ends the instances: those; for one that leaves them: the calls they run */
 static bool anything_left(struct node *n)
 {
 	struct function *fn, *next;
@@ -213,7 +216,7 @@ static bool anything_left(struct node *n)
 
 	HASH_ITER(hh, n->functions, fn, next)
 		TAILQ_FOREACH(inst, &fn->instances, entry)
-			if (inst->state != INST_PARKED)
+			if (n->stop_instances ? inst->state != INST_PARKED : !LIST_EMPTY(&inst->running))
 				return true;
 	return false;
 }
@@ -224,7 +227,7 @@ static void settle(struct ev_loop *loop, ev_timer *w, int events)
 
 	(void)events;
 	functions_sweep(n);
-	if (n->stopping && (!n->stop_instances || !anything_left(n)))
+	if (n->stopping && (n->given_up || !anything_left(n)))
 		ev_break(loop, EVBREAK_ALL);
 }
 
@@ -323,8 +326,9 @@ static void shutdown_over(struct ev_loop *loop, ev_timer *w, int events)
 	(void)events;
 	HASH_ITER(hh, n->functions, fn, next)
 		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other)
-			instance_kill(inst, "hearthd stops");
-	n->stop_instances = false;
+			if (n->stop_instances)
+				instance_kill(inst, "hearthd stops");
+	n->given_up = true;
 	node_settled(n);
 }
 
@@ -346,7 +350,7 @@ void node_shutdown(struct node *n, bool stop_instances)
 	if (stop_instances)
 		instances_stop_all(n);
 	ev_timer_stop(n->loop, &n->tick);
-	ev_timer_init(&n->tick, shutdown_over, SHUTDOWN_S, 0);
+	ev_timer_init(&n->tick, shutdown_over, stop_instances ? SHUTDOWN_S : DRAIN_S, 0);
 	ev_timer_start(n->loop, &n->tick);
 	node_settled(n);
 }

@@ -189,6 +189,8 @@ struct function {
 };
 
 struct function *function_find(struct node *n, const char *name);
+/** function_parks - are its idle instances parked (rather than ended)? */
+bool function_parks(const struct function *fn);
 /** function_deploy - new or changed; a changed one's instances end as they become free. Takes over @m. Return: 0, -errno with message. */
 int function_deploy(struct node *n, struct manifest *m, bool *ret_changed, struct hearth_err *err);
 /** function_remove - no new calls; queued ones get 404; instances and images go */
@@ -340,7 +342,7 @@ struct node {
 	unsigned parks_running, instances, cpus;
 	uint64_t parked_total, adopted_total;
 	ev_timer tick, settle;
-	bool stopping, stop_instances, strays;
+	bool stopping, stop_instances, given_up, strays;
 	char cgroup_root[64];                   /* "hearth-<hash of the run folder>": two daemons, two trees */
 	char box[4096], init[4096];
 };
