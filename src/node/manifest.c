@@ -210,7 +210,7 @@ static json_t *strv_json(char **v)
 
 static json_t *field_json(const struct yaml_key *k, const struct manifest *m)
 {
-	const char *at = (const char *)m + k->offset;
+	const void *at = (const char *)m + k->offset;
 	const char *s;
 
 	switch (k->kind) {
@@ -261,7 +261,7 @@ static char **strv_from_json(const json_t *a)
 
 static int field_from_json(const struct yaml_key *k, const json_t *v, struct manifest *m)
 {
-	char *at = (char *)m + k->offset;
+	void *at = (char *)m + k->offset;
 
 	switch (k->kind) {
 	case YAML_STR:
