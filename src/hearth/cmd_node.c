@@ -63,6 +63,7 @@ struct up_options {
 	int n;
 	bool detach;
 	const char *log;
+	char ready_fd[16];
 };
 
 static int parse_up(struct cli *cli, int argc, char **argv, struct up_options *o)
@@ -92,7 +93,7 @@ static int parse_up(struct cli *cli, int argc, char **argv, struct up_options *o
 
 static int up_detached(struct cli *cli, const char *program, struct up_options *o)
 {
-	char log[4096], fd_text[16];
+	char log[4096];
 	struct hearth_err err;
 	int ready[2], r;
 	pid_t pid;
@@ -104,9 +105,9 @@ static int up_detached(struct cli *cli, const char *program, struct up_options *
 	if (pipe(ready) < 0)
 		return cli_fail(cli, (err_set(&err, -errno, "pipe: %s", strerror(errno)), &err));
 	fd_set_cloexec(ready[0], true);
-	snprintf(fd_text, sizeof(fd_text), "%d", ready[1]);
+	snprintf(o->ready_fd, sizeof(o->ready_fd), "%d", ready[1]);
 	o->argv[o->n++] = "--ready-fd";
-	o->argv[o->n++] = fd_text;
+	o->argv[o->n++] = o->ready_fd;
 	pid = fork();
 	if (pid == 0) {
 		become_daemon(log);

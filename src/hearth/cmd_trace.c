@@ -159,7 +159,7 @@ static int info(struct cli *cli, const char *path)
 {
 	struct hearth_err err = { 0 };
 	struct trace *t = NULL;
-	struct info in;
+	struct info in = { 0 };
 	int rc = trace_load(path, &t, &err);
 
 	if (rc == 0 && info_fill(t, &in) < 0)

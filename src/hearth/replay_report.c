@@ -123,7 +123,7 @@ static json_t *series(const struct build *b)
 	for (size_t i = 0; list && i < b->n_samples; i++) {
 		const struct sample *s = &b->samples[i];
 
-		json_array_append_new(list, json_pack("{s:f,s:I,s:I,s:i,s:i,s:i}", "t_s", ms(s->t_ns) / 1e3, "hearth_bytes", (json_int_t)(s->instances_bytes + s->node_bytes),
+		json_array_append_new(list, json_pack("{s:f,s:I,s:I,s:i,s:i,s:i}", "t_s", ms(s->t_ns) / 1e3, "hearth_bytes", (json_int_t)s->instances_bytes + (json_int_t)s->node_bytes,
 			"keepalive_bytes", (json_int_t)keepalive_bytes_at(&b->ka, b->bytes, s->t_ns), "live", (int)s->live, "hot", (int)s->hot, "parked", (int)s->parked));
 	}
 	return list;

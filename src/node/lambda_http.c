@@ -22,7 +22,7 @@ static char *base64_encode(const uint8_t *in, size_t n)
 
 	if (!out)
 		return NULL;
-	for (size_t i = 0; i < n; i += 3) {
+	for (size_t i = 0; in && i < n; i += 3) {
 		uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < n ? (uint32_t)in[i + 1] << 8 : 0) | (i + 2 < n ? in[i + 2] : 0);
 
 		*p++ = base64_digits[v >> 18];
