@@ -10,7 +10,7 @@
 
 /* One line each; `hearth help` prints them, `hearth CMD --help` prints the one and its options, the man pages say the rest. */
 static const struct command commands[] = {
-	{ "up", cmd_up, "[-d] [--config FILE] [--state DIR] [--listen HOST:PORT] [--isolation full|none|auto] [--log-level LEVEL] [--log FILE]",
+	{ "up", cmd_up, "[-d] [--config FILE] [--state DIR] [--listen HOST:PORT] [--isolation full|none|auto] [--log-level LEVEL] [--libexec DIR] [--log FILE]",
 	  "start hearthd; -d in the background, when it is ready" },
 	{ "down", cmd_down, "[--keep]", "end hearthd; functions are parked or ended, with --keep left running for the next hearthd" },
 	{ "deploy", cmd_deploy, "[--set KEY=VALUE]... MANIFEST.yaml...", "deploy functions, or deploy them again" },
