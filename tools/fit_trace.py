@@ -4,7 +4,7 @@
 
     tools/fit_trace.py TRACE.csv > src/trace/fit.h
 
-docs/adr/trace-generator.md says what each constant means and why the model has this shape.
+docs/adr/0009-trace-generator.md says what each constant means and why the model has this shape.
 Standard library only; the same file gives the same output.
 """
 import csv
@@ -145,7 +145,7 @@ def main():
         return 2
     out, tables, gap = fit(sys.argv[1])
     print("/* SPDX-License-Identifier: Apache-2.0 */")
-    print("/* Made by tools/fit_trace.py from a trace; not edited by hand. docs/adr/trace-generator.md says what each means. */")
+    print("/* Made by tools/fit_trace.py from a trace; not edited by hand. docs/adr/0009-trace-generator.md says what each means. */")
     print("#ifndef TRACE_FIT_H\n#define TRACE_FIT_H\n")
     for name, value in out.items():
         print(f"#define FIT_{name} {value}" if isinstance(value, int) else f"#define FIT_{name} {value:.6g}")

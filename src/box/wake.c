@@ -25,7 +25,7 @@
 #include "proc.h"
 #include "root.h"
 
-/* measured: docs/adr/box-pager.md */
+/* measured: docs/adr/0008-box-pager.md */
 #define RESTORE_MAX_MS 60000
 #define LAZY_MIN_BYTES (32ll << 20)
 

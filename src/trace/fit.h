@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Made by tools/fit_trace.py from a trace; not edited by hand. docs/adr/trace-generator.md says what each means. */
+/* Made by tools/fit_trace.py from a trace; not edited by hand. docs/adr/0009-trace-generator.md says what each means. */
 #ifndef TRACE_FIT_H
 #define TRACE_FIT_H
 

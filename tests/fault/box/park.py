@@ -93,7 +93,7 @@ def killed(p, checks):
             else:
                 blows += struck
             if whom == "criu" and gone(pid, 0.1):
-                # CRIU borrows the registers of the processes for moments; killed just then, it takes them along. See docs/adr/box-park.md
+                # CRIU borrows the registers of the processes for moments; killed just then, it takes them along. See docs/adr/0007-box-park.md
                 lost += 1
                 assert not [n for n in os.listdir(p.images) if not n.startswith(".failed-")]
                 p.remove_groups()

@@ -72,7 +72,7 @@ struct trace_spec {
 	uint64_t span_ns;
 };
 
-/** trace_spec_fitted - the sizes of the trace that the generator is fitted to (docs/adr/trace-generator.md) */
+/** trace_spec_fitted - the sizes of the trace that the generator is fitted to (docs/adr/0009-trace-generator.md) */
 struct trace_spec trace_spec_fitted(uint64_t seed);
 
 /**
