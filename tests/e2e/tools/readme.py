@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that README tells to type exists: make targets, hearth's sub-commands, scripts, files and links."""
+"""Everything that README tells to type exists: make targets, hearth's sub-commands, scripts, files and links; its examples are those of docs/examples."""
 import os
 import re
 import subprocess
@@ -58,13 +58,25 @@ def broken_links(text, source):
             yield f'README links to {link}, which is not there'
 
 
+EXAMPLES = ('hello/hello.py', 'hello/function.yaml', 'count/count.c', 'count/function.yaml')
+
+
+def other_examples(text, source):
+    """README shows the examples as they are in docs/examples, but for the licence line."""
+    for name in EXAMPLES:
+        with open(os.path.join(source, 'docs', 'examples', name), encoding='utf-8') as file:
+            shown = ''.join(line for line in file if 'SPDX-License-Identifier' not in line)
+        if f'\n{shown}```\n' not in text:
+            yield f'README does not show docs/examples/{name} as it is'
+
+
 def main():
     source, build = sys.argv[1:3]
     with open(os.path.join(source, 'README.md'), encoding='utf-8') as file:
         text = file.read()
     targets, subs = make_targets(source), sub_commands(build)
     lines = list(commands(text))
-    wrong = [w for w in (check(line, source, targets, subs) for line in lines) if w] + list(broken_links(text, source))
+    wrong = [w for w in (check(line, source, targets, subs) for line in lines) if w] + list(broken_links(text, source)) + list(other_examples(text, source))
     for what in ('make demo', 'make test'):
         if what not in lines:
             wrong.append(f'README does not tell "{what}"')
