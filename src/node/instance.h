@@ -24,6 +24,8 @@ void instance_idle(struct instance *inst);
 bool instance_park_or_stop(struct instance *inst);
 /** instances_park_next - a checkpoint has ended: the next instance that has been due for one */
 void instances_park_next(struct node *n);
+/** instances_limit_images - while the images are larger than image_bytes_max, drop the one that was parked longest ago */
+void instances_limit_images(struct node *n);
 /** instance_may_leave - is there more than min_instances? */
 bool instance_may_leave(const struct instance *inst);
 void instance_image_path(const struct function *fn, const char *image, char path[PATH_MAX]);

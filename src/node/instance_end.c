@@ -101,6 +101,7 @@ static void parked_now(struct instance *inst)
 			instance_drop_image(inst);
 			instance_forget(inst);
 		}
+		instances_limit_images(n);
 	}
 	function_pump(fn);
 	node_settled(n);

@@ -152,6 +152,33 @@ void instances_park_next(struct node *n)
 	}
 }
 
+void instances_limit_images(struct node *n)
+{
+	struct function *fn, *next;
+	struct instance *inst, *oldest;
+	uint64_t total;
+
+	if (n->cfg->image_bytes_max == 0)
+		return;
+	do {
+		total = 0;
+		oldest = NULL;
+		HASH_ITER(hh, n->functions, fn, next) {
+			TAILQ_FOREACH(inst, &fn->instances, entry) {
+				if (inst->state != INST_PARKED)
+					continue;
+				total += inst->image_bytes;
+				if (!oldest || inst->state_ns < oldest->state_ns)
+					oldest = inst;
+			}
+		}
+		if (total > n->cfg->image_bytes_max && oldest) {
+			log_info("instance %s: its image goes: images take more than image_bytes_max", oldest->id);
+			instance_stop(oldest, "no room for its image");
+		}
+	} while (total > n->cfg->image_bytes_max && oldest);
+}
+
 void instances_stop_all(struct node *n)
 {
 	struct function *fn, *next;

@@ -394,7 +394,8 @@ static struct scale_input situation(struct function *fn)
 		in.instances += inst->state != INST_PARKED;
 		if (inst->outdated)
 			continue;
-		if (inst->state == INST_STARTING || inst->state == INST_WAKING)
+		/* one that is being parked goes on, or is woken, as soon as its checkpoint is done */
+		if (inst->state == INST_STARTING || inst->state == INST_WAKING || (inst->state == INST_PARKING && !inst->for_snapshot))
 			in.coming_slots += inst->capacity;
 		else if (inst->state == INST_HOT || inst->state == INST_WARM)
 			in.hot_slots += inst->capacity;

@@ -124,7 +124,7 @@ static void probe(struct node *n)
 	else if (!job_run(n, json_pack("{s:s,s:s}", "job", "probe", "criu", n->cfg->criu), probe_done, n, &err))
 		snprintf(n->no_park, sizeof(n->no_park), "%.250s", err.msg);
 	else
-		snprintf(n->no_park, sizeof(n->no_park), "still finding out whether CRIU works here");
+		n->can_park = true;             /* until the probe says otherwise; a checkpoint that fails leaves its instance running */
 }
 
 /* ---- start ---- */
