@@ -202,14 +202,28 @@ int function_remove(struct node *n, const char *name, struct hearth_err *err)
 	return 0;
 }
 
+/* the skeleton that hearth-box makes for a function's instances; nothing is mounted there outside of their name spaces */
+static void root_remove(const struct function *fn)
+{
+	char path[PATH_MAX];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/roots/%s", fn->node->cfg->run_dir, fn->m.name);
+	r = dir_remove(path);
+	if (r < 0)
+		log_warn("%s: cannot remove: %s", path, strerror(-r));
+}
+
 /** functions_sweep - free removed functions whose last instance has ended */
 void functions_sweep(struct node *n)
 {
 	struct function *fn, *next;
 
 	HASH_ITER(hh, n->functions, fn, next)
-		if (fn->removing && TAILQ_EMPTY(&fn->instances) && !fn->pumping)
+		if (fn->removing && TAILQ_EMPTY(&fn->instances) && !fn->pumping) {
+			root_remove(fn);
 			function_gone(fn);
+		}
 }
 
 static void load_one(struct node *n, const char *path)

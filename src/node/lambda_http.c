@@ -86,11 +86,78 @@ static json_t *headers_json(const struct http_request *req)
 	return o;
 }
 
+/* every Cookie header, cut at "; "; NULL where there is none */
+static json_t *cookies_json(const struct http_request *req)
+{
+	json_t *list = NULL;
+
+	for (size_t i = 0; i < req->n_headers; i++) {
+		struct http_view rest = req->headers[i].value;
+
+		while (http_view_is(req->headers[i].name, "Cookie") && rest.len > 0) {
+			const char *end = memchr(rest.data, ';', rest.len);
+			size_t n = end ? (size_t)(end - rest.data) : rest.len;
+
+			list = list ? list : json_array();
+			json_array_append_new(list, text_json((struct http_view){ rest.data, n }));
+			n += end != NULL;
+			while (n < rest.len && rest.data[n] == ' ')
+				n++;
+			rest = (struct http_view){ rest.data + n, rest.len - n };
+		}
+	}
+	return list;
+}
+
+static int hex_value(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* %XX and + undone; @out holds as much as @in. What is not UTF-8 then becomes empty, as everywhere here. */
+static json_t *query_text(const char *in, size_t len, char *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (in[i] == '%' && i + 2 < len && hex_value(in[i + 1]) >= 0 && hex_value(in[i + 2]) >= 0) {
+			out[n++] = (char)(hex_value(in[i + 1]) << 4 | hex_value(in[i + 2]));
+			i += 2;
+		} else {
+			out[n++] = in[i] == '+' ? ' ' : in[i];
+		}
+	}
+	return text_json((struct http_view){ out, n });
+}
+
+/* a name that comes again has its values joined with commas; NULL where there is no query */
+static json_t *query_json(const char *query)
+{
+	json_t *o = query && *query ? json_object() : NULL;
+	char *scratch = o ? malloc(strlen(query) + 1) : NULL;
+
+	for (const char *p = query; scratch && *p;) {
+		size_t n = strcspn(p, "&"), key = strcspn(p, "&=");
+		json_t *name = query_text(p, key, scratch), *value = query_text(p + key + (key < n), n - key - (key < n), scratch);
+		json_t *before = json_object_get(o, json_string_value(name));
+
+		if (key > 0 && before)
+			json_object_set_new(o, json_string_value(name), json_sprintf("%s,%s", json_string_value(before), json_string_value(value)));
+		else if (key > 0)
+			json_object_set(o, json_string_value(name), value);
+		json_decref(name);
+		json_decref(value);
+		p += n + (p[n] == '&');
+	}
+	free(scratch);
+	return o;
+}
+
 char *lambda_http_event(const struct http_request *req, const char *target, const char *request_id, const char *function)
 {
 	const char *query = strchr(target, '?');
 	struct http_view path = { target, query ? (size_t)(query - target) : strlen(target) };
-	json_t *body = json_stringn(req->body.data ? req->body.data : "", req->body.len), *event, *context;
+	json_t *body = json_stringn(req->body.data ? req->body.data : "", req->body.len), *event, *context, *cookies, *params;
 	bool binary = body == NULL;     /* jansson takes valid UTF-8 only */
 	char *text;
 
@@ -103,11 +170,17 @@ char *lambda_http_event(const struct http_request *req, const char *target, cons
 	context = json_pack("{s:s,s:s,s:s,s:I,s:{s:o,s:o,s:s,s:o,s:o}}", "requestId", request_id, "apiId", function, "stage", "$default", "timeEpoch",
 			    (json_int_t)(clock_wall_ns() / NS_PER_MS), "http", "method", text_json(req->method), "path", text_json(path), "protocol", "HTTP/1.1",
 			    "sourceIp", text_json(req->peer), "userAgent", text_json(http_request_header(req, "User-Agent")));
-	event = json_pack("{s:s,s:s,s:o,s:s,s:o,s:o,s:b}", "version", "2.0", "routeKey", "$default", "rawPath", text_json(path), "rawQueryString",
-			  query ? query + 1 : "", "headers", headers_json(req), "requestContext", context, "isBase64Encoded", binary);
+	event = json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:b}", "version", "2.0", "routeKey", "$default", "rawPath", text_json(path), "rawQueryString",
+			  text_json(http_view_of(query ? query + 1 : "")), "headers", headers_json(req), "requestContext", context, "isBase64Encoded", binary);
 	if (body && req->has_body)
 		json_object_set(event, "body", body);
 	json_decref(body);
+	cookies = cookies_json(req);
+	if (cookies)
+		json_object_set_new(event, "cookies", cookies);
+	params = query_json(query ? query + 1 : NULL);
+	if (params)
+		json_object_set_new(event, "queryStringParameters", params);
 	text = event ? json_dumps(event, JSON_COMPACT) : NULL;
 	json_decref(event);
 	return text;
@@ -115,24 +188,66 @@ char *lambda_http_event(const struct http_request *req, const char *target, cons
 
 #define HEADERS_MAX 64
 
+/* headers of an answer; texts that are not in the answer itself are kept in @made until they are sent */
+struct answer_headers {
+	struct http_header h[HEADERS_MAX];
+	size_t n;
+	json_t *made;
+};
+
+static void add_header(struct answer_headers *a, const char *name, json_t *value)
+{
+	if (a->n >= HEADERS_MAX)
+		return;
+	if (json_is_number(value) || json_is_boolean(value)) {
+		char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+		value = text ? json_string(text) : NULL;
+		free(text);
+		json_array_append_new(a->made, value);
+	}
+	if (json_is_string(value))
+		a->h[a->n++] = (struct http_header){ http_view_of(name), { json_string_value(value), json_string_length(value) } };
+}
+
+static void collect_headers(struct answer_headers *a, const struct invocation *inv, const json_t *answer)
+{
+	json_t *value;
+	const char *name;
+	bool typed = false;
+	size_t i;
+
+	a->h[a->n++] = (struct http_header){ http_view_of("X-Hearth-Start"), http_view_of(start_names[inv->start]) };
+	a->h[a->n++] = (struct http_header){ http_view_of("X-Hearth-Instance"), http_view_of(inv->instance->id) };
+	json_object_foreach(json_object_get(answer, "headers"), name, value)
+		typed |= !strcasecmp(name, "content-type");
+	if (!typed)
+		a->h[a->n++] = (struct http_header){ http_view_of("Content-Type"), http_view_of("application/json") };
+	json_object_foreach(json_object_get(answer, "headers"), name, value)
+		add_header(a, name, value);
+	json_array_foreach(json_object_get(answer, "cookies"), i, value)
+		add_header(a, "Set-Cookie", value);
+}
+
+/* "201" is taken as 201 is. Return: 0 where it is no status. */
+static unsigned status_of(const json_t *answer)
+{
+	const json_t *v = json_object_get(answer, "statusCode");
+	json_int_t status = json_is_string(v) ? atoi(json_string_value(v)) : json_integer_value(v);
+
+	return status >= 200 && status <= 599 ? (unsigned)status : 0;
+}
+
 static void reply_object(struct invocation *inv, json_t *answer)
 {
-	struct http_header h[HEADERS_MAX];
-	json_t *body = json_object_get(answer, "body"), *value;
-	const char *name, *text = json_string_value(body);
-	json_int_t status = json_integer_value(json_object_get(answer, "statusCode"));
-	size_t n = invocation_headers(inv, h), len = json_string_length(body);
+	struct answer_headers a = { .made = json_array() };
+	json_t *body = json_object_get(answer, "body");
+	const char *text = json_string_value(body);
+	size_t len = json_string_length(body);
+	unsigned status = status_of(answer);
 	char *dumped = NULL;
-	bool typed = false;
 
-	json_object_foreach(json_object_get(answer, "headers"), name, value) {
-		if (!json_is_string(value) || n >= HEADERS_MAX - 1)
-			continue;
-		typed |= !strcasecmp(name, "content-type");
-		h[n++] = (struct http_header){ http_view_of(name), { json_string_value(value), json_string_length(value) } };
-	}
-	if (!typed)
-		h[n++] = (struct http_header){ http_view_of("Content-Type"), http_view_of("application/json") };
+	collect_headers(&a, inv, answer);
 	if (body && !text && !json_is_null(body)) {
 		text = dumped = json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY);
 		len = dumped ? strlen(dumped) : 0;
@@ -146,8 +261,9 @@ static void reply_object(struct invocation *inv, json_t *answer)
 		if (r < 0)
 			status = 0;
 	}
-	if (status < 200 || status > 599 || http_reply(inv->req, (unsigned)status, h, n, text, len) == -EINVAL)
+	if (!status || http_reply(inv->req, status, a.h, a.n, text, len) == -EINVAL)
 		http_reply_error(inv->req, 502, "BadAnswer", "the function's answer has a statusCode, header or base64 body that cannot be sent");
+	json_decref(a.made);
 	free(dumped);
 }
 
