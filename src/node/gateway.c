@@ -47,12 +47,18 @@ static void out_of_memory(struct http_request *req)
 
 /* ---- the Invoke API ---- */
 
-/* a name, name:qualifier, or an ARN that ends so. Return: false when it can be no function's. */
+/* a name, name:qualifier, or an ARN that ends so; AWS's clients escape the colons. Return: false when it can be no function's. */
 static bool function_of(struct http_view v, char name[NODE_NAME_LEN])
 {
 	static const char arn[] = ":function:";
-	const char *at = memmem(v.data, v.len, arn, sizeof(arn) - 1), *colon;
+	const char *at, *colon;
+	char plain[512];
 
+	if (v.len > sizeof(plain))
+		return false;
+	v.len = percent_decode(v.data, v.len, false, plain);
+	v.data = plain;
+	at = memmem(v.data, v.len, arn, sizeof(arn) - 1);
 	if (at) {
 		v.len -= (size_t)(at + sizeof(arn) - 1 - v.data);
 		v.data = at + sizeof(arn) - 1;
@@ -64,7 +70,7 @@ static bool function_of(struct http_view v, char name[NODE_NAME_LEN])
 		return false;
 	memcpy(name, v.data, v.len);
 	name[v.len] = '\0';
-	return true;
+	return !memchr(name, '\0', v.len);
 }
 
 static struct function *live_function(struct node *n, const char *name)

@@ -109,13 +109,17 @@ static void invocation_end(struct invocation *inv)
 		node_settled(fn->node);
 }
 
-/* the AWS API and the rest have each their own shape of error */
+/* the AWS API and the rest have each their own shape of error; AWS's types end in Exception, and its clients know some by name */
 static void reply_error(struct invocation *inv, int status, const char *type, const char *message)
 {
-	if (inv->kind == INV_EVENT_SYNC)
-		http_reply_error_aws(inv->req, (unsigned)status, type, message);
-	else
+	char exception[160];
+
+	if (inv->kind == INV_EVENT_SYNC) {
+		snprintf(exception, sizeof(exception), "%sException", type);
+		http_reply_error_aws(inv->req, (unsigned)status, exception, message);
+	} else {
 		http_reply_error(inv->req, (unsigned)status, type, message);
+	}
 	inv->req = NULL;
 }
 

@@ -56,6 +56,26 @@ static ssize_t base64_decode(const char *in, uint8_t *out)
 	return (ssize_t)n;
 }
 
+static int hex_value(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+size_t percent_decode(const char *in, size_t len, bool form, char *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (in[i] == '%' && i + 2 < len && hex_value(in[i + 1]) >= 0 && hex_value(in[i + 2]) >= 0) {
+			out[n++] = (char)(hex_value(in[i + 1]) << 4 | hex_value(in[i + 2]));
+			i += 2;
+		} else {
+			out[n++] = form && in[i] == '+' ? ' ' : in[i];
+		}
+	}
+	return n;
+}
+
 static json_t *text_json(struct http_view v)
 {
 	json_t *s = json_stringn(v.data ? v.data : "", v.len);
@@ -109,24 +129,11 @@ static json_t *cookies_json(const struct http_request *req)
 	return list;
 }
 
-static int hex_value(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* %XX and + undone; @out holds as much as @in. What is not UTF-8 then becomes empty, as everywhere here. */
+/* a form's + is a space. @out holds as much as @in. What is not UTF-8 then becomes empty, as everywhere here. */
 static json_t *query_text(const char *in, size_t len, char *out)
 {
-	size_t n = 0;
+	size_t n = percent_decode(in, len, true, out);
 
-	for (size_t i = 0; i < len; i++) {
-		if (in[i] == '%' && i + 2 < len && hex_value(in[i + 1]) >= 0 && hex_value(in[i + 2]) >= 0) {
-			out[n++] = (char)(hex_value(in[i + 1]) << 4 | hex_value(in[i + 2]));
-			i += 2;
-		} else {
-			out[n++] = in[i] == '+' ? ' ' : in[i];
-		}
-	}
 	return text_json((struct http_view){ out, n });
 }
 
@@ -217,8 +224,7 @@ static void collect_headers(struct answer_headers *a, const struct invocation *i
 	bool typed = false;
 	size_t i;
 
-	a->h[a->n++] = (struct http_header){ http_view_of("X-Hearth-Start"), http_view_of(start_names[inv->start]) };
-	a->h[a->n++] = (struct http_header){ http_view_of("X-Hearth-Instance"), http_view_of(inv->instance->id) };
+	a->n = invocation_headers(inv, a->h);
 	json_object_foreach(json_object_get(answer, "headers"), name, value)
 		typed |= !strcasecmp(name, "content-type");
 	if (!typed)

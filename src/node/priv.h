@@ -152,6 +152,8 @@ void function_pump(struct function *fn);
 /** invocation_headers - what every answer says about how the call was served. @h: room for 3. Return: how many. */
 size_t invocation_headers(const struct invocation *inv, struct http_header *h);
 
+/** percent_decode - %XX undone, of a @form + too; what is no escape stays as it is. @out: room for @len. Return: bytes, 0 bytes among them as they come. */
+size_t percent_decode(const char *in, size_t len, bool form, char *out);
 /** lambda_http_event - a request as event document. @target: path and query the function sees. Return: heap text, NULL without memory. */
 char *lambda_http_event(const struct http_request *req, const char *target, const char *request_id, const char *function);
 /** lambda_http_reply - answer the invocation's request with what the function returned; the request is over afterwards */
