@@ -114,25 +114,23 @@ static const char *dispatch(struct channel *ch)
 	return NULL;
 }
 
-static void readable(struct ev_loop *loop, ev_io *w, int events)
+/* Return: something came; @ch may be gone by then, its owner was told */
+static bool read_once(struct channel *ch)
 {
-	struct channel *ch = w->data;
 	const char *why = NULL;
 	uint8_t *tail;
 	ssize_t n;
 
-	(void)loop;
-	(void)events;
 	if (buf_reserve(&ch->in, READ_BYTES, &tail) < 0) {
 		broken(ch, "out of memory");
-		return;
+		return false;
 	}
 	n = recv(ch->fd, tail, READ_BYTES, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (n <= 0) {
 		broken(ch, n == 0 ? "closed by the instance" : strerror(errno));
-		return;
+		return false;
 	}
 	buf_commit(&ch->in, (size_t)n);
 	ch->dispatching = true;
@@ -142,6 +140,19 @@ static void readable(struct ev_loop *loop, ev_io *w, int events)
 		destroy(ch);
 	else if (why)
 		broken(ch, why);
+	return true;
+}
+
+static void readable(struct ev_loop *loop, ev_io *w, int events)
+{
+	(void)loop;
+	(void)events;
+	read_once(w->data);
+}
+
+bool channel_drain(struct channel *ch)
+{
+	return ch->fd >= 0 && !ch->dispatching && read_once(ch);
 }
 
 static void writable(struct ev_loop *loop, ev_io *w, int events)

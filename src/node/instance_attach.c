@@ -190,6 +190,7 @@ static void on_closed(void *ctx, const char *why)
 		return;         /* the exit is on its way */
 	log_debug("instance %s: channel: %s", inst->id, why);
 	snprintf(inst->reason, sizeof(inst->reason), "its channel ended: %s", why);
+	inst->channel_ended = true;
 	/* dying processes close their sockets before the exit shows; a living one without a channel is of no use */
 	instance_timer(inst, 200 * NS_PER_MS);
 }
@@ -224,6 +225,7 @@ static void on_native_closed(void *ctx, const char *why)
 	if (inst->state == INST_STOPPING || inst->exit_status >= 0)
 		return;
 	snprintf(inst->reason, sizeof(inst->reason), "its function channel ended: %s", why);
+	inst->channel_ended = true;
 	instance_timer(inst, 200 * NS_PER_MS);
 }
 

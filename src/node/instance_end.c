@@ -34,6 +34,9 @@ static void describe_exit(struct instance *inst, char *out, size_t n)
 		snprintf(out, n, "its process was killed");
 }
 
+/* so many starts in a row may fail before others that are on their way are taken to fail too */
+#define START_FAILURES_MAX 3
+
 /* nobody else serves this function: those who wait learn why instead of waiting for the next failure */
 static void fail_queue(struct function *fn, const char *reason)
 {
@@ -41,7 +44,7 @@ static void fail_queue(struct function *fn, const char *reason)
 	struct invocation *inv;
 
 	TAILQ_FOREACH(inst, &fn->instances, entry)
-		if (inst->state != INST_STOPPING && inst->state != INST_PARKED)
+		if (inst->state != INST_STOPPING && inst->state != INST_PARKED && (inst->state != INST_STARTING || fn->start_failures < START_FAILURES_MAX))
 			return;
 	while ((inv = fn->policy->peek(fn)))
 		invocation_fail(inv, 502, "StartFailed", "function %s could not be started: %s; see `hearth logs %s`", fn->m.name, reason, fn->m.name);
@@ -107,6 +110,17 @@ static void parked_now(struct instance *inst)
 	node_settled(n);
 }
 
+/* What it said last, its exit status above all, may still be unread. No new call is to find the dead one meanwhile. */
+static void last_words(struct instance *inst)
+{
+	bool ready = inst->ready;
+
+	inst->ready = false;
+	while (inst->init && channel_drain(inst->init))
+		;
+	inst->ready |= ready;
+}
+
 void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct instance *inst = w->data;
@@ -117,14 +131,16 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 
 	(void)events;
 	ev_io_stop(loop, w);
-	ev_timer_stop(loop, &inst->timer);
 	if (!parked && cgroup_read_usage(fn->node->cgroups, inst->cgroup, &usage) == 0 && usage.oom_kills > 0) {
 		inst->oom = true;
 		fn->count.oom_kills++;
 	}
+	last_words(inst);
 	describe_exit(inst, why, sizeof(why));
-	if (!inst->reason[0] || inst->oom)
+	/* that a channel ended is no reason where the program's end explains it */
+	if (!inst->reason[0] || inst->oom || (inst->channel_ended && inst->exit_status >= 0))
 		snprintf(inst->reason, sizeof(inst->reason), "%s", why);
+	ev_timer_stop(loop, &inst->timer);
 	fd_close(&inst->pidfd);
 	inst->pid = 0;
 	if (parked) {

@@ -253,7 +253,7 @@ int instance_wake(struct instance *inst, struct hearth_err *err)
 	inst->created_ns = clock_mono_ns();
 	inst->reason[0] = '\0';
 	inst->exit_status = -1;
-	inst->kill_sent = inst->ready = false;
+	inst->kill_sent = inst->ready = inst->channel_ended = false;
 	spec = instance_box_spec(inst, "wake");
 	json_object_set_new(spec, "image", json_string(path));
 	instance_set_state(inst, INST_WAKING);

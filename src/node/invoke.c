@@ -99,6 +99,7 @@ static void invocation_end(struct invocation *inv)
 	ev_timer_stop(fn->node->loop, &inv->timer);
 	free(inv->owned);
 	free(inv->target);
+	free(inv->broken);
 	free(inv);
 	if (inst) {
 		inst->served++;
@@ -208,12 +209,35 @@ void invocation_result(struct invocation *inv, enum fn_outcome outcome, const ch
 
 /* ---- running ---- */
 
+static void set_timer(struct invocation *inv, uint64_t ns)
+{
+	struct ev_loop *loop = inv->fn->node->loop;
+
+	ev_timer_stop(loop, &inv->timer);
+	ev_timer_set(&inv->timer, (double)ns / NS_PER_S, 0);
+	ev_timer_start(loop, &inv->timer);
+}
+
+/* A dying process closes its connections before its end can be seen: the answer waits for it, since fail_running knows the signal. */
+static bool wait_for_reason(struct invocation *inv, const struct http_result *result)
+{
+	struct instance *inst = inv->instance;
+
+	if (!inv->req || inst->reason[0] || !instance_has_process(inst) || inv->fn->node->stopping)
+		return false;
+	inv->broken = strdup(result->why);
+	if (!inv->broken)
+		return false;
+	set_timer(inv, 200 * NS_PER_MS);
+	return true;
+}
+
 static void upstream_done(void *ctx, const struct http_result *result)
 {
 	struct invocation *inv = ctx;
 	struct instance *inst = inv->instance;
 	struct function *fn = inv->fn;
-	char why[256];
+	const char *why;
 
 	inv->req = result->owed;
 	switch (result->outcome) {
@@ -228,7 +252,9 @@ static void upstream_done(void *ctx, const struct http_result *result)
 		invocation_fail(inv, 504, "Timeout", "function %s did not answer within its timeout of %.3g s", fn->m.name, (double)fn->m.timeout_ns / NS_PER_S);
 		return;
 	default:
-		snprintf(why, sizeof(why), "%s", inst->reason[0] ? inst->reason : result->why);
+		if (wait_for_reason(inv, result))
+			return;
+		why = inst->reason[0] ? inst->reason : result->why;
 		invocation_fail(inv, 502, "BadGateway", "function %s: instance %s: %s", fn->m.name, inst->id, why);
 	}
 }
@@ -296,6 +322,10 @@ static void timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 
 	(void)loop;
 	(void)events;
+	if (inv->broken) {
+		invocation_fail(inv, 502, "BadGateway", "function %s: instance %s: %s", fn->m.name, inst->id, inv->broken);
+		return;
+	}
 	fn->count.timeouts++;
 	if (!inst) {
 		invocation_fail(inv, 504, "QueueTimeout", "function %s: no instance became free within %.3g s (%u calls wait)", fn->m.name,
@@ -305,15 +335,6 @@ static void timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 	/* there is no way to call an invocation back: the instance goes with it */
 	instance_kill(inst, "a call ran longer than the function's timeout");
 	invocation_fail(inv, 504, "Timeout", "function %s did not answer within its timeout of %.3g s", fn->m.name, (double)fn->m.timeout_ns / NS_PER_S);
-}
-
-static void set_timer(struct invocation *inv, uint64_t ns)
-{
-	struct ev_loop *loop = inv->fn->node->loop;
-
-	ev_timer_stop(loop, &inv->timer);
-	ev_timer_set(&inv->timer, (double)ns / NS_PER_S, 0);
-	ev_timer_start(loop, &inv->timer);
 }
 
 static void run(struct invocation *inv, struct instance *inst)

@@ -126,7 +126,8 @@ struct invocation {
 	enum start_kind start;
 	bool wrap;                              /* lambda called as a web address: event and answer are translated */
 	bool queued;
-	ev_timer timer;                         /* waiting: queue timeout; running: timeout */
+	char *broken;                           /* its connection to an http function ended so; the function's end may explain it better */
+	ev_timer timer;                         /* waiting: queue timeout; running: timeout; broken: how long an explanation is waited for */
 };
 
 /** invocation_submit - take a call in: run it, queue it (starting instances as needed) or answer 429 */
@@ -220,6 +221,7 @@ struct instance {
 	bool ready;                             /* the program finished its initialisation */
 	bool outdated;                          /* its function was changed or removed: end it when free */
 	bool oom, for_snapshot, kill_sent, stop_after_park, adopted;
+	bool channel_ended;                     /* and the reason says no more than that */
 	pid_t pid;
 	uint64_t starttime;
 	int pidfd, netns;
@@ -293,6 +295,8 @@ struct channel *channel_open(struct ev_loop *loop, int netns, const char *name, 
 /** channel_send - queued and written as soon as it can be. Return: 0, -ENOMEM, -ENOTCONN. */
 int channel_send(struct channel *ch, enum fn_type type, uint64_t id, uint64_t arg, const char *meta, size_t meta_len, const void *body, size_t len);
 bool channel_connected(const struct channel *ch);
+/** channel_drain - take in some of what has arrived. Return: there was something; call again unless ops.closed was told that the channel ended. */
+bool channel_drain(struct channel *ch);
 struct channel *channel_close(struct channel *ch);      /* NULL is fine; returns NULL */
 
 /* ---- jobs of hearth-box (job.c) ---- */

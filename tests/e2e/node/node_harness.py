@@ -260,8 +260,11 @@ class Node:
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as s:
             s.sendall(data)
             got = b""
-            while part := s.recv(65536):
-                got += part
+            try:
+                while part := s.recv(65536):
+                    got += part
+            except ConnectionResetError:        # that, too, is an end
+                pass
             return got
 
     def metric(self, name, **labels):
@@ -425,7 +428,7 @@ def main(names, make_node=None):
                 node.show_log(15)
                 try:
                     node.clear()
-                    before = wait_for("a quiet node", lambda: (lambda h: not h["processes"] and h)(node.held()), 20)
+                    wait_for("a quiet node", lambda: node.held() == before, 20)
                 except Exception as e:
                     print("# the node does not come to rest: %s" % e)
                     if not alive(node.pid):

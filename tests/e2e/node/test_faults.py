@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Functions that fail in every way: the caller learns why, the node and the other functions go on, nothing is left behind."""
-import json
 import os
+import re
 import signal
-import subprocess
 import threading
 import time
 
-from node_harness import NATIVE, PYTHON, alive, descendants, in_parallel, log_has, main, need_full, read_proc, wait_for
+from node_harness import NATIVE, PYTHON, SOURCE, alive, descendants, in_parallel, log_has, main, need_full, read_proc, wait_for
 
 NUISANCE = """
 import os, signal, sys, time
@@ -57,7 +56,7 @@ def nuisance(node, **keys):
     return r["X-Hearth-Instance"]
 
 
-def calm(node, deployed=[]):
+def calm(node):
     """Another function that is served all the while."""
     node.deploy("echo_c", ["./echo_c"], directory=NATIVE, contract="native", concurrency=64, memory="64MiB")
     assert node.invoke("echo_c", b"x").body == b"x"
@@ -96,14 +95,11 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), H).serve_forever(
     r = node.call("web", "/die")
     assert r.status == 502 and "signal 9" in r.json()["error"]["message"], r
     assert node.call("web").body == b"ok"
+    doomed = node.instances("web")[0]["id"]
     got = node.raw(b"GET /function/web/half HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_for("its end", lambda: doomed not in [i["id"] for i in node.instances("web")])
     assert b"200 OK" in got and got.endswith(b"half"), got       # cut off: the client sees fewer bytes than promised
     assert node.call("web").body == b"ok"
-
-
-NATIVE_BAD = r"""
-#include <hearth/fn.h>
-"""
 
 
 def test_native_killed_during_a_call(node):
@@ -166,11 +162,13 @@ def test_missing_interpreter(node):
     node.write("script", "#!/opt/no/such/interpreter\n")
     node.deploy("nointerp", ["./script"], contract="lambda")
     r = node.invoke("nointerp")
-    assert r.status == 502 and "script" in r.json()["Message"], r
+    assert r.status == 502 and "status 127" in r.json()["Message"], r
+    log_has("nointerp", node, "script")
     node.write("text", "neither a script nor a program\n")
     node.deploy("noformat", ["./text"], contract="lambda")
     r = node.invoke("noformat")
-    assert r.status == 502 and "text" in r.json()["Message"], r
+    assert r.status == 502 and "hearth logs" in r.json()["Message"], r
+    log_has("noformat", node, "text")
 
 
 def test_program_removed_after_deployment(node):
@@ -201,7 +199,9 @@ def test_log_flood(node):
     assert r.status == 200 and worst[0] < 2, (r, worst)
     logs = os.path.join(node.state, "logs")
     sizes = {f: os.path.getsize(os.path.join(logs, f)) for f in os.listdir(logs) if f.startswith("nuisance")}
-    assert len(sizes) == 2 and sum(sizes.values()) < 18 << 20, sizes
+    assert sizes and sum(sizes.values()) < 18 << 20, sizes
+    if sum(sizes.values()) < 15 << 20:          # what does not get through in time is counted, not kept
+        log_has("nuisance", node, "bytes of output lost")
 
 
 def test_children_are_gone_after_stop(node):
@@ -272,7 +272,7 @@ while True:
         assert r.status == 502 and r.json()["error"]["message"], (kind, r)
     got = node.raw(b"GET /function/garbage/6 HTTP/1.1\r\nHost: x\r\n\r\n")
     assert not got.endswith(b"0\r\n\r\n"), got                  # broken off in the middle is not an end
-    assert len(node.instances("garbage", "hot")) == 1
+    assert node.http("GET", "/healthz").status == 200 and len(node.instances("garbage")) == 1, node.instances("garbage")
 
 
 def test_lambda_runtime_garbage(node):
@@ -321,8 +321,6 @@ while True:
 
 
 def native_name():
-    import re
-    from node_harness import SOURCE
     with open(os.path.join(SOURCE, "src/fn/inc/fn/wire.h")) as f:
         return re.search(r'FN_NAME_NATIVE\s+"(?:\\0)?([^"]+)"', f.read())[1]
 
