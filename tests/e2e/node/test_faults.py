@@ -270,7 +270,7 @@ while True:
     for kind in range(6):
         r = node.call("garbage", "/%d" % kind)
         assert r.status == 502 and r.json()["error"]["message"], (kind, r)
-    got = node.raw(b"GET /function/garbage/6 HTTP/1.1\r\nHost: x\r\n\r\n")
+    got = node.raw(b"GET /function/garbage/6 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert not got.endswith(b"0\r\n\r\n"), got                  # broken off in the middle is not an end
     assert node.http("GET", "/healthz").status == 200 and len(node.instances("garbage")) == 1, node.instances("garbage")
 
