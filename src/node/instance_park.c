@@ -25,7 +25,6 @@ static void resume_done(void *ctx, json_t *result)
 		return;
 	}
 	instance_drop_image(inst);
-	instance_set_state(inst, INST_WAKING);
 	instance_attach(inst, START_HOT);
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");
@@ -36,6 +35,7 @@ void instance_resume(struct instance *inst)
 	struct hearth_err err;
 	json_t *spec = json_pack("{s:s,s:i,s:s,s:s}", "job", "resume", "pid", (int)inst->pid, "id", inst->id, "cgroup", inst->cgroup);
 
+	instance_set_state(inst, INST_WAKING);   /* from here on its end is an end, not the end of a parking */
 	inst->job = job_run(inst->fn->node, spec, resume_done, inst, &err);
 	if (!inst->job)
 		instance_kill(inst, err.msg);
@@ -113,6 +113,13 @@ bool instance_may_leave(const struct instance *inst)
 	return hot > fn->m.min_instances || inst->outdated;
 }
 
+bool instance_can_rest(const struct instance *inst)
+{
+	const struct function *fn = inst->fn;
+
+	return function_parks(fn) && !inst->outdated && clock_mono_ns() >= fn->park_retry_ns;
+}
+
 /* Return: false when it has to wait for another checkpoint to end */
 bool instance_park_or_stop(struct instance *inst)
 {
@@ -128,7 +135,9 @@ bool instance_park_or_stop(struct instance *inst)
 		return false;
 	if (instance_park(inst, &err) < 0) {
 		log_warn("instance %s: %s", inst->id, err.msg);
-		if (inst->state == INST_WARM)
+		if (inst->state == INST_WARM && n->stopping)
+			instance_stop(inst, "hearthd stops");
+		else if (inst->state == INST_WARM)
 			instance_idle(inst);
 	}
 	return true;
@@ -143,8 +152,13 @@ void instances_park_next(struct node *n)
 
 	HASH_ITER(hh, n->functions, fn, next) {
 		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
-			if (inst->state != INST_WARM || ev_is_active(&inst->timer) || inst->inflight > 0 || now < fn->park_retry_ns)
+			if (inst->state != INST_WARM || ev_is_active(&inst->timer) || inst->inflight > 0)
 				continue;
+			if (now < fn->park_retry_ns) {
+				if (n->stopping && n->stop_instances)
+					instance_stop(inst, "hearthd stops");
+				continue;
+			}
 			if (!instance_park_or_stop(inst))
 				return;
 			break;          /* the list may have changed */
@@ -188,15 +202,17 @@ void instances_stop_all(struct node *n)
 		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
 			bool idle = inst->inflight == 0 && (inst->state == INST_HOT || inst->state == INST_WARM);
 
-			if (idle && function_parks(fn))
-				instance_set_state(inst, INST_WARM);    /* due: park_next takes it */
-			else if (inst->inflight > 0 || inst->job)
-				inst->outdated = true;
-			else if (inst->state != INST_PARKED)
-				instance_stop(inst, "hearthd stops");
+			if (idle)
+				instance_idle(inst);
+			else if (!instance_can_rest(inst) && inst->state != INST_PARKED && inst->state != INST_PARKING) {
+				if (inst->inflight > 0 || inst->job)
+					inst->outdated = true;
+				else
+					instance_stop(inst, "hearthd stops");
+			}
+			/* else: it goes to rest when it is ready, or free */
 		}
 	}
-	instances_park_next(n);
 }
 
 /* A wake that fails in any way: the image is not used again, and whoever waits gets a cold start. */
@@ -211,7 +227,7 @@ static void wake_failed(struct instance *inst, const char *why)
 		fn->snapshot = NULL;            /* function_keep_min makes a new one */
 	}
 	instance_drop_image(inst);
-	cgroup_remove(fn->node->cgroups, inst->cgroup);
+	instance_end_group(inst);
 	record_remove(inst);
 	instance_forget(inst);
 	function_pump(fn);

@@ -96,7 +96,6 @@ static bool adopt_one(struct node *n, const json_t *o)
 		return false;
 	snprintf(inst->cgroup, sizeof(inst->cgroup), "%s", text_of(o, "cgroup"));
 	snprintf(inst->image, sizeof(inst->image), "%s", text_of(o, "image"));
-	inst->for_snapshot = json_is_true(json_object_get(o, "snapshot"));
 	inst->adopted = true;
 	if (instance_adopt_pid(inst, (pid_t)json_integer_value(json_object_get(o, "pid")),
 			       (uint64_t)json_integer_value(json_object_get(o, "starttime")), &err) < 0) {
@@ -105,6 +104,8 @@ static bool adopt_one(struct node *n, const json_t *o)
 		return false;
 	}
 	inst->outdated = json_is_true(json_object_get(o, "outdated"));
+	inst->for_snapshot = json_is_true(json_object_get(o, "snapshot"));
+	fn->snapshot_busy |= inst->for_snapshot;
 	n->adopted_total++;
 	log_info("instance %s of %s (pid %d) adopted", id, fn->m.name, (int)inst->pid);
 	if (!strcmp(text_of(o, "state"), instance_state_names[INST_PARKING])) {
@@ -160,7 +161,9 @@ void records_end_strays(struct node *n)
 	snprintf(dir, sizeof(dir), "%s/%s", base, n->cgroup_root);
 	d = opendir(dir);
 	while (d && (e = readdir(d))) {
-		if (e->d_type != DT_DIR || e->d_name[0] == '.' || instance_find(n, e->d_name))
+		const struct instance *inst = instance_find(n, e->d_name);
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.' || (inst && inst->state != INST_PARKED))
 			continue;
 		snprintf(rel, sizeof(rel), "%s/%s", n->cgroup_root, e->d_name);
 		if (cgroup_populated(n->cgroups, rel) > 0) {
