@@ -111,8 +111,8 @@ static _Noreturn void mind(struct park *p, int from_box)
 	/* the box was killed. CRIU must not be disturbed: it holds the instance's processes half-way */
 	while (criu.fd >= 0 && poll(&criu, 1, -1) < 0 && errno == EINTR)
 		;
+	image_remove(p->draft.target);  /* it was not there when we began; and before the instance runs on, which makes it stale */
 	undo(p);
-	image_remove(p->draft.target);  /* it was not there when we began */
 	_exit(0);
 }
 
@@ -315,7 +315,7 @@ static int match_real_ids(pid_t pid)
 
 static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 {
-	char *paths[] = { p->draft.tmp, p->work, NULL };
+	char *paths[] = { p->draft.tmp, p->work, (char *)p->spec->criu, NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char ok;
 
@@ -368,8 +368,13 @@ static int dump(struct park *p, struct hearth_err *err)
 		struct hearth_err why = { 0 };
 		int waited = criu_wait(p->criu, DUMP_MAX_MS, "park", p->log, &why);
 
-		if (r == 0 && waited < 0)
+		if (waited == -EOWNERDEAD) {
+			/* CRIU runs code of its own in the processes; killed half-way, it leaves them with it and with wrong registers */
+			kill((pid_t)p->spec->pid, SIGKILL);
+			r = err_set(err, waited, "instance %s is ended, as its processes may be damaged: %s", p->spec->id, why.msg);
+		} else if (r == 0 && waited < 0) {
 			r = err_set(err, waited, "instance %s runs on: %s", p->spec->id, why.msg);
+		}
 	}
 	return r;
 }

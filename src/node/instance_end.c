@@ -120,7 +120,7 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct instance *inst = w->data;
 	struct function *fn = inst->fn;
-	bool parked = inst->state == INST_PARKING && inst->kill_sent && !inst->job;
+	bool parked = inst->state == INST_PARKING && inst->committed;
 	struct cgroup_usage usage;
 	char why[160];
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "instance.h"
 
@@ -54,15 +55,20 @@ static void park_done(void *ctx, json_t *result)
 	} else if (!json_is_true(json_object_get(result, "ok"))) {
 		fn->count.park_failures++;
 		fn->park_retry_ns = clock_mono_ns() + 60 * NS_PER_S;
-		log_warn("instance %s stays in memory: parking failed: %s", inst->id, job_error(result));
+		log_warn("instance %s: parking failed: %s", inst->id, job_error(result));
 		if (inst->for_snapshot)
 			inst->for_snapshot = fn->snapshot_busy = false;
-		instance_resume(inst);
+		if (json_integer_value(json_object_get(result, "code")) == -EOWNERDEAD)
+			instance_kill(inst, "a checkpoint of it was killed half-way");
+		else
+			instance_resume(inst);
 	} else if (fn->queued > 0 && !inst->outdated && !inst->for_snapshot) {
 		log_debug("instance %s: a call came while it was parked: it goes on", inst->id);
 		instance_resume(inst);
 	} else {
 		inst->image_bytes = (uint64_t)json_integer_value(json_object_get(result, "image_bytes"));
+		inst->committed = true;
+		record_write(inst);             /* before the kill: who finds the process dying must know that its image is good */
 		instance_kill(inst, "parked");
 	}
 	instances_park_next(n);
@@ -89,6 +95,7 @@ int instance_park(struct instance *inst, struct hearth_err *err)
 	spec = instance_box_spec(inst, "park");
 	json_object_set_new(spec, "pid", json_integer(inst->pid));
 	json_object_set_new(spec, "image", json_string(path));
+	inst->committed = false;
 	instance_detach(inst);                           /* nothing of the channel may be in the image */
 	instance_set_state(inst, INST_PARKING);
 	inst->job = job_run(n, spec, park_done, inst, err);
@@ -215,12 +222,21 @@ void instances_stop_all(struct node *n)
 	}
 }
 
+/* the job's own folder, which it removes; if it was killed, we do */
+static void work_path(const struct instance *inst, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/work/%s", inst->fn->node->cfg->run_dir, inst->id);
+}
+
 /* A wake that fails in any way: the image is not used again, and whoever waits gets a cold start. */
 static void wake_failed(struct instance *inst, const char *why)
 {
 	struct function *fn = inst->fn;
+	char path[PATH_MAX];
 
 	fn->count.wake_failures++;
+	work_path(inst, path);
+	dir_remove(path);
 	log_warn("instance %s: wake failed, starting cold instead: %s", inst->id, why);
 	if (fn->snapshot && !strcmp(inst->image, fn->snapshot)) {
 		free(fn->snapshot);
@@ -272,6 +288,8 @@ int instance_wake(struct instance *inst, struct hearth_err *err)
 	inst->kill_sent = inst->ready = false;
 	spec = instance_box_spec(inst, "wake");
 	json_object_set_new(spec, "image", json_string(path));
+	work_path(inst, path);
+	json_object_set_new(spec, "work", json_string(path));
 	instance_set_state(inst, INST_WAKING);
 	inst->job = job_run(fn->node, spec, wake_done, inst, err);
 	if (!inst->job) {

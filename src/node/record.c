@@ -30,10 +30,10 @@ void record_write(const struct instance *inst)
 	struct node *n = inst->fn->node;
 	struct hearth_err err;
 	char path[PATH_MAX];
-	json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:I,s:s,s:b,s:i,s:s,s:b}", "id", inst->id, "function", inst->fn->m.name,
+	json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:I,s:s,s:b,s:i,s:s,s:b,s:b}", "id", inst->id, "function", inst->fn->m.name,
 			      "state", instance_state_names[inst->state], "pid", (int)inst->pid, "starttime", (json_int_t)inst->starttime,
 			      "cgroup", inst->cgroup, "outdated", inst->outdated, "job", inst->job ? (int)job_pid(inst->job) : 0, "image", inst->image,
-			      "snapshot", inst->for_snapshot);
+			      "snapshot", inst->for_snapshot, "parked", inst->state == INST_PARKING && inst->committed);
 	char *text = json_dumps(o, JSON_COMPACT);
 
 	record_path(n, inst->id, path);
@@ -108,7 +108,11 @@ static bool adopt_one(struct node *n, const json_t *o)
 	fn->snapshot_busy |= inst->for_snapshot;
 	n->adopted_total++;
 	log_info("instance %s of %s (pid %d) adopted", id, fn->m.name, (int)inst->pid);
-	if (!strcmp(text_of(o, "state"), instance_state_names[INST_PARKING])) {
+	if (json_is_true(json_object_get(o, "parked"))) {
+		inst->committed = true;         /* stopped since then: the image is all of it, only the process's end was missing */
+		instance_set_state(inst, INST_PARKING);
+		instance_kill(inst, "parked");
+	} else if (!strcmp(text_of(o, "state"), instance_state_names[INST_PARKING])) {
 		end_job((pid_t)json_integer_value(json_object_get(o, "job")));
 		instance_resume(inst);
 	} else {
@@ -190,7 +194,12 @@ static void load_image(struct function *fn, const struct image *img)
 			image_remove(img->path);
 		return;
 	}
-	if (instance_find(fn->node, img->id)) {
+	inst = instance_find(fn->node, img->id);
+	if (inst && inst->committed) {
+		inst->image_bytes = img->image_bytes;
+		return;
+	}
+	if (inst) {
 		image_remove(img->path);        /* older than the instance itself, which lives */
 		return;
 	}
@@ -253,6 +262,8 @@ int records_adopt(struct node *n, struct hearth_err *err)
 		return err_set(err, r, "cannot make %s: %s", dir, strerror(-r));
 	adopt_records(n, dir);
 	records_end_strays(n);
+	snprintf(dir, sizeof(dir), "%s/work", n->cfg->run_dir);
+	dir_remove(dir);                /* of jobs that were killed together with the daemon before */
 	load_images(n);
 	return 0;
 }
