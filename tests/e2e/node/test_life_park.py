@@ -14,7 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lifelib import BIN, Node, wait_for  # noqa: E402
+from lifelib import BIN, Node, litter, main, wait_for  # noqa: E402
 
 CONTRACTS = ("lambda", "http", "native")
 
@@ -24,6 +24,9 @@ class Parking(unittest.TestCase):
         self.node = Node()
         self.addCleanup(self.node.close)
         self.node.start().knows()
+
+    def tearDown(self):
+        self.assertEqual(litter(), set())
 
     def parked(self, name="f", contract="lambda", **more):
         """A function that has counted to 3 and is parked."""
@@ -287,4 +290,4 @@ class Snapshots(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    main()
