@@ -26,6 +26,7 @@
 #include "ckpt/image.h"
 #include "criu.h"
 #include "job.h"
+#include "mapped.h"
 #include "proc.h"
 #include "root.h"
 
@@ -429,6 +430,8 @@ int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
 	snprintf(p.log, sizeof(p.log), "%s/" CRIU_LOG, p.work);
 	if (r == 0)
 		r = dump(&p, err);
+	if (r == 0)
+		r = mapped_save((pid_t)spec->pid, p.draft.tmp, err);
 	if (r == 0)
 		r = commit(&p, out, t0, err);
 	if (r < 0)

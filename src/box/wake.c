@@ -21,6 +21,7 @@
 #include "ckpt/image.h"
 #include "criu.h"
 #include "job.h"
+#include "mapped.h"
 #include "pager.h"
 #include "proc.h"
 #include "root.h"
@@ -279,6 +280,9 @@ static int check(struct wake *w, struct hearth_err *err)
 	for (char **m = w->img->mounts; *m; m++)
 		if (access(*m, F_OK) < 0)
 			return err_set(err, -ENOENT, "image %s needs %s, which is no longer there; remove the image, the function will start cold", s->image, *m);
+	r = mapped_check(w->img->path, err);
+	if (r < 0)
+		return r;
 	w->lazy = s->lazy && !strcmp(s->lazy, "always");
 	if (!s->lazy || !strcmp(s->lazy, "auto"))
 		w->lazy = (int64_t)w->img->pages_bytes >= (s->lazy_min_bytes ? s->lazy_min_bytes : LAZY_MIN_BYTES);
