@@ -206,6 +206,7 @@ void instances_stop_all(struct node *n)
 	struct instance *inst, *other;
 
 	HASH_ITER(hh, n->functions, fn, next) {
+		fn->park_retry_ns = 0;          /* the last chance: once more, whatever the last try gave */
 		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
 			bool idle = inst->inflight == 0 && (inst->state == INST_HOT || inst->state == INST_WARM);
 

@@ -4,9 +4,11 @@
 
 import concurrent.futures
 import contextlib
+import ctypes
 import glob
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,8 +17,9 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lifelib import SEAL, Node, children, comm, litter, main, state_of, wait_for  # noqa: E402
+from lifelib import SEAL, Node, children, comm, litter, main, processes, state_of, wait_for  # noqa: E402
 
+PR_SET_CHILD_SUBREAPER = 36
 CONTRACTS = ("lambda", "http", "native")
 
 
@@ -70,6 +73,46 @@ class Killed(Life):
             a = node.count(c)
             self.assertEqual((a.count, a.start), (2, "wake"), c)
         node.clean()
+
+    def test_where_nobody_reaps(self):
+        """The parent of what a killed daemon leaves is a process that does not wait for it, as the first process of many containers."""
+        node = self.node
+        libc = ctypes.CDLL(None)
+        self.assertEqual(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0)
+        self.addCleanup(libc.prctl, PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        for c in CONTRACTS:
+            node.deploy(c, c)
+            node.count(c)
+        self.restart()
+        pids = [i["pid"] for i in node.instances()]
+        node.knows()
+        for c in CONTRACTS:
+            node.park(c)            # ends as a zombie of ours
+        self.assertEqual([state_of(p) for p in pids], ["Z"] * 3)
+        node.clean()
+        for c in CONTRACTS:
+            a = node.count(c)
+            self.assertEqual((a.count, a.start), (2, "wake"))
+        self.restart()
+        for i in node.instances():
+            os.kill(i["pid"], 9)
+        wait_for("their end", lambda: not node.instances())
+        node.clean()
+        # zombies are not adopted
+        for c in CONTRACTS:
+            node.count(c)
+        pids = [i["pid"] for i in node.instances()]
+        node.kill()
+        for pid in pids:
+            os.kill(pid, 9)
+        node.start()
+        self.assertEqual([node.count(c).count for c in CONTRACTS], [1, 1, 1])
+        node.clean()
+        for pid in pids:
+            self.assertEqual(state_of(pid), "Z")
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
     def test_while_a_call_runs(self):
         node = self.node
@@ -165,6 +208,67 @@ class Killed(Life):
 
     def test_while_waking_lazily(self):
         self.stages("lazy", (0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.2))
+
+    def test_old_image_beside_the_living(self):
+        node = self.node
+        node.deploy("f")
+        node.count("f")
+        node.park("f")
+        [image] = node.images("f")
+        shutil.copytree(image, node.dir + "/old")
+        self.assertEqual(node.count("f").count, 2)
+        pid = node.instances("f")[0]["pid"]
+        node.kill()
+        shutil.move(node.dir + "/old", image)
+        node.start()
+        self.assertEqual(node.images("f"), [])
+        a = node.count("f")
+        self.assertEqual((a.count, a.start, node.instances("f")[0]["pid"]), (3, "hot", pid))
+        node.clean()
+
+    def test_random(self):
+        """Kills at random moments; a count never goes back unless the log says that a start was cold for a reason, and none is counted twice."""
+        seed = int(os.environ.get("SEED", time.time_ns() & 0xffffffff))
+        seconds = float(os.environ.get("SECONDS_OF_RANDOM", "15"))
+        print(f"SEED={seed}", file=sys.stderr)
+        rng = random.Random(seed)
+        node = self.node
+        for c in CONTRACTS:
+            node.deploy(c, c)
+        counts = {c: node.count(c).count for c in CONTRACTS}
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for c in CONTRACTS:
+                if rng.random() < 0.7:
+                    node.ctl(rng.choice(("park", "park", "wake")), name=c)
+            time.sleep(rng.random() * 0.25)
+            trusted = True
+            what = rng.choice(("none", "daemon", "daemon", "box", "criu", "down", "term"))
+            at = len(node.text())
+            if what == "daemon":
+                self.restart()
+            elif what == "down":
+                node.down()
+                node.start()
+            elif what == "term":
+                node.end()
+                node.start()
+            elif what != "none":
+                boxes = [p for p in children(node.daemon.pid) if comm(p) == "hearth-box"]
+                victims = boxes if what == "box" else [p for b in boxes for p in children(b) if comm(p) == "criu"]
+                for pid in victims:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, 9)
+                trusted = not victims
+            for c in CONTRACTS:
+                a = node.count(c)
+                if a.count != counts[c] + 1:
+                    self.assertEqual((a.count, a.start, trusted), (1, "cold", False), (what, c, counts, node.text()[at:]))
+                counts[c] = a.count
+                self.assertEqual((len(node.instances(c)), node.images(c)), (1, []))
+            if rng.random() < 0.3:
+                node.clean()
+        node.clean()
 
     def test_fault_points(self):
         """The job dies exactly between two steps."""
@@ -354,6 +458,44 @@ class Crowds(Life):
         self.assertEqual(sum(node.functions(n)["wakes"] > 0 for n in names) > 0, True)
         # give closed connections their end
         wait_for("no descriptor lost", lambda: len(os.listdir(f"/proc/{node.daemon.pid}/fd")) <= fds)
+
+    def test_nothing_is_lost_over_time(self):
+        """Descriptors, children, mounts, cgroups, files: after ten rounds as after one."""
+        node = self.node
+        names = [node.deploy(c, c, **({"env": {"BALLAST": str(40 << 20)}} if c == "lambda" else {})) for c in CONTRACTS]
+        node.deploy("s", park="snapshot")
+        wait_for("a snapshot", lambda: node.functions("s")["snapshot"])
+
+        def a_round():
+            for name in names:
+                node.count(name)
+                node.park(name)
+            node.call("s")
+            os.kill(node.instances("s")[0]["pid"], 9)
+            wait_for("its end", lambda: not node.instances("s"))
+            node.clean()
+
+        def held():
+            pid = node.daemon.pid
+            fds = []
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    fds.append(os.readlink(f"/proc/{pid}/fd/{fd}").split("[")[0].split(":")[0])
+            with open(f"/proc/{pid}/mountinfo") as f:
+                mounts = len(f.readlines())
+            with open("/proc/self/mountinfo") as f:
+                mounts += len(f.readlines())
+            files = sum(len(f) for _, _, f in os.walk(node.dir))
+            return {"fds": sorted(fds), "children": children(pid), "mounts": mounts, "cgroups": node.cgroups(), "files": files,
+                    "processes": sorted(processes(node.dir))}
+
+        a_round()
+        before = held()
+        self.assertEqual(before["cgroups"], [])
+        for _ in range(9):
+            a_round()
+        wait_for("everything as before", lambda: held() == before or None, 5) if held() != before else None
+        self.assertEqual(held(), before)
 
     def test_a_thousand_images(self):
         node = self.node
