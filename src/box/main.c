@@ -23,8 +23,6 @@ static const struct {
 	{ "start", job_start }, { "park", job_park }, { "resume", job_resume }, { "wake", job_wake }, { "verify", job_verify }, { "probe", job_probe },
 };
 
-void (*job_reported)(void);
-
 void job_die_with_parent(int pipe)
 {
 	struct pollfd p = { .fd = pipe };
@@ -115,8 +113,8 @@ int main(int argc, char **argv)
 		r = spec_parse((const char *)buf_head(&in), in.len, &spec, &err);
 	if (r == 0)
 		r = run(&spec, out, &err);
-	if (report(out, r, &err) == 0 && job_reported)
-		job_reported();
+	if (report(out, r, &err) < 0)
+		r = -EPIPE;
 	json_decref(out);
 	spec_done(&spec);
 	buf_done(&in);

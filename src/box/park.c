@@ -382,9 +382,6 @@ static int dump(struct park *p, struct hearth_err *err)
 
 /* ---- the job ---- */
 
-static void all_is_well(void);
-static int minder_fd = -1;
-
 static int commit(struct park *p, json_t *out, uint64_t t0, struct hearth_err *err)
 {
 	uint64_t t1 = clock_mono_ns(), digest_ns, sync_ns;
@@ -402,12 +399,6 @@ static int commit(struct park *p, json_t *out, uint64_t t0, struct hearth_err *e
 	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "dump", (double)(t1 - t0) / NS_PER_MS, "digest", (double)digest_ns / NS_PER_MS,
 						 "commit", (double)sync_ns / NS_PER_MS));
 	return 0;
-}
-
-static void all_is_well(void)
-{
-	(void)fd_write_full(minder_fd, "d", 1);
-	fd_close(&minder_fd);
 }
 
 int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
@@ -436,8 +427,10 @@ int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
 		r = commit(&p, out, t0, err);
 	if (r < 0)
 		undo(&p);
-	minder_fd = p.minder;
-	job_reported = minder_fd >= 0 ? all_is_well : NULL;
+	/* before the result is out: the daemon then ends the instance, and nobody may remove the image. If we die first, the daemon resumes it */
+	if (p.minder >= 0)
+		(void)fd_write_full(p.minder, "d", 1);
+	fd_close(&p.minder);
 out:
 	image_free(p.img);
 	return r;

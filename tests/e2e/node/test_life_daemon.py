@@ -244,7 +244,6 @@ class Killed(Life):
             time.sleep(rng.random() * 0.25)
             trusted = True
             what = rng.choice(("none", "daemon", "daemon", "box", "criu", "down", "term"))
-            at = len(node.text())
             if what == "daemon":
                 self.restart()
             elif what == "down":
@@ -253,7 +252,7 @@ class Killed(Life):
             elif what == "term":
                 node.end()
                 node.start()
-            elif what != "none":
+            elif what != "none" and "finding out" not in node.ctl("info")["node"]["no_park"]:
                 boxes = [p for p in children(node.daemon.pid) if comm(p) == "hearth-box"]
                 victims = boxes if what == "box" else [p for b in boxes for p in children(b) if comm(p) == "criu"]
                 for pid in victims:
@@ -263,7 +262,7 @@ class Killed(Life):
             for c in CONTRACTS:
                 a = node.count(c)
                 if a.count != counts[c] + 1:
-                    self.assertEqual((a.count, a.start, trusted), (1, "cold", False), (what, c, counts, node.text()[at:]))
+                    self.assertEqual((a.count, a.start, trusted), (1, "cold", False), (what, c, counts, node.text()[-6000:]))
                 counts[c] = a.count
                 self.assertEqual((len(node.instances(c)), node.images(c)), (1, []))
             if rng.random() < 0.3:
