@@ -176,7 +176,8 @@ class Node:
 
     def knows(self):
         """Wait until the daemon knows whether it can park; skip where it cannot."""
-        node = wait_for("the probe", lambda: (lambda n: n if "finding out" not in n["no_park"] else None)(self.ctl("info")["node"]))
+        wait_for("the probe", lambda: self.text().rpartition(": gateway on port")[2].count("idle instances are "))
+        node = self.ctl("info")["node"]
         if not node["can_park"]:
             print("skipped: no parking here:", node["no_park"])
             self.close()
