@@ -147,9 +147,9 @@ int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct
 		return 0;
 	criu_main_error(log, why, sizeof(why));
 	if (late)
-		return err_set(err, -ETIMEDOUT, "cannot %s: criu did not end within %d s and was killed%s%s", what, limit_ms / 1000, *why ? "; " : "", why);
+		return err_set(err, -EOWNERDEAD, "cannot %s: criu did not end within %d s and was killed%s%s", what, limit_ms / 1000, *why ? "; " : "", why);
 	if (WIFSIGNALED(status))
-		return err_set(err, -EIO, "cannot %s: criu was killed by signal %d%s%s", what, WTERMSIG(status), *why ? "; " : "", why);
+		return err_set(err, -EOWNERDEAD, "cannot %s: criu was killed by signal %d%s%s", what, WTERMSIG(status), *why ? "; " : "", why);
 	return err_set(err, -EIO, "cannot %s: criu: %s", what, *why ? why : "ended with an error and no message; `hearth doctor` checks it");
 }
 
@@ -170,39 +170,49 @@ static bool shared_run(void)
 	return lstat(SHARED_RUN, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && !(st.st_mode & 022) && is_tmpfs(SHARED_RUN);
 }
 
+/* the path again, below what was mounted over its beginning */
 static int keep(const char *path, int fd)
 {
-	char from[64];
-	int r = dir_make(path, 0700);
+	char from[64], parent[PATH_MAX];
+	struct stat st;
+	int r = fstat(fd, &st) < 0 ? -errno : 0, made;
 
+	if (r == 0 && S_ISDIR(st.st_mode)) {
+		r = dir_make(path, 0700);
+	} else if (r == 0) {
+		snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(path, '/') - path), path);
+		r = dir_make(parent, 0700);
+		made = r < 0 ? -1 : open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+		if (r == 0 && made < 0)
+			r = -errno;
+		fd_close(&made);
+	}
 	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
 	if (r == 0 && mount(from, path, NULL, MS_BIND | MS_REC, NULL) < 0)
 		r = -errno;
 	return r;
 }
 
-int criu_private_run(char *const *paths)
+/* mount over @dir, a folder or (NULL) a new tmpfs. Return: 0 also if @paths are too many or one is missing: then nothing is done */
+static int cover(const char *dir, const char *source, char *const *paths)
 {
 	struct { const char *path; int fd; } kept[KEPT_MAX];
-	size_t n = 0;
+	size_t n = 0, len = strlen(dir);
 	int r = 0;
 
-	if (is_tmpfs("/run") || !shared_run())
-		return 0;
 	for (; *paths; paths++) {
-		struct stat st;
-
-		if (strncmp(*paths, "/run/", 5))
+		if (strncmp(*paths, dir, len) || (*paths)[len] != '/')
 			continue;
-		if (n == KEPT_MAX || stat(*paths, &st) < 0 || !S_ISDIR(st.st_mode))
-			goto out;               /* go without the cache */
+		if (n == KEPT_MAX)
+			goto out;
 		kept[n].path = *paths;
 		kept[n].fd = open(*paths, O_PATH | O_CLOEXEC);
 		if (kept[n].fd < 0)
 			goto out;
 		n++;
 	}
-	if (mount(SHARED_RUN, "/run", NULL, MS_BIND, NULL) < 0)
+	r = source ? mount(source, dir, NULL, MS_BIND, NULL) : mount("none", dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+	if (r < 0)
 		r = -errno;
 	for (size_t k = 0; k < n && r == 0; k++)
 		r = keep(kept[k].path, kept[k].fd);
@@ -210,6 +220,16 @@ out:
 	while (n)
 		close(kept[--n].fd);
 	return r;
+}
+
+int criu_private_run(char *const *paths)
+{
+	return is_tmpfs("/run") || !shared_run() ? 0 : cover("/run", SHARED_RUN, paths);
+}
+
+int criu_private_tmp(char *const *paths)
+{
+	return cover("/tmp", NULL, paths);
 }
 
 /* which program the cache was made by: a rebuilt one makes its own, and must do so with all its privileges */

@@ -25,7 +25,7 @@ int criu_version(const char *criu, char *ret, size_t n, struct hearth_err *err);
 void criu_main_error(const char *log, char *ret, size_t n);
 /**
  * criu_wait - wait for CRIU to end; it is killed after @limit_ms (it can hang on odd images and processes)
- * Return: 0 (exit 0), -ETIMEDOUT, -EIO (other exit, signal; told in @err with the log's main error).
+ * Return: 0 (exit 0), -EOWNERDEAD (killed, by us or others), -EIO (other exit; told in @err with the log's main error).
  */
 int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct hearth_err *err);
 /**
@@ -34,6 +34,11 @@ int criu_wait(pid_t pid, int limit_ms, const char *what, const char *log, struct
  * Nothing happens where /run is a tmpfs already or no tmpfs is to be had: then CRIU probes every time. Return: 0, -errno.
  */
 int criu_private_run(char *const *paths);
+/**
+ * criu_private_tmp - make /tmp an empty tmpfs there, that goes with the process: CRIU makes folders in /tmp, and leaves them there when it is killed
+ * @paths: as above. Too many of them, or one missing: nothing is done. Return: 0, -errno.
+ */
+int criu_private_tmp(char *const *paths);
 /**
  * criu_learn - see to it that CRIU's feature cache is there, made by this very program
  * CRIU probes the kernel's features when it has no cache of its own build. Under the ids that a dump runs with that fails, so it is done before, as root.

@@ -18,8 +18,11 @@ int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err);
 int job_verify(const struct spec *spec, json_t *out, struct hearth_err *err);
 int job_probe(const struct spec *spec, json_t *out, struct hearth_err *err);
 
-/** job_reported - called once the result line is out, for jobs that wait for that. NULL: nothing to do. */
-extern void (*job_reported)(void);
+/**
+ * job_die_with_parent - be killed when the parent ends, which may have happened already
+ * @pipe: to the parent, which holds the only descriptor of the other end
+ */
+void job_die_with_parent(int pipe);
 
 /** job_fault - named fault point for tests: dies by SIGKILL if $HEARTH_FAULT is @name; returns true if it is "fail:@name" */
 bool job_fault(const char *name);

@@ -2,6 +2,7 @@
 /* hearth-box: one privileged or slow job per process. JSON on standard input, one JSON line on standard output. */
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,14 @@ static const struct {
 	{ "start", job_start }, { "park", job_park }, { "resume", job_resume }, { "wake", job_wake }, { "verify", job_verify }, { "probe", job_probe },
 };
 
-void (*job_reported)(void);
+void job_die_with_parent(int pipe)
+{
+	struct pollfd p = { .fd = pipe };
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (poll(&p, 1, 0) > 0 && (p.revents & POLLERR))
+		_exit(1);
+}
 
 bool job_fault(const char *name)
 {
@@ -98,13 +106,15 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	/* without the daemon nobody takes the result: the next one must not meet an instance that it does not know of */
+	job_die_with_parent(STDOUT_FILENO);
 	r = out ? read_spec(&in, &err) : -ENOMEM;
 	if (r == 0)
 		r = spec_parse((const char *)buf_head(&in), in.len, &spec, &err);
 	if (r == 0)
 		r = run(&spec, out, &err);
-	if (report(out, r, &err) == 0 && job_reported)
-		job_reported();
+	if (report(out, r, &err) < 0)
+		r = -EPIPE;
 	json_decref(out);
 	spec_done(&spec);
 	buf_done(&in);

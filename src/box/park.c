@@ -26,6 +26,7 @@
 #include "ckpt/image.h"
 #include "criu.h"
 #include "job.h"
+#include "mapped.h"
 #include "proc.h"
 #include "root.h"
 
@@ -111,8 +112,8 @@ static _Noreturn void mind(struct park *p, int from_box)
 	/* the box was killed. CRIU must not be disturbed: it holds the instance's processes half-way */
 	while (criu.fd >= 0 && poll(&criu, 1, -1) < 0 && errno == EINTR)
 		;
+	image_remove(p->draft.target);  /* it was not there when we began; and before the instance runs on, which makes it stale */
 	undo(p);
-	image_remove(p->draft.target);  /* it was not there when we began */
 	_exit(0);
 }
 
@@ -315,7 +316,7 @@ static int match_real_ids(pid_t pid)
 
 static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 {
-	char *paths[] = { p->draft.tmp, p->work, NULL };
+	char *paths[] = { p->draft.tmp, p->work, (char *)p->spec->criu, NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char ok;
 
@@ -368,16 +369,18 @@ static int dump(struct park *p, struct hearth_err *err)
 		struct hearth_err why = { 0 };
 		int waited = criu_wait(p->criu, DUMP_MAX_MS, "park", p->log, &why);
 
-		if (r == 0 && waited < 0)
+		if (waited == -EOWNERDEAD) {
+			/* CRIU runs code of its own in the processes; killed half-way, it leaves them with it and with wrong registers */
+			kill((pid_t)p->spec->pid, SIGKILL);
+			r = err_set(err, waited, "instance %s is ended, as its processes may be damaged: %s", p->spec->id, why.msg);
+		} else if (r == 0 && waited < 0) {
 			r = err_set(err, waited, "instance %s runs on: %s", p->spec->id, why.msg);
+		}
 	}
 	return r;
 }
 
 /* ---- the job ---- */
-
-static void all_is_well(void);
-static int minder_fd = -1;
 
 static int commit(struct park *p, json_t *out, uint64_t t0, struct hearth_err *err)
 {
@@ -396,12 +399,6 @@ static int commit(struct park *p, json_t *out, uint64_t t0, struct hearth_err *e
 	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "dump", (double)(t1 - t0) / NS_PER_MS, "digest", (double)digest_ns / NS_PER_MS,
 						 "commit", (double)sync_ns / NS_PER_MS));
 	return 0;
-}
-
-static void all_is_well(void)
-{
-	(void)fd_write_full(minder_fd, "d", 1);
-	fd_close(&minder_fd);
 }
 
 int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
@@ -425,11 +422,15 @@ int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
 	if (r == 0)
 		r = dump(&p, err);
 	if (r == 0)
+		r = mapped_save((pid_t)spec->pid, p.draft.tmp, err);
+	if (r == 0)
 		r = commit(&p, out, t0, err);
 	if (r < 0)
 		undo(&p);
-	minder_fd = p.minder;
-	job_reported = minder_fd >= 0 ? all_is_well : NULL;
+	/* before the result is out: the daemon then ends the instance, and nobody may remove the image. If we die first, the daemon resumes it */
+	if (p.minder >= 0)
+		(void)fd_write_full(p.minder, "d", 1);
+	fd_close(&p.minder);
 out:
 	image_free(p.img);
 	return r;

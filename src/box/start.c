@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -223,7 +224,9 @@ static _Noreturn void child(struct start *s)
 {
 	struct hearth_err err = { 0 };
 
+	job_die_with_parent(s->report);
 	if (enter(s, &err) == 0 && become(s, &err) == 0) {
+		prctl(PR_SET_PDEATHSIG, 0);     /* from here on it is in its group, where it is found */
 		execve(s->argv[0], (char *const *)s->argv, (char *const *)s->envp);
 		err_set(&err, -errno, "cannot execute %s: %s", s->argv[0], strerror(errno));
 	}

@@ -21,6 +21,7 @@
 #include "ckpt/image.h"
 #include "criu.h"
 #include "job.h"
+#include "mapped.h"
 #include "pager.h"
 #include "proc.h"
 #include "root.h"
@@ -130,17 +131,20 @@ static int surround(const struct wake *w, struct hearth_err *err)
 	}
 	while (w->img->mounts[n])
 		n++;
-	keep = calloc(n + 4, sizeof(*keep));
+	keep = calloc(n + 5, sizeof(*keep));
 	if (!keep)
 		return err_set(err, -ENOMEM, "out of memory");
 	memcpy(keep, w->img->mounts, n * sizeof(*keep));
 	keep[n++] = (char *)w->spec->root;
 	keep[n++] = w->img->path;
 	keep[n++] = (char *)w->work;
+	keep[n++] = (char *)w->spec->criu;
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		r = -errno;
 	else
 		r = criu_private_run(keep);
+	if (r == 0)
+		r = criu_private_tmp(keep);
 	free(keep);
 	if (r == 0 && mount(w->spec->root, w->spec->root, NULL, MS_BIND, NULL) < 0)
 		r = -errno;
@@ -153,6 +157,7 @@ static _Noreturn void restore_child(const struct wake *w, int report)
 	struct hearth_err err = { 0 };
 	struct args a = { 0 };
 
+	job_die_with_parent(report);
 	setsid();
 	r = surround(w, &err);
 	netns = r < 0 ? r : new_netns();
@@ -275,9 +280,30 @@ static int check(struct wake *w, struct hearth_err *err)
 	for (char **m = w->img->mounts; *m; m++)
 		if (access(*m, F_OK) < 0)
 			return err_set(err, -ENOENT, "image %s needs %s, which is no longer there; remove the image, the function will start cold", s->image, *m);
+	r = mapped_check(w->img->path, err);
+	if (r < 0)
+		return r;
 	w->lazy = s->lazy && !strcmp(s->lazy, "always");
 	if (!s->lazy || !strcmp(s->lazy, "auto"))
 		w->lazy = (int64_t)w->img->pages_bytes >= (s->lazy_min_bytes ? s->lazy_min_bytes : LAZY_MIN_BYTES);
+	return 0;
+}
+
+static int make_work(struct wake *w, struct hearth_err *err)
+{
+	const char *given = w->spec->work;
+	int r = 0;
+
+	if (snprintf(w->work, sizeof(w->work), "%s", given ? given : "/tmp/hearth-wake-XXXXXX") >= (int)sizeof(w->work))
+		r = -ENAMETOOLONG;
+	else if (given)
+		r = dir_make(given, 0700);
+	else if (!mkdtemp(w->work))
+		r = -errno;
+	if (r < 0) {
+		w->work[0] = '\0';
+		return err_set(err, r, "cannot make the folder %s: %s", given ? given : "/tmp/hearth-wake-XXXXXX", strerror(-r));
+	}
 	return 0;
 }
 
@@ -289,11 +315,9 @@ static int prepare(struct wake *w, struct hearth_err *err)
 
 	if (r < 0)
 		return r;
-	if (snprintf(w->work, sizeof(w->work), "%s/hearth-wake-XXXXXX", s->work ? s->work : "/tmp") >= (int)sizeof(w->work) || !mkdtemp(w->work)) {
-		r = err_set(err, -errno, "cannot make a folder in %s: %s", s->work ? s->work : "/tmp", strerror(errno));
-		w->work[0] = '\0';
+	r = make_work(w, err);
+	if (r < 0)
 		return r;
-	}
 	snprintf(w->log, sizeof(w->log), "%s/" CRIU_LOG, w->work);
 	if (!s->cgroup)
 		return 0;

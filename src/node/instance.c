@@ -126,7 +126,12 @@ void instance_idle(struct instance *inst)
 	struct node *n = inst->fn->node;
 
 	if (n->stopping && n->stop_instances) {
-		instance_stop(inst, "hearthd stops");
+		if (!instance_can_rest(inst)) {
+			instance_stop(inst, "hearthd stops");
+			return;
+		}
+		instance_set_state(inst, INST_WARM);    /* and due */
+		instances_park_next(n);
 		return;
 	}
 	if (inst->state == INST_WARM)

@@ -18,6 +18,8 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events);
 void instance_detach(struct instance *inst);
 /** instance_ended - the process is gone, or never was: give everything back, free it */
 void instance_ended(struct instance *inst);
+/** instance_end_group - whatever of it still runs ends; its cgroup goes, now or soon */
+void instance_end_group(struct instance *inst);
 /** instance_idle - it has nothing to do: its time as hot begins to count */
 void instance_idle(struct instance *inst);
 /** instance_park_or_stop - it has been idle for long enough. Return: false when it has to wait for another checkpoint to end. */
@@ -26,6 +28,8 @@ bool instance_park_or_stop(struct instance *inst);
 void instances_park_next(struct node *n);
 /** instances_limit_images - while the images are larger than image_bytes_max, drop the one that was parked longest ago */
 void instances_limit_images(struct node *n);
+/** instance_can_rest - would a checkpoint of it be tried: it is allowed, possible, and did not just fail? */
+bool instance_can_rest(const struct instance *inst);
 /** instance_may_leave - is there more than min_instances? */
 bool instance_may_leave(const struct instance *inst);
 void instance_image_path(const struct function *fn, const char *image, char path[PATH_MAX]);

@@ -85,6 +85,8 @@ void instance_set_ready(struct instance *inst)
 	fn->count.starts[inst->origin]++;
 	estimate_update(&fn->start_ns[inst->origin], inst->ready_ns - inst->created_ns);
 	log_debug("instance %s ready after %.1f ms", inst->id, (double)(inst->ready_ns - inst->created_ns) / NS_PER_MS);
+	if (inst->for_snapshot && fn->snapshot)         /* adopted; the daemon before had done it */
+		inst->for_snapshot = fn->snapshot_busy = false;
 	if (inst->for_snapshot) {
 		struct hearth_err err;
 

@@ -50,6 +50,17 @@ static void fail_queue(struct function *fn, const char *reason)
 		invocation_fail(inv, 502, "StartFailed", "function %s could not be started: %s; see `hearth logs %s`", fn->m.name, reason, fn->m.name);
 }
 
+/* what is still in it was left by a job that was killed half-way: a complete instance even, when it restored one */
+void instance_end_group(struct instance *inst)
+{
+	struct node *n = inst->fn->node;
+
+	if (cgroup_populated(n->cgroups, inst->cgroup) > 0)
+		cgroup_kill(n->cgroups, inst->cgroup);
+	if (cgroup_remove(n->cgroups, inst->cgroup) == -EBUSY)
+		n->strays = true;               /* at the next tick */
+}
+
 /* the process is gone, or never was: give everything back */
 void instance_ended(struct instance *inst)
 {
@@ -66,8 +77,7 @@ void instance_ended(struct instance *inst)
 	log_at(wanted ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "instance %s ended: %s", inst->id, inst->reason);
 	snprintf(reason, sizeof(reason), "%s", inst->reason);
 	fail_running(inst);
-	if (cgroup_remove(n->cgroups, inst->cgroup) == -EBUSY)
-		n->strays = true;
+	instance_end_group(inst);
 	record_remove(inst);
 	instance_drop_image(inst);
 	if (inst->for_snapshot)
@@ -87,8 +97,7 @@ static void parked_now(struct instance *inst)
 	struct function *fn = inst->fn;
 	struct node *n = fn->node;
 
-	if (cgroup_remove(n->cgroups, inst->cgroup) == -EBUSY)
-		n->strays = true;
+	instance_end_group(inst);
 	record_remove(inst);
 	fn->count.parks++;
 	fn->park_retry_ns = 0;
@@ -125,7 +134,7 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct instance *inst = w->data;
 	struct function *fn = inst->fn;
-	bool parked = inst->state == INST_PARKING && inst->kill_sent && !inst->job;
+	bool parked = inst->state == INST_PARKING && inst->committed;
 	struct cgroup_usage usage;
 	char why[160];
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "instance.h"
 
@@ -25,7 +26,6 @@ static void resume_done(void *ctx, json_t *result)
 		return;
 	}
 	instance_drop_image(inst);
-	instance_set_state(inst, INST_WAKING);
 	instance_attach(inst, START_HOT);
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");
@@ -36,6 +36,7 @@ void instance_resume(struct instance *inst)
 	struct hearth_err err;
 	json_t *spec = json_pack("{s:s,s:i,s:s,s:s}", "job", "resume", "pid", (int)inst->pid, "id", inst->id, "cgroup", inst->cgroup);
 
+	instance_set_state(inst, INST_WAKING);   /* from here on its end is an end, not the end of a parking */
 	inst->job = job_run(inst->fn->node, spec, resume_done, inst, &err);
 	if (!inst->job)
 		instance_kill(inst, err.msg);
@@ -54,15 +55,20 @@ static void park_done(void *ctx, json_t *result)
 	} else if (!json_is_true(json_object_get(result, "ok"))) {
 		fn->count.park_failures++;
 		fn->park_retry_ns = clock_mono_ns() + 60 * NS_PER_S;
-		log_warn("instance %s stays in memory: parking failed: %s", inst->id, job_error(result));
+		log_warn("instance %s: parking failed: %s", inst->id, job_error(result));
 		if (inst->for_snapshot)
 			inst->for_snapshot = fn->snapshot_busy = false;
-		instance_resume(inst);
+		if (json_integer_value(json_object_get(result, "code")) == -EOWNERDEAD)
+			instance_kill(inst, "a checkpoint of it was killed half-way");
+		else
+			instance_resume(inst);
 	} else if (fn->queued > 0 && !inst->outdated && !inst->for_snapshot) {
 		log_debug("instance %s: a call came while it was parked: it goes on", inst->id);
 		instance_resume(inst);
 	} else {
 		inst->image_bytes = (uint64_t)json_integer_value(json_object_get(result, "image_bytes"));
+		inst->committed = true;
+		record_write(inst);             /* before the kill: who finds the process dying must know that its image is good */
 		instance_kill(inst, "parked");
 	}
 	instances_park_next(n);
@@ -89,6 +95,7 @@ int instance_park(struct instance *inst, struct hearth_err *err)
 	spec = instance_box_spec(inst, "park");
 	json_object_set_new(spec, "pid", json_integer(inst->pid));
 	json_object_set_new(spec, "image", json_string(path));
+	inst->committed = false;
 	instance_detach(inst);                           /* nothing of the channel may be in the image */
 	instance_set_state(inst, INST_PARKING);
 	inst->job = job_run(n, spec, park_done, inst, err);
@@ -113,6 +120,13 @@ bool instance_may_leave(const struct instance *inst)
 	return hot > fn->m.min_instances || inst->outdated;
 }
 
+bool instance_can_rest(const struct instance *inst)
+{
+	const struct function *fn = inst->fn;
+
+	return function_parks(fn) && !inst->outdated && clock_mono_ns() >= fn->park_retry_ns;
+}
+
 /* Return: false when it has to wait for another checkpoint to end */
 bool instance_park_or_stop(struct instance *inst)
 {
@@ -128,7 +142,9 @@ bool instance_park_or_stop(struct instance *inst)
 		return false;
 	if (instance_park(inst, &err) < 0) {
 		log_warn("instance %s: %s", inst->id, err.msg);
-		if (inst->state == INST_WARM)
+		if (inst->state == INST_WARM && n->stopping)
+			instance_stop(inst, "hearthd stops");
+		else if (inst->state == INST_WARM)
 			instance_idle(inst);
 	}
 	return true;
@@ -143,8 +159,13 @@ void instances_park_next(struct node *n)
 
 	HASH_ITER(hh, n->functions, fn, next) {
 		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
-			if (inst->state != INST_WARM || ev_is_active(&inst->timer) || inst->inflight > 0 || now < fn->park_retry_ns)
+			if (inst->state != INST_WARM || ev_is_active(&inst->timer) || inst->inflight > 0)
 				continue;
+			if (now < fn->park_retry_ns) {
+				if (n->stopping && n->stop_instances)
+					instance_stop(inst, "hearthd stops");
+				continue;
+			}
 			if (!instance_park_or_stop(inst))
 				return;
 			break;          /* the list may have changed */
@@ -185,33 +206,45 @@ void instances_stop_all(struct node *n)
 	struct instance *inst, *other;
 
 	HASH_ITER(hh, n->functions, fn, next) {
+		fn->park_retry_ns = 0;          /* the last chance: once more, whatever the last try gave */
 		TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, other) {
 			bool idle = inst->inflight == 0 && (inst->state == INST_HOT || inst->state == INST_WARM);
 
-			if (idle && function_parks(fn))
-				instance_set_state(inst, INST_WARM);    /* due: park_next takes it */
-			else if (inst->inflight > 0 || inst->job)
-				inst->outdated = true;
-			else if (inst->state != INST_PARKED)
-				instance_stop(inst, "hearthd stops");
+			if (idle)
+				instance_idle(inst);
+			else if (!instance_can_rest(inst) && inst->state != INST_PARKED && inst->state != INST_PARKING) {
+				if (inst->inflight > 0 || inst->job)
+					inst->outdated = true;
+				else
+					instance_stop(inst, "hearthd stops");
+			}
+			/* else: it goes to rest when it is ready, or free */
 		}
 	}
-	instances_park_next(n);
+}
+
+/* the job's own folder, which it removes; if it was killed, we do */
+static void work_path(const struct instance *inst, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/work/%s", inst->fn->node->cfg->run_dir, inst->id);
 }
 
 /* A wake that fails in any way: the image is not used again, and whoever waits gets a cold start. */
 static void wake_failed(struct instance *inst, const char *why)
 {
 	struct function *fn = inst->fn;
+	char path[PATH_MAX];
 
 	fn->count.wake_failures++;
+	work_path(inst, path);
+	dir_remove(path);
 	log_warn("instance %s: wake failed, starting cold instead: %s", inst->id, why);
 	if (fn->snapshot && !strcmp(inst->image, fn->snapshot)) {
 		free(fn->snapshot);
 		fn->snapshot = NULL;            /* function_keep_min makes a new one */
 	}
 	instance_drop_image(inst);
-	cgroup_remove(fn->node->cgroups, inst->cgroup);
+	instance_end_group(inst);
 	record_remove(inst);
 	instance_forget(inst);
 	function_pump(fn);
@@ -256,6 +289,8 @@ int instance_wake(struct instance *inst, struct hearth_err *err)
 	inst->kill_sent = inst->ready = inst->channel_ended = false;
 	spec = instance_box_spec(inst, "wake");
 	json_object_set_new(spec, "image", json_string(path));
+	work_path(inst, path);
+	json_object_set_new(spec, "work", json_string(path));
 	instance_set_state(inst, INST_WAKING);
 	inst->job = job_run(fn->node, spec, wake_done, inst, err);
 	if (!inst->job) {

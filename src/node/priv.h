@@ -220,8 +220,9 @@ struct instance {
 	enum start_kind origin;                 /* how it last became hot */
 	bool ready;                             /* the program finished its initialisation */
 	bool outdated;                          /* its function was changed or removed: end it when free */
-	bool oom, for_snapshot, kill_sent, stop_after_park, adopted;
+	bool oom, for_snapshot, kill_sent, adopted;
 	bool channel_ended;                     /* and the reason says no more than that */
+	bool committed;                         /* parking: the image is complete, the process is to end */
 	pid_t pid;
 	uint64_t starttime;
 	int pidfd, netns;

@@ -30,10 +30,10 @@ void record_write(const struct instance *inst)
 	struct node *n = inst->fn->node;
 	struct hearth_err err;
 	char path[PATH_MAX];
-	json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:I,s:s,s:b,s:i,s:s,s:b}", "id", inst->id, "function", inst->fn->m.name,
+	json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:I,s:s,s:b,s:i,s:s,s:b,s:b}", "id", inst->id, "function", inst->fn->m.name,
 			      "state", instance_state_names[inst->state], "pid", (int)inst->pid, "starttime", (json_int_t)inst->starttime,
 			      "cgroup", inst->cgroup, "outdated", inst->outdated, "job", inst->job ? (int)job_pid(inst->job) : 0, "image", inst->image,
-			      "snapshot", inst->for_snapshot);
+			      "snapshot", inst->for_snapshot, "parked", inst->state == INST_PARKING && inst->committed);
 	char *text = json_dumps(o, JSON_COMPACT);
 
 	record_path(n, inst->id, path);
@@ -96,7 +96,6 @@ static bool adopt_one(struct node *n, const json_t *o)
 		return false;
 	snprintf(inst->cgroup, sizeof(inst->cgroup), "%s", text_of(o, "cgroup"));
 	snprintf(inst->image, sizeof(inst->image), "%s", text_of(o, "image"));
-	inst->for_snapshot = json_is_true(json_object_get(o, "snapshot"));
 	inst->adopted = true;
 	if (instance_adopt_pid(inst, (pid_t)json_integer_value(json_object_get(o, "pid")),
 			       (uint64_t)json_integer_value(json_object_get(o, "starttime")), &err) < 0) {
@@ -105,9 +104,15 @@ static bool adopt_one(struct node *n, const json_t *o)
 		return false;
 	}
 	inst->outdated = json_is_true(json_object_get(o, "outdated"));
+	inst->for_snapshot = json_is_true(json_object_get(o, "snapshot"));
+	fn->snapshot_busy |= inst->for_snapshot;
 	n->adopted_total++;
 	log_info("instance %s of %s (pid %d) adopted", id, fn->m.name, (int)inst->pid);
-	if (!strcmp(text_of(o, "state"), instance_state_names[INST_PARKING])) {
+	if (json_is_true(json_object_get(o, "parked"))) {
+		inst->committed = true;         /* stopped since then: the image is all of it, only the process's end was missing */
+		instance_set_state(inst, INST_PARKING);
+		instance_kill(inst, "parked");
+	} else if (!strcmp(text_of(o, "state"), instance_state_names[INST_PARKING])) {
 		end_job((pid_t)json_integer_value(json_object_get(o, "job")));
 		instance_resume(inst);
 	} else {
@@ -160,7 +165,9 @@ void records_end_strays(struct node *n)
 	snprintf(dir, sizeof(dir), "%s/%s", base, n->cgroup_root);
 	d = opendir(dir);
 	while (d && (e = readdir(d))) {
-		if (e->d_type != DT_DIR || e->d_name[0] == '.' || instance_find(n, e->d_name))
+		const struct instance *inst = instance_find(n, e->d_name);
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.' || (inst && inst->state != INST_PARKED))
 			continue;
 		snprintf(rel, sizeof(rel), "%s/%s", n->cgroup_root, e->d_name);
 		if (cgroup_populated(n->cgroups, rel) > 0) {
@@ -187,7 +194,12 @@ static void load_image(struct function *fn, const struct image *img)
 			image_remove(img->path);
 		return;
 	}
-	if (instance_find(fn->node, img->id)) {
+	inst = instance_find(fn->node, img->id);
+	if (inst && inst->committed) {
+		inst->image_bytes = img->image_bytes;
+		return;
+	}
+	if (inst) {
 		image_remove(img->path);        /* older than the instance itself, which lives */
 		return;
 	}
@@ -250,6 +262,8 @@ int records_adopt(struct node *n, struct hearth_err *err)
 		return err_set(err, r, "cannot make %s: %s", dir, strerror(-r));
 	adopt_records(n, dir);
 	records_end_strays(n);
+	snprintf(dir, sizeof(dir), "%s/work", n->cfg->run_dir);
+	dir_remove(dir);                /* of jobs that were killed together with the daemon before */
 	load_images(n);
 	return 0;
 }

@@ -165,7 +165,7 @@ class Place:
 
     def wake(self, name, image, env=None, **more):
         return job({"job": "wake", "id": name, "function": "server", "image": self.image(image), "criu": self.criu, "root": self.root,
-                    "work": self.work, **self.limits(name), **more}, env)
+                    "work": os.path.join(self.work, name), **self.limits(name), **more}, env)
 
     def groups(self):
         return [d for d in glob.glob("/sys/fs/cgroup/**/%s/*/" % self.group, recursive=True)]
