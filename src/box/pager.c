@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -35,6 +36,7 @@
 #define CHUNK_BYTES (128ull << 10)
 #define FAULT_BYTES (64ull << 10)
 #define FILLERS_MAX 2
+#define FILLER_NICE 5
 #define ENOMEM_TRIES 100
 
 /* ---- descriptors over sockets ---- */
@@ -366,6 +368,8 @@ static void *filler(void *arg)
 	uint64_t one = 1;
 	int r = 0;
 
+	/* of this thread only: whoever was woken comes first, and so do its faults */
+	(void)setpriority(PRIO_PROCESS, 0, FILLER_NICE);
 	pthread_mutex_lock(&s->list);
 	while (!s->restored && !s->failed)
 		pthread_cond_wait(&s->more, &s->list);
@@ -491,6 +495,8 @@ static _Noreturn void pager(const char *image, int listen_fd, int guard, const c
 		end_instance(s.instance);
 	if (r > 0 && s.guard >= 0)
 		(void)send_fd(guard, 'D', -1);
+	/* an image that was removed meanwhile goes with its last user, page by page; nobody waits for that */
+	(void)setpriority(PRIO_PROCESS, 0, 19);
 	_exit(r < 0);
 }
 
