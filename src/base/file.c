@@ -262,8 +262,8 @@ struct part {
 	size_t n;
 };
 
-/* Fill a new temporary file and make it durable. On failure it is gone. */
-static int temp_write(int dirfd, const struct part *parts, size_t count, mode_t mode, char temp[NAME_MAX + 1], const char **ret_step)
+/* Fill a new temporary file and, if asked to, make it durable. On failure it is gone. */
+static int temp_write(int dirfd, const struct part *parts, size_t count, mode_t mode, bool durable, char temp[NAME_MAX + 1], const char **ret_step)
 {
 	int fd, r = 0;
 
@@ -282,7 +282,7 @@ static int temp_write(int dirfd, const struct part *parts, size_t count, mode_t 
 		goto err;
 	}
 	*ret_step = "sync";
-	if (fsync(fd) < 0) {
+	if (durable && fsync(fd) < 0) {
 		r = -errno;
 		goto err;
 	}
@@ -299,7 +299,7 @@ err:
 	return r;
 }
 
-static int replace(const char *path, const struct part *parts, size_t count, mode_t mode, struct hearth_err *err)
+static int replace(const char *path, const struct part *parts, size_t count, mode_t mode, bool durable, struct hearth_err *err)
 {
 	char name[NAME_MAX + 1], temp[NAME_MAX + 1];
 	const char *step = "open the folder of";
@@ -309,7 +309,7 @@ static int replace(const char *path, const struct part *parts, size_t count, mod
 	r = open_parent(path, &dirfd, name);
 	if (r < 0)
 		return err_set(err, r, "cannot %s %s: %s", step, path, strerror(-r));
-	r = temp_write(dirfd, parts, count, mode, temp, &step);
+	r = temp_write(dirfd, parts, count, mode, durable, temp, &step);
 	if (r < 0)
 		return err_set(err, r, "cannot %s %s: %s", step, path, strerror(-r));
 	if (renameat(dirfd, temp, dirfd, name) < 0) {
@@ -317,7 +317,7 @@ static int replace(const char *path, const struct part *parts, size_t count, mod
 		unlinkat(dirfd, temp, 0);
 		return err_set(err, r, "cannot put the new %s in place: %s", path, strerror(-r));
 	}
-	if (fsync(dirfd) < 0) {
+	if (durable && fsync(dirfd) < 0) {
 		r = -errno;
 		return err_set(err, r, "%s is written, but its folder cannot be synced and a power cut may bring the old one back: %s", path, strerror(-r));
 	}
@@ -328,17 +328,27 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, stru
 {
 	struct part part = { data, n };
 
-	return replace(path, &part, 1, mode, err);
+	return replace(path, &part, 1, mode, true, err);
 }
 
-int file_replace_sealed(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err)
+static int replace_sealed(const char *path, const void *data, size_t n, mode_t mode, bool durable, struct hearth_err *err)
 {
 	char hex[DIGEST_HEX_LEN + 1], seal[SEAL_LEN + 1];
 	struct part parts[2] = { { data, n }, { seal, SEAL_LEN } };
 
 	digest_to_hex(digest_mem(data, n), hex);
 	snprintf(seal, sizeof(seal), SEAL_HEAD "%s\n", hex);
-	return replace(path, parts, 2, mode, err);
+	return replace(path, parts, 2, mode, durable, err);
+}
+
+int file_replace_sealed(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err)
+{
+	return replace_sealed(path, data, n, mode, true, err);
+}
+
+int file_note_sealed(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err)
+{
+	return replace_sealed(path, data, n, mode, false, err);
 }
 
 /* ---- folders ---- */

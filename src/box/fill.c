@@ -107,6 +107,32 @@ int fill_drop(struct fill_space *s, uint64_t start, uint64_t end)
 	return 0;
 }
 
+/* remove @piece, which is part of range @k. Without memory for the split the rest of the range comes along. */
+static struct pagemap_range take_piece(struct fill_space *s, size_t k, struct pagemap_range piece)
+{
+	if (fill_drop(s, piece.start, piece.end) < 0) {
+		piece = s->ranges[k];
+		delete(s, k);
+	}
+	return piece;
+}
+
+bool fill_take_from(struct fill_space *s, uint64_t address, uint64_t max_bytes, struct pagemap_range *ret)
+{
+	size_t k = find(s, address);
+	struct pagemap_range r;
+
+	if (k == s->n)
+		return false;
+	r = s->ranges[k];
+	if (r.start < address)
+		r = cut(r, address, r.end);
+	if (r.end - r.start > max_bytes)
+		r = cut(r, r.start, r.start + max_bytes);
+	*ret = take_piece(s, k, r);
+	return true;
+}
+
 bool fill_take_around(struct fill_space *s, uint64_t address, uint64_t window_bytes, struct pagemap_range *ret)
 {
 	uint64_t lo = address & ~(window_bytes - 1), hi = lo + window_bytes;
@@ -116,13 +142,7 @@ bool fill_take_around(struct fill_space *s, uint64_t address, uint64_t window_by
 	if (k == s->n || s->ranges[k].start > address)
 		return false;
 	r = s->ranges[k];
-	r = cut(r, r.start > lo ? r.start : lo, r.end < hi ? r.end : hi);
-	/* without memory for the split: the rest of the range comes along */
-	if (fill_drop(s, r.start, r.end) < 0) {
-		r = s->ranges[k];
-		delete(s, k);
-	}
-	*ret = r;
+	*ret = take_piece(s, k, cut(r, r.start > lo ? r.start : lo, r.end < hi ? r.end : hi));
 	return true;
 }
 

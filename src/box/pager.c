@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -32,10 +33,10 @@
 
 #define SOCKET_NAME "lazy-pages.socket"
 #define RESTORE_FINISHED 0x52535446
-#define CHUNK_BYTES (256ull << 10)
+#define CHUNK_BYTES (128ull << 10)
 #define FAULT_BYTES (64ull << 10)
-#define POPULATE_BYTES (2ull << 20)
 #define FILLERS_MAX 2
+#define FILLER_NICE 5
 #define ENOMEM_TRIES 100
 
 /* ---- descriptors over sockets ---- */
@@ -115,6 +116,8 @@ struct server {
 	pthread_rwlock_t events;
 	pthread_mutex_t list;
 	pthread_cond_t more;
+	struct fill_space *near;        /* where the last fault was, and what comes behind it: the fillers go on from there */
+	uint64_t near_at;
 	int failed;                     /* -errno: a page can't be had */
 };
 
@@ -242,6 +245,13 @@ static int populate(const struct fill_space *s, struct pagemap_range r)
 	return errno == EINVAL ? 0 : -errno;    /* before Linux 5.14 */
 }
 
+static void give_up(struct server *s, int r)
+{
+	pthread_mutex_lock(&s->list);
+	s->failed = r;
+	pthread_mutex_unlock(&s->list);
+}
+
 /* copy, telling apart what ends one address space and what ends the instance. Called without the list lock. */
 static int copy_in(struct server *s, struct fill_space *space, struct pagemap_range range)
 {
@@ -275,6 +285,10 @@ static int on_fault(struct server *s, struct fill_space *space, uint64_t address
 	address &= ~4095ull;
 	pthread_mutex_lock(&s->list);
 	missing = fill_take_around(space, address, FAULT_BYTES, &range);
+	if (missing) {
+		s->near = space;
+		s->near_at = range.end;
+	}
 	pthread_mutex_unlock(&s->list);
 	if (missing) {
 		r = populate(space, range);
@@ -335,19 +349,14 @@ static int from_uffd(struct server *s, struct fill_space *space)
 
 /* ---- filling ---- */
 
-static struct fill_space *next_range(struct server *s, uint64_t max_bytes, bool take, struct pagemap_range *ret)
+/* Who walks through its memory finds it there before it comes; else in order of address. */
+static struct fill_space *take_next(struct server *s, struct pagemap_range *ret)
 {
-	for (size_t k = 0; k < s->n; k++) {
-		struct fill_space *space = s->spaces[k];
-
-		if (fill_empty(space))
-			continue;
-		if (take)
-			fill_take(space, max_bytes, ret);
-		else
-			*ret = space->ranges[space->first];
-		return space;
-	}
+	if (s->near && fill_take_from(s->near, s->near_at, CHUNK_BYTES, ret))
+		return s->near;
+	for (size_t k = 0; k < s->n; k++)
+		if (fill_take(s->spaces[k], CHUNK_BYTES, ret))
+			return s->spaces[k];
 	return NULL;
 }
 
@@ -356,40 +365,30 @@ static void *filler(void *arg)
 	struct server *s = arg;
 	struct fill_space *space;
 	struct pagemap_range range;
-	const uint8_t *resident = NULL, *resident_end = NULL;
 	uint64_t one = 1;
 	int r = 0;
 
+	/* of this thread only: whoever was woken comes first, and so do its faults */
+	(void)setpriority(PRIO_PROCESS, 0, FILLER_NICE);
 	pthread_mutex_lock(&s->list);
 	while (!s->restored && !s->failed)
 		pthread_cond_wait(&s->more, &s->list);
 	pthread_mutex_unlock(&s->list);
 	do {
-		const uint8_t *ready = NULL;
-
 		if (job_fault("pager-slow"))    /* for tests: leaves time for faults and events */
 			poll(NULL, 0, 20);
-		/* what comes next, made resident without holding anyone up */
-		pthread_mutex_lock(&s->list);
-		space = next_range(s, 0, false, &range);
-		if (space)
-			ready = space->pages + range.offset;
-		pthread_mutex_unlock(&s->list);
-		if (ready && (ready < resident || ready + CHUNK_BYTES > resident_end)) {
-			if (range.end - range.start > POPULATE_BYTES)
-				range.end = range.start + POPULATE_BYTES;
-			r = populate(space, range);
-			resident = ready;
-			resident_end = ready + (range.end - range.start);
-		}
 		pthread_rwlock_rdlock(&s->events);
 		pthread_mutex_lock(&s->list);
-		space = r < 0 || s->failed ? NULL : next_range(s, CHUNK_BYTES, true, &range);
-		if (r < 0)
-			s->failed = r;
+		space = s->failed ? NULL : take_next(s, &range);
 		pthread_mutex_unlock(&s->list);
-		if (space)
-			r = copy_in(s, space, range);
+		if (space) {
+			/* a read error shows here; the image was read a moment ago to be verified, so this seldom waits for a disk */
+			r = populate(space, range);
+			if (r == 0)
+				r = copy_in(s, space, range);
+			else
+				give_up(s, r);
+		}
 		(void)job_fault("pager-filling");
 		pthread_rwlock_unlock(&s->events);
 	} while (space && r == 0);
@@ -496,6 +495,8 @@ static _Noreturn void pager(const char *image, int listen_fd, int guard, const c
 		end_instance(s.instance);
 	if (r > 0 && s.guard >= 0)
 		(void)send_fd(guard, 'D', -1);
+	/* an image that was removed meanwhile goes with its last user, page by page; nobody waits for that */
+	(void)setpriority(PRIO_PROCESS, 0, 19);
 	_exit(r < 0);
 }
 

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -421,7 +424,8 @@ void image_abort(struct image_draft *draft)
 
 /* ---- folders of images ---- */
 
-int image_remove(const char *path)
+/* Return: 0 and where it is now, in heap memory; NULL when it was absent. -errno */
+static int hide(const char *path, char **ret)
 {
 	char dir[PATH_MAX], gone[PATH_MAX];
 	const char *name;
@@ -429,6 +433,7 @@ int image_remove(const char *path)
 
 	if (r < 0)
 		return r;
+	*ret = NULL;
 	if (snprintf(gone, sizeof(gone), "%s/.tmp-gone-%s-XXXXXX", dir, name) >= (int)sizeof(gone))
 		return -ENAMETOOLONG;
 	if (access(path, F_OK) < 0)
@@ -441,7 +446,51 @@ int image_remove(const char *path)
 		rmdir(gone);
 		return r == -ENOENT ? 0 : r;
 	}
-	return dir_remove(gone);
+	*ret = strdup(gone);
+	return *ret ? 0 : dir_remove(gone);
+}
+
+int image_remove(const char *path)
+{
+	char *gone;
+	int r = hide(path, &gone);
+
+	if (r < 0 || !gone)
+		return r;
+	r = dir_remove(gone);
+	free(gone);
+	return r;
+}
+
+static void *removal(void *arg)
+{
+	/* of this thread only; whoever was just woken needs the processors more */
+	(void)setpriority(PRIO_PROCESS, 0, 19);
+	(void)dir_remove(arg);
+	free(arg);
+	return NULL;
+}
+
+int image_discard(const char *path)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	char *gone;
+	int r = hide(path, &gone);
+
+	if (r < 0 || !gone)
+		return r;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(&thread, NULL, removal, gone);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r == 0) {
+		pthread_detach(thread);
+		return 0;
+	}
+	r = dir_remove(gone);
+	free(gone);
+	return r;
 }
 
 static int by_age(const void *a, const void *b)

@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "ckpt/image.h"
 #include "instance.h"
 
 /* The object itself: its state, its timer, its slots, and what others see of it. */
@@ -114,7 +115,7 @@ void instance_drop_image(struct instance *inst)
 	if (!inst->image[0] || (inst->fn->snapshot && !strcmp(inst->image, inst->fn->snapshot)))
 		return;
 	instance_image_path(inst->fn, inst->image, path);
-	r = dir_remove(path);
+	r = image_discard(path);
 	if (r < 0)
 		log_warn("image %s: cannot remove: %s", path, strerror(-r));
 	inst->image[0] = '\0';

@@ -255,9 +255,13 @@ static void wake_failed(struct instance *inst, const char *why)
 static void wake_done(void *ctx, json_t *result)
 {
 	struct instance *inst = ctx;
+	json_t *ms = json_object_get(result, "ms");
 	struct hearth_err err;
 
 	inst->job = NULL;
+	log_debug("instance %s: wake job %.1f ms after the call: verified at %.1f, restored at %.1f, done at %.1f", inst->id,
+		  (double)(clock_mono_ns() - inst->created_ns) / NS_PER_MS, json_number_value(json_object_get(ms, "verify")),
+		  json_number_value(json_object_get(ms, "restore")), json_number_value(json_object_get(ms, "total")));
 	if (!json_is_true(json_object_get(result, "ok"))) {
 		wake_failed(inst, job_error(result));
 		return;

@@ -37,7 +37,7 @@ void record_write(const struct instance *inst)
 	char *text = json_dumps(o, JSON_COMPACT);
 
 	record_path(n, inst->id, path);
-	if (!text || file_replace_sealed(path, text, strlen(text), 0600, &err) < 0)
+	if (!text || file_note_sealed(path, text, strlen(text), 0600, &err) < 0)
 		log_warn("instance %s: cannot keep its record: %s; a restarted daemon will end it", inst->id, text ? err.msg : "out of memory");
 	free(text);
 	json_decref(o);

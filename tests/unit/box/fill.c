@@ -47,7 +47,7 @@ static void step(struct fill_space *s, struct model *m)
 
 	if (start + len > PAGES * PAGE)
 		len = PAGES * PAGE - start;
-	switch (rand() % 4) {
+	switch (rand() % 5) {
 	case 0:
 		assert_int_equal(fill_drop(s, start, start + len), 0);
 		clear(m, start, start + len);
@@ -66,6 +66,17 @@ static void step(struct fill_space *s, struct model *m)
 		if (m->want[start / PAGE]) {
 			assert_true(r.start <= start && start < r.end && r.end - r.start <= 65536);
 			clear(m, r.start, r.end);
+		}
+		break;
+	case 4:
+		if (fill_take_from(s, start, len, &r)) {
+			assert_true(r.start >= start && r.end - r.start <= len);
+			for (uint64_t a = start; a < r.start; a += PAGE)
+				assert_int_equal(m->want[a / PAGE], 0);
+			clear(m, r.start, r.end);
+		} else {
+			for (uint64_t a = start; a < 2 * PAGES * PAGE; a += PAGE)
+				assert_int_equal(m->want[a / PAGE], 0);
 		}
 		break;
 	case 3:

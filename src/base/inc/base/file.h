@@ -39,6 +39,8 @@ int file_read(const char *path, size_t max_bytes, char **ret_data, size_t *ret_l
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err);
 /** file_replace_sealed - file_replace with a last line "#xxh3 <hex>\n" over everything before it */
 int file_replace_sealed(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err);
+/** file_note_sealed - the same without the fsyncs: for what a reboot makes worthless. A killed writer still leaves the old file or the new one. */
+int file_note_sealed(const char *path, const void *data, size_t n, mode_t mode, struct hearth_err *err);
 /** file_read_sealed - (max_bytes without the seal) file_read that checks and removes that line. Return: 0, -EBADMSG (damaged), -errno. */
 int file_read_sealed(const char *path, size_t max_bytes, char **ret_data, size_t *ret_len, struct hearth_err *err);
 

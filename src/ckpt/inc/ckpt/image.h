@@ -59,6 +59,12 @@ int image_verify(const struct image *img, struct hearth_err *err);
 int image_list(const char *dir, struct image ***ret, size_t *ret_n, size_t *ret_bad);
 /** image_remove - first invisible (renamed), then gone. Return: 0 (also when absent), -errno. */
 int image_remove(const char *path);
+/**
+ * image_discard - image_remove() that returns as soon as the image is invisible
+ * Its files go in a thread of their own, at the lowest priority; what a process that ends leaves of them is image_sweep()'s.
+ * Return: 0 (also when absent), -errno.
+ */
+int image_discard(const char *path);
 /** image_sweep - remove what interrupted image_begin() and image_remove() left in a folder; those in progress stay. Return: how many, -errno. */
 int image_sweep(const char *dir);
 
