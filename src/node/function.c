@@ -149,6 +149,10 @@ int function_deploy(struct node *n, struct manifest *m, bool *ret_changed, struc
 	struct function *fn = function_find(n, m->name);
 	int r;
 
+	/* calls that run and wait were taken in for the contract, and running instances are reached by their network */
+	if (fn && (fn->m.contract != m->contract || fn->m.network != m->network))
+		return err_set(err, -EEXIST, "function %s is deployed with contract %s and network %s, which cannot be changed; `hearth rm %s` first", m->name,
+			       contract_names[fn->m.contract], network_names[fn->m.network], m->name);
 	if (fn && manifest_equal(&fn->m, m)) {
 		/* the same manifest, but its files may have changed: deploying is how one says so */
 		outdate_instances(fn);
