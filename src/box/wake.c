@@ -28,7 +28,7 @@
 
 /* measured: docs/adr/0008-box-pager.md */
 #define RESTORE_MAX_MS 60000
-#define LAZY_MIN_BYTES (16ll << 20)
+#define LAZY_MIN_BYTES (32ll << 20)
 
 struct wake {
 	const struct spec *spec;
