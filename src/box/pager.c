@@ -276,26 +276,43 @@ static int copy_in(struct server *s, struct fill_space *space, struct pagemap_ra
 	return r;
 }
 
+static bool take_around(struct server *s, struct fill_space *space, uint64_t address, struct pagemap_range *ret)
+{
+	bool missing;
+
+	pthread_mutex_lock(&s->list);
+	missing = fill_take_around(space, address, FAULT_BYTES, ret);
+	if (missing) {
+		s->near = space;
+		s->near_at = ret->end;
+	}
+	pthread_mutex_unlock(&s->list);
+	return missing;
+}
+
+/*
+ * A page that is on no list is one that was never written, or one that a filler has in hand and has not copied yet: only when no filler is under way is
+ * it known to be the former. Zeroed too early it would stay zero, as a copy does not replace a page that is there.
+ */
 static int on_fault(struct server *s, struct fill_space *space, uint64_t address)
 {
 	struct pagemap_range range;
-	bool missing;
-	int r;
+	int r = 0;
 
 	address &= ~4095ull;
-	pthread_mutex_lock(&s->list);
-	missing = fill_take_around(space, address, FAULT_BYTES, &range);
-	if (missing) {
-		s->near = space;
-		s->near_at = range.end;
+	if (!take_around(s, space, address, &range)) {
+		bool missing;
+
+		pthread_rwlock_wrlock(&s->events);
+		missing = take_around(s, space, address, &range);       /* a filler may have put it back */
+		if (!missing)
+			r = fill_zero(space, address);
+		pthread_rwlock_unlock(&s->events);
+		if (!missing)
+			return r == -ESRCH || r == -EAGAIN ? 0 : r;     /* -EAGAIN: the fault is raised again after the event */
 	}
-	pthread_mutex_unlock(&s->list);
-	if (missing) {
-		r = populate(space, range);
-		return r < 0 ? r : copy_in(s, space, range);
-	}
-	r = fill_zero(space, address);
-	return r == -ESRCH || r == -EAGAIN ? 0 : r;     /* -EAGAIN: the fault is raised again after the event */
+	r = populate(space, range);
+	return r < 0 ? r : copy_in(s, space, range);
 }
 
 static int on_fork(struct server *s, const struct fill_space *parent, int uffd)
@@ -381,6 +398,8 @@ static void *filler(void *arg)
 		pthread_mutex_lock(&s->list);
 		space = s->failed ? NULL : take_next(s, &range);
 		pthread_mutex_unlock(&s->list);
+		if (space && job_fault("pager-holding"))        /* for tests: faults on what a filler has in hand */
+			poll(NULL, 0, 20);
 		if (space) {
 			/* a read error shows here; the image was read a moment ago to be verified, so this seldom waits for a disk */
 			r = populate(space, range);

@@ -30,6 +30,8 @@
 #include "proc.h"
 #include "root.h"
 
+#define SMAPS_MAX (64u << 20)
+#define FILL_MAX_S 20ull
 #define WORK ".work"
 #define DUMP_MAX_MS 60000
 
@@ -192,6 +194,50 @@ static int find_mounts(pid_t pid, char ***ret, struct hearth_err *err)
 	return r;
 }
 
+/* VmFlags "um": a mapping whose missing pages a userfaultfd serves. CRIU would take pages that are still to come for ones that never were. */
+static bool waits_for_pages(pid_t pid)
+{
+	char path[64], *text = NULL, *line;
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	if (file_read(path, SMAPS_MAX, &text, NULL) < 0)
+		return false;           /* gone meanwhile; or the dump itself will tell */
+	for (line = strstr(text, "VmFlags:"); line && !found; line = strstr(line + 1, "VmFlags:"))
+		found = memmem(line, strcspn(line, "\n"), " um", 3) != NULL;
+	free(text);
+	return found;
+}
+
+static int tree_waits(pid_t root, bool *ret)
+{
+	pid_t *tree = NULL;
+	ssize_t n = proc_tree(root, &tree);
+
+	*ret = false;
+	for (ssize_t k = 0; k < n && !*ret; k++)
+		*ret = waits_for_pages(tree[k]);
+	free(tree);
+	return n < 0 ? (int)n : 0;
+}
+
+/* The pager of a lazy wake takes its userfaultfds away when it is done, which takes a moment and raises no event for others: look again until then. */
+static int wait_whole(const struct spec *s, struct hearth_err *err)
+{
+	uint64_t deadline = clock_mono_ns() + FILL_MAX_S * NS_PER_S;
+	bool waits;
+	int r;
+
+	while ((r = tree_waits((pid_t)s->pid, &waits)) == 0 && waits && clock_mono_ns() < deadline)
+		poll(NULL, 0, 5);
+	if (r < 0)
+		return err_set(err, r, "cannot park %s: its processes: %s", s->id, strerror(-r));
+	if (waits)
+		return err_set(err, -EBUSY, "cannot park %s: after %llu s its memory is still being brought back from its image, or it uses userfaultfd itself", s->id,
+			       FILL_MAX_S);
+	return 0;
+}
+
 static int check(struct park *p, struct hearth_err *err)
 {
 	const struct spec *s = p->spec;
@@ -211,7 +257,7 @@ static int check(struct park *p, struct hearth_err *err)
 		return err_set(err, -errno, "cannot park %s: %s: %s", s->id, its, strerror(errno));
 	if (a.st_ino == b.st_ino)
 		return err_set(err, -EOPNOTSUPP, "cannot park %s: it shares the host's network; only isolation: full with a private network can be parked", s->id);
-	return 0;
+	return wait_whole(s, err);
 }
 
 static struct image *describe(struct park *p, struct hearth_err *err)

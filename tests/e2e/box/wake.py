@@ -114,6 +114,31 @@ def lazy_events(p, checks):
         end(result["pid"])
 
 
+def pages_in_hand(p, checks):
+    """A fault on a page that a filler has taken but not copied yet waits for it, and is not answered with zeros."""
+    parked(p, 32)
+    result = p.wake("h", "a", lazy="always", env={"HEARTH_FAULT": "fail:pager-holding"})
+    assert result["ok"], result
+    answer = call(result["pid"], "/touch", 60)
+    assert answer == "ok", answer
+    end(result["pid"])
+
+
+def park_while_filling(p, checks):
+    """Pages that are still on their way are in the next image too."""
+    parked(p, 32)
+    result = p.wake("b", "a", lazy="always", env={"HEARTH_FAULT": "fail:pager-slow"})
+    assert result["ok"], result
+    again = p.park("b", result["pid"])
+    assert again["ok"], again
+    end(result["pid"])
+    result = p.wake("c", "b", lazy="never")
+    assert result["ok"], result
+    answer = call(result["pid"], "/touch")
+    assert answer == "ok", answer
+    end(result["pid"])
+
+
 def pager_killed(p, checks):
     """A page that was not filled in must never read as zeros."""
     parked(p, 64)
@@ -190,6 +215,6 @@ def damaged(p, checks):
     end(result["pid"])
 
 
-ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, park_a_woken_one_again, lazy_events, pager_killed,
+ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, park_a_woken_one_again, lazy_events, pages_in_hand, park_while_filling, pager_killed,
        box_killed_while_waking, damaged]
 main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])
