@@ -167,9 +167,19 @@ static int take_v1(struct cgroup_tree *t, const struct mount_line *m, const char
 	return 0;
 }
 
+/* what a group of v2 can hand down */
+static void see_controllers(struct cgroup_tree *t, const char *dir)
+{
+	char list[512];
+
+	if (get(dir, "cgroup.controllers", list, sizeof(list)) == 0)
+		for (int c = 0; c < CGROUP_FREEZER; c++)
+			t->has[c] = word_in(list, ctl_names[c], " \n");
+}
+
 static int take_v2(struct cgroup_tree *t, const struct mount_line *m, const char *self_cgroup)
 {
-	char path[PATH_MAX], list[512];
+	char path[PATH_MAX];
 
 	if (t->base[0] || !self_path(self_cgroup, "", path, sizeof(path)))
 		return 0;
@@ -180,9 +190,7 @@ static int take_v2(struct cgroup_tree *t, const struct mount_line *m, const char
 	if (access(t->base[0], W_OK))
 		return 0;
 	t->has[CGROUP_FREEZER] = true;          /* part of v2 itself, as cgroup.kill is */
-	if (get(t->base[0], "cgroup.controllers", list, sizeof(list)) == 0)
-		for (int c = 0; c < CGROUP_FREEZER; c++)
-			t->has[c] = word_in(list, ctl_names[c], " \n");
+	see_controllers(t, t->base[0]);
 	return 0;
 }
 
@@ -348,44 +356,49 @@ static int settle(const struct cgroup_tree *t, const char *dir)
 }
 
 /*
- * Where others are in our group (a login session's, a shell's) it can't hand anything down, and moving them is not for us to do: a group beside
- * the init system's own, as container engines without its help make them. The same one for every daemon, from wherever it is started: the next
- * one finds the instances of the last.
+ * A group beside the init system's own, as container engines make them. Below our own group is no good place: in a login session others are in it,
+ * so that it can't hand anything down; and a service's group that holds running instances takes no new daemon in, so that systemd (before 254, with
+ * its DelegateSubgroup=) could not start the next one. Whoever starts a daemon, it finds the instances of the last in this group.
  */
-static int claim_own(struct cgroup_tree *t)
+static int claim_own(struct cgroup_tree *t, char **ret)
 {
-	char leaf[PATH_MAX], *own;
+	char *own;
 	int r;
 
 	if (asprintf(&own, "%s/" OWN_GROUP, t->top) < 0)
 		return -ENOMEM;
+	see_controllers(t, t->top);
 	r = hand_down(t, t->top);
 	if (r == 0 && mkdir(own, 0755) < 0 && errno != EEXIST)
 		r = -errno;
 	if (r == 0)
 		r = settle(t, own);
 	if (r < 0) {
+		(void)rmdir(own);
 		free(own);
 		return r;
 	}
-	if (snprintf(leaf, sizeof(leaf), "%s/" LEAF, t->base[0]) < (int)sizeof(leaf))
-		(void)rmdir(leaf);              /* the attempt before this one; another daemon may be in it */
-	free(t->base[0]);
-	t->base[0] = own;
+	*ret = own;
 	return 0;
 }
 
 int cgroup_claim(struct cgroup_tree *tree, struct hearth_err *err)
 {
+	char *own = NULL;
 	int r;
 
 	if (tree->version != CGROUP_V2)
 		return 0;
+	if (claim_own(tree, &own) == 0) {
+		free(tree->base[0]);
+		tree->base[0] = own;
+		return 0;
+	}
+	/* not root, or in a container that shows us no more than our own group */
+	see_controllers(tree, tree->base[0]);
 	r = hand_down(tree, tree->base[0]);
 	if (r == -EBUSY)
 		r = settle(tree, tree->base[0]);
-	if (r == -EBUSY && claim_own(tree) == 0)
-		r = 0;
 	if (r == 0)
 		return 0;
 	return err_set(err, r, "cannot hand cgroup controllers down from %s: %s; start hearthd in a group of its own, for example with "
