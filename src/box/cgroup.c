@@ -177,13 +177,26 @@ static void see_controllers(struct cgroup_tree *t, const char *dir)
 			t->has[c] = word_in(list, ctl_names[c], " \n");
 }
 
+/* the group that a daemon has claimed, if one has: it hands controllers down */
+static char *claimed(const char *top)
+{
+	char *own, list[512];
+
+	if (asprintf(&own, "%s/" OWN_GROUP, top) < 0)
+		return NULL;
+	if (access(own, W_OK) == 0 && get(own, "cgroup.subtree_control", list, sizeof(list)) == 0 && word_in(list, "memory", " \n"))
+		return own;
+	free(own);
+	return NULL;
+}
+
 static int take_v2(struct cgroup_tree *t, const struct mount_line *m, const char *self_cgroup)
 {
 	char path[PATH_MAX];
 
 	if (t->base[0] || !self_path(self_cgroup, "", path, sizeof(path)))
 		return 0;
-	t->base[0] = folder_of(m, path);
+	t->base[0] = claimed(m->point) ?: folder_of(m, path);
 	t->top = strdup(m->point);
 	if (!t->base[0] || !t->top)
 		return -ENOMEM;
@@ -358,7 +371,8 @@ static int settle(const struct cgroup_tree *t, const char *dir)
 /*
  * A group beside the init system's own, as container engines make them. Below our own group is no good place: in a login session others are in it,
  * so that it can't hand anything down; and a service's group that holds running instances takes no new daemon in, so that systemd (before 254, with
- * its DelegateSubgroup=) could not start the next one. Whoever starts a daemon, it finds the instances of the last in this group.
+ * its DelegateSubgroup=) could not start the next one. Whoever starts a daemon, it finds the instances of the last in this group, and hearth-box
+ * finds the group too. The daemon itself stays where it is: systemd knows it, and what it logs, by that. Once made the group is never removed.
  */
 static int claim_own(struct cgroup_tree *t, char **ret)
 {
@@ -372,7 +386,7 @@ static int claim_own(struct cgroup_tree *t, char **ret)
 	if (r == 0 && mkdir(own, 0755) < 0 && errno != EEXIST)
 		r = -errno;
 	if (r == 0)
-		r = settle(t, own);
+		r = hand_down(t, own);
 	if (r < 0) {
 		(void)rmdir(own);
 		free(own);
