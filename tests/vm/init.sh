@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=dash
 # The guest's initramfs: loads what the disks need, puts them together and hands over to systemd.
 /bin/busybox --install -s /bin
 export PATH=/bin
