@@ -10,8 +10,8 @@ mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module" || echo "initramfs: cannot load $module"; done </modules/order
 tries=0
 while [ ! -b /dev/vdc ] && [ $tries -lt 100 ]; do usleep 100000; tries=$((tries + 1)); done
-mount -t ext4 /dev/vda /root && mount -t ext4 /dev/vdb /root/usr/local && mount -t ext4 -o ro /dev/vdc /root/usr/lib/modules || {
+if ! { mount -t ext4 /dev/vda /root && mount -t ext4 /dev/vdb /root/usr/local && mount -t ext4 -o ro /dev/vdc /root/usr/lib/modules; }; then
 	echo 'initramfs: cannot mount the disks'
 	poweroff -f
-}
+fi
 exec switch_root /root /sbin/init
