@@ -7,7 +7,7 @@ ifdef CI
 MESON_OPTIONS += -Dwerror=true
 endif
 
-.PHONY: build help setup demo test test-slow bench bench-node lint asan tsan fuzz install clean
+.PHONY: build help setup demo test test-slow bench bench-node lint asan tsan fuzz vm install clean
 
 build: $(BUILD)/build.ninja
 	@meson compile -C $(BUILD)
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint       clang-tidy, cppcheck, shellcheck, every header alone'
 	@echo 'make asan       the tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
 	@echo 'make fuzz       every fuzzer for a while [TIME=60]'
+	@echo 'make vm         the tests on stock Debian kernels in QEMU'
 	@echo 'make install    [DESTDIR=DIR]'
 	@echo 'make clean'
 
@@ -74,6 +75,11 @@ fuzz:
 	@tools/setup lint
 	@$(MAKE) --no-print-directory build BUILD=build-fuzz MESON_OPTIONS='-Db_sanitize=address,undefined -Db_lundef=false'
 	@tools/fuzz build-fuzz $(or $(TIME),60)
+
+vm:
+	@tools/setup vm
+	@$(MAKE) --no-print-directory build
+	@tools/vm --build $(BUILD)
 
 install: build
 	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir '$(DESTDIR)')

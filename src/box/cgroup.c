@@ -16,6 +16,7 @@
 #include "base/file.h"
 
 #define LEAF "hearth.supervisor"
+#define OWN_GROUP "hearth"
 #define CPU_PERIOD_US 100000ull
 #define PROC_TEXT_MAX (1u << 20)
 
@@ -24,6 +25,7 @@ static const char *const ctl_names[CGROUP_CTL_N] = { "memory", "cpu", "pids", "f
 struct cgroup_tree {
 	enum cgroup_version version;
 	char *base[CGROUP_CTL_N];       /* v1: one a controller; v2: all the same folder, in base[0] */
+	char *top;                      /* v2: where the hierarchy is mounted */
 	bool has[CGROUP_CTL_N];
 };
 
@@ -165,21 +167,43 @@ static int take_v1(struct cgroup_tree *t, const struct mount_line *m, const char
 	return 0;
 }
 
+/* what a group of v2 can hand down */
+static void see_controllers(struct cgroup_tree *t, const char *dir)
+{
+	char list[512];
+
+	if (get(dir, "cgroup.controllers", list, sizeof(list)) == 0)
+		for (int c = 0; c < CGROUP_FREEZER; c++)
+			t->has[c] = word_in(list, ctl_names[c], " \n");
+}
+
+/* the group that a daemon has claimed, if one has: it hands controllers down */
+static char *claimed(const char *top)
+{
+	char *own, list[512];
+
+	if (asprintf(&own, "%s/" OWN_GROUP, top) < 0)
+		return NULL;
+	if (access(own, W_OK) == 0 && get(own, "cgroup.subtree_control", list, sizeof(list)) == 0 && word_in(list, "memory", " \n"))
+		return own;
+	free(own);
+	return NULL;
+}
+
 static int take_v2(struct cgroup_tree *t, const struct mount_line *m, const char *self_cgroup)
 {
-	char path[PATH_MAX], list[512];
+	char path[PATH_MAX];
 
 	if (t->base[0] || !self_path(self_cgroup, "", path, sizeof(path)))
 		return 0;
-	t->base[0] = folder_of(m, path);
-	if (!t->base[0])
+	t->base[0] = claimed(m->point) ?: folder_of(m, path);
+	t->top = strdup(m->point);
+	if (!t->base[0] || !t->top)
 		return -ENOMEM;
 	if (access(t->base[0], W_OK))
 		return 0;
 	t->has[CGROUP_FREEZER] = true;          /* part of v2 itself, as cgroup.kill is */
-	if (get(t->base[0], "cgroup.controllers", list, sizeof(list)) == 0)
-		for (int c = 0; c < CGROUP_FREEZER; c++)
-			t->has[c] = word_in(list, ctl_names[c], " \n");
+	see_controllers(t, t->base[0]);
 	return 0;
 }
 
@@ -248,6 +272,7 @@ struct cgroup_tree *cgroup_tree_free(struct cgroup_tree *tree)
 		return NULL;
 	for (int c = 0; c < CGROUP_CTL_N; c++)
 		free(tree->base[c]);
+	free(tree->top);
 	free(tree);
 	return NULL;
 }
@@ -329,24 +354,65 @@ static int hand_down(const struct cgroup_tree *t, const char *dir)
 	return r;
 }
 
-int cgroup_claim(struct cgroup_tree *tree, struct hearth_err *err)
+/* this process to the leaf of a group, so that the group itself holds no process of ours and can hand controllers down */
+static int settle(const struct cgroup_tree *t, const char *dir)
 {
 	char leaf[PATH_MAX];
 	int r;
 
+	if (snprintf(leaf, sizeof(leaf), "%s/" LEAF, dir) >= (int)sizeof(leaf))
+		return -ENAMETOOLONG;
+	if (mkdir(leaf, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	r = put(leaf, "cgroup.procs", "0");
+	return r < 0 ? r : hand_down(t, dir);
+}
+
+/*
+ * A group beside the init system's own, as container engines make them. Below our own group is no good place: in a login session others are in it,
+ * so that it can't hand anything down; and a service's group that holds running instances takes no new daemon in, so that systemd (before 254, with
+ * its DelegateSubgroup=) could not start the next one. Whoever starts a daemon, it finds the instances of the last in this group, and hearth-box
+ * finds the group too. The daemon itself stays where it is: systemd knows it, and what it logs, by that. Once made the group is never removed.
+ */
+static int claim_own(struct cgroup_tree *t, char **ret)
+{
+	char *own;
+	int r;
+
+	if (asprintf(&own, "%s/" OWN_GROUP, t->top) < 0)
+		return -ENOMEM;
+	see_controllers(t, t->top);
+	r = hand_down(t, t->top);
+	if (r == 0 && mkdir(own, 0755) < 0 && errno != EEXIST)
+		r = -errno;
+	if (r == 0)
+		r = hand_down(t, own);
+	if (r < 0) {
+		(void)rmdir(own);
+		free(own);
+		return r;
+	}
+	*ret = own;
+	return 0;
+}
+
+int cgroup_claim(struct cgroup_tree *tree, struct hearth_err *err)
+{
+	char *own = NULL;
+	int r;
+
 	if (tree->version != CGROUP_V2)
 		return 0;
-	r = hand_down(tree, tree->base[0]);
-	if (r == -EBUSY) {
-		/* processes in the group itself: move the one that is ours out of the way */
-		if (snprintf(leaf, sizeof(leaf), "%s/" LEAF, tree->base[0]) >= (int)sizeof(leaf))
-			return err_set(err, -ENAMETOOLONG, "cgroup path too long: %s", tree->base[0]);
-		if (mkdir(leaf, 0755) < 0 && errno != EEXIST)
-			return err_set(err, -errno, "cannot make cgroup %s: %s", leaf, strerror(errno));
-		r = put(leaf, "cgroup.procs", "0");
-		if (r == 0)
-			r = hand_down(tree, tree->base[0]);
+	if (claim_own(tree, &own) == 0) {
+		free(tree->base[0]);
+		tree->base[0] = own;
+		return 0;
 	}
+	/* not root, or in a container that shows us no more than our own group */
+	see_controllers(tree, tree->base[0]);
+	r = hand_down(tree, tree->base[0]);
+	if (r == -EBUSY)
+		r = settle(tree, tree->base[0]);
 	if (r == 0)
 		return 0;
 	return err_set(err, r, "cannot hand cgroup controllers down from %s: %s; start hearthd in a group of its own, for example with "
@@ -382,10 +448,13 @@ static int make_path(const struct cgroup_tree *t, char *path, size_t base_len, b
 static int limit(const struct cgroup_tree *t, const char *name, enum cgroup_ctl ctl, const char *v1_file, const char *v2_file, const char *value)
 {
 	char path[PATH_MAX];
+	int r;
 
 	if (!folder_for(t, ctl, name, path))
 		return 0;
-	return put(path, t->version == CGROUP_V2 ? v2_file : v1_file, value);
+	r = put(path, t->version == CGROUP_V2 ? v2_file : v1_file, value);
+	/* a controller that was not handed down to us: cgroup_claim() said so */
+	return r == -ENOENT && access(path, F_OK) == 0 ? 0 : r;
 }
 
 static int set_limits(const struct cgroup_tree *t, const char *name, const struct cgroup_limits *l)

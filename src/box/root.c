@@ -20,6 +20,7 @@
 #include "base/file.h"
 
 #define TMP_DEFAULT_BYTES (64ull << 20)
+#define MOUNTINFO_MAX (1u << 20)
 
 static const char *const system_dirs[] = { "/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32" };
 static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty" };
@@ -79,11 +80,72 @@ void list_free(char **list)
 	free(list);
 }
 
+/* the octal escapes of /proc's mount tables */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (char *p = text; *p; p++) {
+		if (p[0] == '\\' && p[1] && p[2] && p[3]) {
+			*to++ = (char)((p[1] - '0') * 64 + (p[2] - '0') * 8 + (p[3] - '0'));
+			p += 3;
+		} else {
+			*to++ = *p;
+		}
+	}
+	*to = '\0';
+}
+
+/* a mount of the host's that belongs to what is shown; not one that mounts at a touch, nor one whose path CRIU's options can't say */
+static bool goes_along(char *const *list, const char *point, const char *type)
+{
+	size_t before = 0;
+	struct stat st;
+
+	while (list[before] && strcmp(list[before], point))
+		before++;
+	return !list[before] && shown(list, point) && strcmp(type, "autofs") && !strpbrk(point, "]:") && stat(point, &st) == 0;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A bind of /usr shows an empty /usr/local where that is a file system of its own: such mounts are shown too, sorted, an outer one first. */
+static int take_inner(char ***list, size_t *n, const char *mountinfo)
+{
+	size_t lines = 1, first = *n;
+	char **more;
+	int r = 0;
+
+	for (const char *p = mountinfo; *p; p++)
+		lines += *p == '\n';
+	more = realloc(*list, (*n + lines + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	*list = more;
+	for (const char *line = mountinfo; line && *line && r == 0; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
+		char point[PATH_MAX], type[64];
+		const char *dash = strstr(line, " - ");
+
+		if (!dash || sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1 || sscanf(dash, " - %63s", type) != 1)
+			continue;
+		unescape(point);
+		more[*n] = NULL;
+		if (goes_along(more, point, type))
+			r = take(more, n, point);
+	}
+	more[*n] = NULL;
+	qsort(more + first, *n - first, sizeof(*more), by_path);
+	return r;
+}
+
 int root_mounts(const char *directory, const char *const *extra, char ***ret, struct hearth_err *err)
 {
+	char **list, *mountinfo = NULL;
 	size_t n = 0, extra_n = 0;
 	struct stat st;
-	char **list;
 	int r = 0;
 
 	while (extra && extra[extra_n])
@@ -101,9 +163,14 @@ int root_mounts(const char *directory, const char *const *extra, char ***ret, st
 		r = take_user(list, &n, directory, "function directory", err);
 	for (size_t k = 0; k < extra_n && r == 0; k++)
 		r = take_user(list, &n, extra[k], "mount", err);
+	if (r == 0)
+		r = file_read("/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, NULL);
+	if (r == 0)
+		r = take_inner(&list, &n, mountinfo);
+	free(mountinfo);
 	if (r < 0) {
 		list_free(list);
-		return err && err->code ? r : err_set(err, r, "out of memory");
+		return err && err->code ? r : err_set(err, r, "cannot find what to show in the sandbox: %s", strerror(-r));
 	}
 	*ret = list;
 	return 0;

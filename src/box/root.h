@@ -12,10 +12,10 @@
  */
 
 /**
- * root_mounts - what a sandbox shows: system folders, device nodes, the function's folder, @extra
+ * root_mounts - what a sandbox shows: system folders, device nodes, the function's folder, @extra, and what is mounted inside of those
  * @directory, @extra: absolute; those inside a folder already shown are left out; may be NULL
- * @ret: NULL-terminated, outermost first, list_free()
- * Return: 0, -ENOENT (one does not exist), -EINVAL (not absolute), -ENOMEM.
+ * @ret: NULL-terminated, an outer one before those inside it, list_free()
+ * Return: 0, -ENOENT (one does not exist), -EINVAL (not absolute), -ENOMEM, -errno (/proc unreadable).
  */
 int root_mounts(const char *directory, const char *const *extra, char ***ret, struct hearth_err *err);
 void list_free(char **list);

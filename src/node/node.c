@@ -365,6 +365,8 @@ struct node *node_free(struct node *n)
 	jobs_free(n);
 	functions_free(n);
 	n->http = http_server_free(n->http);
+	if (n->stop_instances)
+		(void)cgroup_remove(n->cgroups, n->cgroup_root);        /* empty but for what could not be ended */
 	n->cgroups = cgroup_tree_free(n->cgroups);
 	fd_close(&n->lock_fd);
 	free(n);

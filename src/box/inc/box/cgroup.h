@@ -60,9 +60,10 @@ void cgroup_tree_describe(const struct cgroup_tree *tree, char *text, size_t n);
 /**
  * cgroup_claim - make the daemon's subtree able to hold groups with limits; called once by hearthd
  *
- * On v2 a group that holds processes can't hand controllers down, so the calling process moves to a leaf ("hearth.supervisor") first. Processes
- * of others in the same group make it fail: then the subtree was not delegated to us. v1 and none: nothing to do.
- * Return: 0, -EBUSY (others in our group), -EACCES, -EROFS, -errno.
+ * On v2 that is the group "hearth" at the top of the hierarchy, which cgroup_probe() finds from then on, or, where that can't be had (it needs
+ * root), the group that the process is in. A group that holds processes can't hand controllers down: in the second case the calling process moves
+ * to a leaf of it, "hearth.supervisor". v1 and none: nothing to do.
+ * Return: 0, -EBUSY (others in our group), -EACCES, -EROFS, -errno: groups can be made, but have no limits.
  */
 int cgroup_claim(struct cgroup_tree *tree, struct hearth_err *err);
 
