@@ -46,4 +46,7 @@ int criu_private_tmp(char *const *paths);
  */
 void criu_learn(const char *criu);
 
+/** criu_exec - become CRIU, with an environment of our own: it looks for tar and gzip in PATH. Returns only on failure. */
+void criu_exec(char *const *argv);
+
 #endif

@@ -378,7 +378,7 @@ static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 	criu_learn(a->v[0]);
 	if (match_real_ids((pid_t)p->spec->pid) < 0)
 		_exit(126);
-	execv(a->v[0], a->v);
+	criu_exec(a->v);
 	_exit(127);
 }
 

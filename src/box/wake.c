@@ -173,7 +173,7 @@ static _Noreturn void restore_child(const struct wake *w, int report)
 		fd_set_cloexec(netns, false);
 		if (w->lazy)
 			fd_set_cloexec(w->pager.ctl, false);
-		execv(a.v[0], a.v);
+		criu_exec(a.v);
 		err_set(&err, -errno, "cannot execute %s: %s", a.v[0], strerror(errno));
 	}
 	(void)fd_write_full(report, &err, sizeof(err));
