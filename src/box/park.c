@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -382,6 +383,25 @@ static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 	_exit(127);
 }
 
+/* CRIU has helpers of its own; when it is killed they stay, waiting for it, and are our children then */
+static void end_helpers(void)
+{
+	pid_t *list = NULL;
+	ssize_t n = proc_children(getpid(), &list);
+
+	for (ssize_t k = 0; k < n; k++) {
+		char path[64], *comm = NULL;
+
+		snprintf(path, sizeof(path), "/proc/%d/comm", (int)list[k]);
+		if (file_read(path, 64, &comm, NULL) == 0 && !strcmp(comm, "criu\n")) {
+			kill(list[k], SIGKILL);
+			waitpid(list[k], NULL, 0);
+		}
+		free(comm);
+	}
+	free(list);
+}
+
 /* CRIU is held back until the minder exists, which needs to know its process */
 static int dump(struct park *p, struct hearth_err *err)
 {
@@ -397,6 +417,7 @@ static int dump(struct park *p, struct hearth_err *err)
 		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	}
 	p->go = go[1];
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);         /* for end_helpers() */
 	p->criu = fork();
 	if (p->criu == 0) {
 		close(go[1]);
@@ -414,6 +435,8 @@ static int dump(struct park *p, struct hearth_err *err)
 	if (p->criu > 0) {
 		struct hearth_err why = { 0 };
 		int waited = criu_wait(p->criu, DUMP_MAX_MS, "park", p->log, &why);
+
+		end_helpers();
 
 		if (waited == -EOWNERDEAD) {
 			/* CRIU runs code of its own in the processes; killed half-way, it leaves them with it and with wrong registers */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "ckpt/image.h"
 #include "instance.h"
 
 /* Into an image and out of it again. */
@@ -42,6 +43,15 @@ void instance_resume(struct instance *inst)
 		instance_kill(inst, err.msg);
 }
 
+/* a job that was killed early leaves an unfinished image behind; one that is still being written is left alone */
+static void sweep_images(const struct function *fn)
+{
+	char dir[PATH_MAX];
+
+	instance_image_path(fn, ".", dir);
+	image_sweep(dir);
+}
+
 static void park_done(void *ctx, json_t *result)
 {
 	struct instance *inst = ctx;
@@ -56,6 +66,7 @@ static void park_done(void *ctx, json_t *result)
 		fn->count.park_failures++;
 		fn->park_retry_ns = clock_mono_ns() + 60 * NS_PER_S;
 		log_warn("instance %s: parking failed: %s", inst->id, job_error(result));
+		sweep_images(fn);
 		if (inst->for_snapshot)
 			inst->for_snapshot = fn->snapshot_busy = false;
 		if (json_integer_value(json_object_get(result, "code")) == -EOWNERDEAD)
