@@ -186,7 +186,7 @@ def test_native_invocations_do_not_come_this_way():
 def test_as_pid_1():
     if os.geteuid() != 0 or subprocess.run(['unshare', '-pf', '--mount-proc', 'true'], capture_output=True).returncode != 0:
         raise SkipTest('PID namespaces need root')
-    with Instance('native', SH + ['setsid sleep 1000 & echo $$; trap "exit 7" TERM; while :; do sleep 0.05; done'], wrap=['unshare', '-pf', '--kill-child', '--mount-proc']) as i:
+    with Instance('native', SH + ['setsid sleep 1000 & trap "exit 7" TERM; echo $$; while :; do sleep 0.05; done'], wrap=['unshare', '-pf', '--kill-child', '--mount-proc']) as i:
         ch = i.connect()
         ch.wait_log(b'2\n')
         ch.send(STOP, arg=signal.SIGTERM)
