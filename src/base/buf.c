@@ -120,3 +120,18 @@ void buf_done(struct buf *b)
 	free(b->data);
 	*b = (struct buf){ 0 };
 }
+
+int array_grow(void **array, size_t *cap, size_t need, size_t size)
+{
+	size_t n = *cap ? *cap * 2 : 64;
+	void *bigger;
+
+	if (need <= *cap)
+		return 0;
+	bigger = reallocarray(*array, n, size);
+	if (!bigger)
+		return -ENOMEM;
+	*array = bigger;
+	*cap = n;
+	return 0;
+}

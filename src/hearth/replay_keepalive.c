@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "replay.h"
 
 struct live {                   /* an instance that may still be used */
@@ -39,27 +40,12 @@ static uint64_t *free_slot(struct live *l, unsigned concurrency, uint64_t now_ns
 	return NULL;
 }
 
-static int grow(void **array, size_t *cap, size_t need, size_t size)
-{
-	size_t n = *cap ? *cap * 2 : 32;
-	void *bigger;
-
-	if (need <= *cap)
-		return 0;
-	bigger = reallocarray(*array, n, size);
-	if (!bigger)
-		return -ENOMEM;
-	*array = bigger;
-	*cap = n;
-	return 0;
-}
-
 static int add_instance(struct sim *s, const struct ka_request *r, unsigned concurrency, struct live **ret)
 {
-	int rc = grow((void **)&s->live, &s->cap, s->n + 1, sizeof(*s->live));
+	int rc = array_grow((void **)&s->live, &s->cap, s->n + 1, sizeof(*s->live));
 
 	if (rc == 0)
-		rc = grow((void **)&s->out.instances, &s->out_cap, s->out.n + 1, sizeof(*s->out.instances));
+		rc = array_grow((void **)&s->out.instances, &s->out_cap, s->out.n + 1, sizeof(*s->out.instances));
 	if (rc < 0)
 		return rc;
 	s->live[s->n] = (struct live){ s->out.n, calloc(concurrency, sizeof(uint64_t)), 0 };

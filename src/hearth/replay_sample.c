@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "replay.h"
 
@@ -26,24 +27,9 @@ struct sampler {
 	struct values *hot, *any;       /* memory seen, one list a target */
 };
 
-static int grow(void **array, size_t *cap, size_t need, size_t size)
-{
-	size_t n = *cap ? *cap * 2 : 64;
-	void *bigger;
-
-	if (need <= *cap)
-		return 0;
-	bigger = reallocarray(*array, n, size);
-	if (!bigger)
-		return -ENOMEM;
-	*array = bigger;
-	*cap = n;
-	return 0;
-}
-
 static int keep_value(struct values *list, uint64_t value)
 {
-	int rc = grow((void **)&list->v, &list->cap, list->n + 1, sizeof(*list->v));
+	int rc = array_grow((void **)&list->v, &list->cap, list->n + 1, sizeof(*list->v));
 
 	if (rc == 0)
 		list->v[list->n++] = value;
@@ -113,7 +99,7 @@ static int take(struct sampler *s, struct hearth_err *err)
 			err_set(err, rc, "the node's answer to ps is incomplete");
 	}
 	if (rc == 0)
-		rc = grow((void **)&s->samples, &s->cap, s->n + 1, sizeof(*s->samples));
+		rc = array_grow((void **)&s->samples, &s->cap, s->n + 1, sizeof(*s->samples));
 	if (rc == 0)
 		s->samples[s->n++] = now;
 	else

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "private.h"
@@ -36,21 +37,6 @@ static int err_prefix_line(struct parser *p, int rc)
 	if (p->err)
 		err_prefix(p->err, "%s:%zu", p->file, p->line);
 	return rc;
-}
-
-static int grow(void **array, size_t *cap, size_t need, size_t size)
-{
-	size_t n = *cap ? *cap * 2 : 64;
-	void *bigger;
-
-	if (need <= *cap)
-		return 0;
-	bigger = reallocarray(*array, n, size);
-	if (!bigger)
-		return -ENOMEM;
-	*array = bigger;
-	*cap = n;
-	return 0;
 }
 
 static uint64_t hash_names(struct piece app, struct piece name)
@@ -96,7 +82,7 @@ static int add_func(struct parser *p, struct piece app, struct piece name)
 
 	if (t->n_funcs >= FUNCS_MAX)
 		return fail_at(p, "more than %u functions", FUNCS_MAX);
-	rc = grow((void **)&t->funcs, &p->cap_funcs, t->n_funcs + 1, sizeof(*t->funcs));
+	rc = array_grow((void **)&t->funcs, &p->cap_funcs, t->n_funcs + 1, sizeof(*t->funcs));
 	if (rc < 0)
 		return rc;
 	f = &t->funcs[t->n_funcs];
@@ -218,7 +204,7 @@ static int parse_row(struct parser *p, struct piece line)
 	if (rc == 0)
 		rc = find_func(p, field[0], field[1], &func);
 	if (rc == 0)
-		rc = grow((void **)&t->calls, &p->cap_calls, t->n_calls + 1, sizeof(*t->calls));
+		rc = array_grow((void **)&t->calls, &p->cap_calls, t->n_calls + 1, sizeof(*t->calls));
 	if (rc < 0)
 		return rc;
 	/* A call may have begun before the trace did: the time of its start wraps below 0, so shift the origin by more than any duration. */

@@ -28,4 +28,10 @@ static inline uint8_t *buf_head(const struct buf *b) { return b->data != NULL ? 
 void buf_reset(struct buf *b);       /* empty, keeps its memory */
 void buf_done(struct buf *b);        /* frees; the buffer is empty and usable again */
 
+/**
+ * array_grow - room for @need elements of @size bytes in a heap array
+ * @array, @cap: doubled as needed; both untouched on failure. Return: 0, -ENOMEM.
+ */
+int array_grow(void **array, size_t *cap, size_t need, size_t size);
+
 #endif
