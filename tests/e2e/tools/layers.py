@@ -20,10 +20,11 @@ MAY_USE = {
     'ckpt': {'base'},
     'http': {'base'},
     'trace': {'base'},
+    'sched': {'base'},
     'box': {'base', 'ckpt', 'fn'},
-    'node': {'base', 'fn', 'ckpt', 'http', 'box'},
+    'node': {'base', 'fn', 'ckpt', 'http', 'box', 'sched'},
     'hearthd': {'base', 'node'},
-    'hearth': {'base', 'node', 'trace'},    # node: only what doctor probes
+    'hearth': {'base', 'node', 'trace', 'sched'},    # node: only what doctor probes
 }
 
 
