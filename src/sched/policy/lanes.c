@@ -52,7 +52,7 @@ void lanes_sift(struct sched *s, uint32_t type)
 	struct lane_entry *heap = &l->heap[l->first[lane]];
 	bool in = at < n && heap[at].type == type;
 
-	if (s->queues.q[type].len == 0) {
+	if (!waits(s, type)) {
 		if (!in)
 			return;
 		l->len[lane] = (uint16_t)--n;
@@ -62,6 +62,7 @@ void lanes_sift(struct sched *s, uint32_t type)
 			place(l, heap, at, heap[n]);
 			sift_down(l, heap, n, sift_up(l, heap, at));
 		}
+		l->top[lane] = (uint16_t)heap[0].type;
 		return;
 	}
 	if (!in) {
@@ -71,6 +72,7 @@ void lanes_sift(struct sched *s, uint32_t type)
 	}
 	place(l, heap, at, (struct lane_entry){ head_of(s, type)->arrival_ns + l->add_ns[type], head_of(s, type)->seq, type });
 	sift_down(l, heap, n, sift_up(l, heap, at));
+	l->top[lane] = (uint16_t)heap[0].type;
 }
 
 void lanes_set(struct sched *s, uint32_t n, const uint16_t *of, const uint64_t *add_ns)
@@ -89,11 +91,18 @@ void lanes_set(struct sched *s, uint32_t n, const uint16_t *of, const uint64_t *
 	}
 	for (uint32_t i = 0; i < n; i++)
 		l->first[i + 1] = (uint16_t)(l->first[i + 1] + l->first[i]);
-	/* a lane of one type never sifts: its entry is there for good */
+	for (uint32_t i = 0; i < n; i++)
+		l->single[i] = l->first[i + 1] - l->first[i] == 1;
 	for (uint32_t t = 0; t < types; t++) {
-		if (lane_single(l, of[t]))
-			l->heap[l->first[of[t]]].type = t;
-		if (s->queues.q[t].len > 0)
-			lanes_sift(s, t);
+		s->types[t].lane = of[t];
+		s->types[t].alone = l->single[of[t]];
+		if (!l->single[of[t]]) {
+			if (waits(s, t))
+				lanes_sift(s, t);
+			continue;
+		}
+		l->top[of[t]] = (uint16_t)t;
+		if (waits(s, t))
+			bit_set(l->nonempty, of[t]);
 	}
 }

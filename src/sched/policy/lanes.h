@@ -18,7 +18,9 @@ struct lane_entry {
 struct lanes {
 	uint32_t n, words;
 	uint64_t nonempty[LANE_WORDS];
-	uint16_t of[TYPES];             /* type -> lane */
+	uint16_t top[TYPES];            /* lane -> the type that is next, if it is not empty */
+	bool single[TYPES];             /* lane -> it has one type: no heap, top never changes */
+	uint16_t of[TYPES];             /* type -> lane; struct type has it, too */
 	uint16_t pos[TYPES];            /* type -> its entry, of those below len */
 	uint16_t first[TYPES + 1];      /* lane -> its heap */
 	uint16_t len[TYPES];            /* lane -> types that have something waiting */
@@ -31,8 +33,6 @@ void lanes_set(struct sched *s, uint32_t n, const uint16_t *of, const uint64_t *
 /** lanes_sift - the slow half of lanes_changed */
 void lanes_sift(struct sched *s, uint32_t type);
 
-/* the type that is next in a lane that is not empty */
-static inline uint32_t lane_top(const struct lanes *l, uint32_t lane) { return l->heap[l->first[lane]].type; }
-static inline bool lane_single(const struct lanes *l, uint32_t lane) { return l->first[lane + 1] - l->first[lane] == 1; }
+static inline uint32_t lane_top(const struct lanes *l, uint32_t lane) { return l->top[lane]; }
 
 #endif

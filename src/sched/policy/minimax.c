@@ -266,7 +266,7 @@ static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *r
 {
 	struct minimax *m = &s->minimax;
 	struct minimax_rest all[SCHED_WORKERS_MAX + 1], r[SCHED_WORKERS_MAX + 1];
-	uint32_t all_n = gather(s, now_ns, type, all), mine = s->lanes.of[type], up = s->idle_n + m->busy_n;
+	uint32_t all_n = gather(s, now_ns, type, all), mine = s->lanes.of[type], idle = sched_idle(s), up = idle + m->busy_n;
 	float worst = 1, queued = 0;
 
 	m->evaluations++;
@@ -277,7 +277,7 @@ static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *r
 
 		/* TODO by group */
 		for (uint32_t t = 0; t <= s->types_n; t++)
-			queued += s->lanes.of[t] == g ? (float)s->queues.q[t].len * m->type[t].mean : 0;
+			queued += s->lanes.of[t] == g ? (float)s->types[t].depth * m->type[t].mean : 0;
 		if (m->group[g].rho <= 0)
 			continue;
 		work = queued;
@@ -289,7 +289,7 @@ static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *r
 		}
 		spread(m, r, n);
 		x = 1 + wait_of(m, g, r, n, up, work) * m->group[g].inv_mean;
-		if (s->idle_n == 1 && bit_get(s->lanes.nonempty, g)) {
+		if (idle == 1 && bit_get(s->lanes.nonempty, g)) {
 			uint32_t y = lane_top(&s->lanes, g);
 			float suffered = 1 + ((float)(now_ns - head_of(s, y)->arrival_ns) + all[0].ns) * m->type[y].inv_mean;
 
@@ -334,7 +334,7 @@ static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *
 			return true;
 		again = (worst - limit) * mean * .5f;
 		again = again > LOOK_AGAIN * mean ? again : LOOK_AGAIN * mean;
-		s->types[c->type].held += g->hold_until_ns == 0;
+		s->counts[c->type].held += g->hold_until_ns == 0;
 		g->hold_until_ns = now_ns + (uint64_t)again + 1;
 		g->held_g = worst;
 		g->held_limit = limit;
@@ -344,28 +344,27 @@ static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *
 	return false;
 }
 
-static bool pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker)
+static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
 	struct minimax *m = &s->minimax;
 	struct candidate c[MINIMAX_GROUPS];
-	uint32_t n;
+	uint32_t n, w;
 
 	if (!m->ready)
-		return fcfs_pick(s, now_ns, ret_queue, ret_worker);
-	*ret_worker = bit_first(s->idle, s->words);
-	if (s->lanes.nonempty[0] == 1) {
-		*ret_queue = lane_top(&s->lanes, 0);
-		return true;
-	}
+		return fcfs_pick(s, now_ns);
+	w = bit_first(s->idle, s->words);
+	if (w == NONE)
+		return PICK_NONE;
+	if (s->lanes.nonempty[0] == 1)
+		return pick_of(0, w);
 	n = candidates(s, now_ns, c);
 	for (uint32_t i = 0; i < n; i++) {
 		if (c[i].lane == 0 || m->plain || may_start(s, now_ns, &c[i])) {
-			*ret_queue = c[i].type;
 			m->group[c[i].lane].hold_until_ns = 0;
-			return true;
+			return pick_of(c[i].lane, w);
 		}
 	}
-	return false;
+	return PICK_NONE;
 }
 
 /* ---- events ---- */
@@ -381,7 +380,7 @@ static void started(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t wo
 	busy_insert(s, worker, now_ns + (uint64_t)s->minimax.type[type].mean);
 }
 
-static void done(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker, uint64_t service_ns)
+static void done(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
 {
 	busy_remove(&s->minimax, worker);
 	if (s->lanes.of[type] > 0)
@@ -460,7 +459,7 @@ static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 	const struct minimax *m = &s->minimax;
 
 	if (!m->ready) {
-		text_add(out, "nothing is known yet: in order of arrival until %u requests are done\n", s->est.limit);
+		text_add(out, "nothing is known yet: in order of arrival until %llu requests are done\n", (unsigned long long)(s->look_at - s->est.begin));
 		return;
 	}
 	if (m->plain)

@@ -2,6 +2,7 @@
 /* Fixed priority, the shortest type first, and earliest deadline first. */
 #include <string.h>
 
+#include "fcfs.h"
 #include "priority.h"
 
 /* ---- by service time ---- */
@@ -36,13 +37,15 @@ static void fp_attach(struct sched *s, uint64_t now_ns)
 	fp_order(s, now_ns);
 }
 
-static bool fp_pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker)
+static uint64_t fp_pick(struct sched *s, uint64_t now_ns)
 {
-	uint32_t u = s->types_n;
+	uint32_t u = s->types_n, w = bit_first(s->idle, s->words);
 
-	*ret_worker = bit_first(s->idle, s->words);
-	*ret_queue = s->queues.q[u].len > 0 && policy_unknown_due(s, now_ns) ? u : lane_top(&s->lanes, bit_first(s->lanes.nonempty, s->lanes.words));
-	return true;
+	if (w == NONE)
+		return PICK_NONE;
+	if (__builtin_expect(waits(s, u), 0) && policy_unknown_due(s, now_ns))
+		return pick_of(s->types[u].lane, w);
+	return pick_of(bit_first(s->lanes.nonempty, s->lanes.words), w);
 }
 
 static void fp_explain(const struct sched *s, uint64_t now_ns, struct text *out)
@@ -50,7 +53,7 @@ static void fp_explain(const struct sched *s, uint64_t now_ns, struct text *out)
 	text_add(out, "the shortest type first:");
 	for (uint32_t i = 0; i < s->types_n; i++) {
 		text_add(out, i > 0 ? ", " : " ");
-		text_type(out, s, s->lanes.heap[s->lanes.first[i]].type);
+		text_type(out, s, lane_top(&s->lanes, i));
 	}
 	text_add(out, "; unknown requests last, but one each time the longest type's mean has passed ten times\n");
 }
@@ -86,13 +89,6 @@ static void edf_attach(struct sched *s, uint64_t now_ns)
 	edf_order(s, now_ns);
 }
 
-static bool edf_pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker)
-{
-	*ret_queue = lane_top(&s->lanes, 0);
-	*ret_worker = bit_first(s->idle, s->words);
-	return true;
-}
-
 static void edf_explain(const struct sched *s, uint64_t now_ns, struct text *out)
 {
 	text_add(out, "the earliest deadline first, after arrival:");
@@ -105,4 +101,4 @@ static void edf_explain(const struct sched *s, uint64_t now_ns, struct text *out
 	text_add(out, "\n");
 }
 
-const struct policy policy_edf = { .attach = edf_attach, .pick = edf_pick, .learnt = edf_order, .explain = edf_explain };
+const struct policy policy_edf = { .attach = edf_attach, .pick = fcfs_pick, .learnt = edf_order, .explain = edf_explain };

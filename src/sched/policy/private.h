@@ -40,25 +40,38 @@ struct text;
 #include "darc.h"
 #include "minimax.h"
 
-/* what is known of a type besides its estimates */
+/*
+ * A type: what changes at every request. What waits in all is arrived - dropped - cancelled - what was started, and the like: see sched_stats.
+ */
 struct type {
+	struct queue queue;             /* d-FCFS has queues of its own */
 	uint32_t depth, max;
-	uint64_t enqueued, started, completed, dropped, lost, cancelled, steals, held;
-};
+	uint64_t arrived, completed, sum_ns;    /* since the beginning; of all service times */
+	double sum2;                    /* of their squares, in this window of the estimates */
+	uint16_t lane;
+	bool alone;                     /* in its lane */
+} __attribute__((aligned(64)));
+
+struct type_counts { uint64_t dropped, lost, cancelled, steals, held; };
 
 struct worker {
 	uint64_t start_ns;
 	uint32_t type;          /* of what it runs; NONE: idle or down */
 };
 
+#define PICK_NONE UINT64_MAX
+/** pick_of - a decision: the head of that lane (d-FCFS: of that worker's queue), on that worker */
+static inline uint64_t pick_of(uint32_t lane, uint32_t worker) { return (uint64_t)lane << 32 | worker; }
+
 /**
  * struct policy - how one policy differs from another; every member but attach and pick may be NULL
  * @attach:   the policy begins: requests may wait, workers may run
  * @route:    queues are per worker: the one that this request waits for
- * @pick:     something waits and a worker is idle; Return: false, and s->timer_ns set if time alone will change that
+ * @pick:     something waits, perhaps no worker is idle; Return: pick_of; or PICK_NONE, and s->timer_ns set if time alone will change that
  * @started:  @type has left its queue for @worker
  * @done:     a request ended; the worker is idle already
  * @learnt:   the estimates are new
+ * @look:     s->completed has reached what it returned last. Return: when to look again; SCHED_NEVER.
  * @workers:  a worker went down or came up
  * @groups, @updates: as in policy.h
  * @explain:  appends its lines
@@ -66,10 +79,11 @@ struct worker {
 struct policy {
 	void (*attach)(struct sched *s, uint64_t now_ns);
 	uint32_t (*route)(struct sched *s, uint32_t type, uint32_t flow);
-	bool (*pick)(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker);
+	uint64_t (*pick)(struct sched *s, uint64_t now_ns);
 	void (*started)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker);
-	void (*done)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker, uint64_t service_ns);
+	void (*done)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker);
 	void (*learnt)(struct sched *s, uint64_t now_ns);
+	uint64_t (*look)(struct sched *s, uint64_t now_ns);
 	void (*workers)(struct sched *s, uint64_t now_ns);
 	size_t (*groups)(const struct sched *s, struct sched_group *ret, size_t max);
 	uint64_t (*updates)(const struct sched *s);
@@ -80,26 +94,31 @@ extern const struct policy policy_cfcfs, policy_dfcfs, policy_fp, policy_edf, po
 
 struct sched {
 	const struct policy *ops;
-	uint32_t types_n, workers_n, waiting, idle_n, words;
-	uint64_t idle[WORDS], down[WORDS];
+	uint32_t types_n, workers_n, words, waiting;
+	bool per_worker;                        /* d-FCFS */
+	struct slab slab;
+	uint64_t idle[WORDS];
 	uint64_t timer_ns;
-	struct worker workers[SCHED_WORKERS_MAX];
+	uint64_t completed, look_at, look_at_policy, look_at_ns;        /* when there is more to do at a completion: by their number, or by time */
 	struct type types[TYPES];
-	struct queues queues;
+	struct worker workers[SCHED_WORKERS_MAX];
 	struct lanes lanes;
-	struct estimates est;
-	/* d-FCFS: the worker that is next in turn, and the state of its random numbers; workers whose queue holds something */
+	struct type_counts counts[TYPES];
+	uint64_t down[WORDS];
+	/* d-FCFS: a queue per worker; those that hold something; the worker that is next in turn, and the state of its random numbers */
+	struct queue own[SCHED_WORKERS_MAX];
+	uint64_t loaded[WORDS], rng;
 	uint32_t turn;
-	uint64_t rng, loaded[WORDS];
 	/* when an unknown request was last started: what keeps them from starving */
 	uint64_t unknown_ns;
+	struct estimates est;
 	struct darc darc;
 	struct minimax minimax;
 	struct sched_config cfg;
 };
 
-static inline struct queue *queue_of(struct sched *s, uint32_t q) { return &s->queues.q[q]; }
-static inline const struct node *head_of(const struct sched *s, uint32_t q) { return &s->queues.nodes[s->queues.q[q].head]; }
+static inline const struct node *head_of(const struct sched *s, uint32_t type) { return &s->slab.nodes[s->types[type].queue.head]; }
+static inline bool waits(const struct sched *s, uint32_t type) { return s->types[type].queue.head != NONE; }
 
 /** policy_unknown_due - an unknown request waits, and it is time that one is started before all others. So they get a start a while, and no more than that. */
 bool policy_unknown_due(const struct sched *s, uint64_t now_ns);
