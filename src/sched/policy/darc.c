@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fcfs.h"
-#include "priority.h"
+#include "fp.h"
 
 #define GROUP_DELTA .2          /* a group's means are within that of its shortest */
 #define DEMAND_CHANGE .1
@@ -112,7 +112,7 @@ static void reserve(struct sched *s)
 	for (uint32_t g = 0; g < d->groups_n; g++)
 		reserve_group(s, g, up, up_n, &used);
 	bit_set(d->group[d->groups_n].reserved, d->spillway);
-	lanes_set(s, d->groups_n + 1, of, NULL);
+	sched_map(s, d->groups_n + 1, of);
 	d->reserved = true;
 	d->updates++;
 }
@@ -262,20 +262,22 @@ static void attach(struct sched *s, uint64_t now_ns)
 
 /* ---- deciding ---- */
 
+static void count_steal(struct sched *s, uint32_t g) { s->counts[head_of(s, g)->type].steals++; }
+
 static uint64_t pick_wide(struct sched *s)
 {
 	struct darc *d = &s->darc;
 
-	for (uint32_t i = 0; i < s->lanes.words; i++) {
-		for (uint64_t some = s->lanes.nonempty[i]; some; some &= some - 1) {
+	for (uint32_t i = 0; i < s->queues.words; i++) {
+		for (uint64_t some = s->queues.nonempty[i]; some; some &= some - 1) {
 			uint32_t g = i * 64 + (uint32_t)__builtin_ctzll(some), w = bit_first_and(d->group[g].reserved, s->idle, s->words);
-			bool steals = w == NONE;
 
-			if (steals)
-				w = bit_first_and(d->group[g].stealable, s->idle, s->words);
+			if (w != NONE)
+				return pick_of(g, w);
+			w = bit_first_and(d->group[g].stealable, s->idle, s->words);
 			if (w == NONE)
 				continue;
-			s->counts[lane_top(&s->lanes, g)].steals += steals;
+			count_steal(s, g);
 			return pick_of(g, w);
 		}
 	}
@@ -288,14 +290,14 @@ static inline uint64_t pick_narrow(struct sched *s)
 	const struct darc_group *group = s->darc.group;
 	uint64_t idle = s->idle[0];
 
-	for (uint64_t some = s->lanes.nonempty[0]; some; some &= some - 1) {
+	for (uint64_t some = s->queues.nonempty[0]; some; some &= some - 1) {
 		uint32_t g = (uint32_t)__builtin_ctzll(some);
 		uint64_t mine = group[g].reserved[0] & idle, any = mine ? mine : group[g].stealable[0] & idle;
 
 		if (any == 0)
 			continue;
 		if (mine == 0)
-			s->counts[lane_top(&s->lanes, g)].steals++;
+			count_steal(s, g);
 		return pick_of(g, (uint32_t)__builtin_ctzll(any));
 	}
 	return PICK_NONE;
@@ -303,23 +305,24 @@ static inline uint64_t pick_narrow(struct sched *s)
 
 static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
-	uint32_t u = s->types_n, spillway = s->darc.spillway;
+	uint32_t last = s->queues.n - 1, spillway = s->darc.spillway;
 
 	if (!s->darc.reserved)
 		return fcfs_pick(s, now_ns);
-	if (__builtin_expect(waits(s, u), 0) && bit_get(s->idle, spillway) && policy_unknown_due(s, now_ns))
-		return pick_of(s->types[u].lane, spillway);
-	return s->words == 1 && s->lanes.words == 1 ? pick_narrow(s) : pick_wide(s);
+	if (__builtin_expect(waits(s, last), 0) && bit_get(s->idle, spillway) && sched_last_due(s, now_ns))
+		return pick_of(last, spillway);
+	return s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
 }
 
 /* Does the request behind the one that starts now wait for longer than one of its kind takes? Then the reservation is worth a look. */
 static void started(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
 {
 	struct darc *d = &s->darc;
+	uint32_t q = s->types[type].queue;
 
-	if (!waits(s, type) || d->delayed || type == s->types_n)
+	if (!waits(s, q) || d->delayed)
 		return;
-	d->delayed = (double)(now_ns - head_of(s, type)->arrival_ns) > s->est.of[type].mean_ns;
+	d->delayed = (double)(int64_t)(now_ns - head_of(s, q)->arrival_ns) > s->est.of[type].mean_ns;
 	if (d->delayed && s->cfg.policy == SCHED_DARC)
 		s->look_at_policy = d->window + s->cfg.window_requests;
 }
@@ -342,7 +345,7 @@ static size_t groups(const struct sched *s, struct sched_group *ret, size_t max)
 		memcpy(ret[n].reserved, d->group[n].reserved, sizeof(ret[n].reserved));
 		memcpy(ret[n].stealable, d->group[n].stealable, sizeof(ret[n].stealable));
 		for (uint32_t t = 0; t < s->types_n; t++) {
-			if (s->lanes.of[t] == n)
+			if (s->types[t].queue == n)
 				ret[n].types[ret[n].types_n++] = (uint16_t)t;
 		}
 	}
@@ -357,7 +360,7 @@ static void explain_group(const struct sched *s, uint32_t g, struct text *out)
 
 	text_add(out, "group %u:", g);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->lanes.of[t] != g)
+		if (s->types[t].queue != g)
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);

@@ -42,15 +42,12 @@ static uint32_t route(struct sched *s, uint32_t type, uint32_t flow)
 
 static void attach(struct sched *s, uint64_t now_ns)
 {
-	for (uint32_t w = 0; w < s->workers_n; w++) {
-		if (s->own[w].head != NONE)
-			bit_set(s->loaded, w);
-	}
+	sched_map(s, s->workers_n, NULL);
 }
 
 static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
-	uint32_t w = bit_first_and(s->loaded, s->idle, s->words);
+	uint32_t w = bit_first_and(s->queues.nonempty, s->idle, s->words);
 
 	return w != NONE ? pick_of(w, w) : PICK_NONE;
 }
@@ -58,18 +55,18 @@ static uint64_t pick(struct sched *s, uint64_t now_ns)
 static void workers(struct sched *s, uint64_t now_ns)
 {
 	for (uint32_t w = 0; w < s->workers_n; w++) {
-		uint32_t n = s->own[w].head;
+		uint32_t n = s->queues.q[w].head;
 
 		if (n == NONE || !bit_get(s->down, w) || next_up(s, w) == w)
 			continue;
-		s->own[w].head = NONE;
-		bit_clear(s->loaded, w);
+		s->queues.q[w].head = NONE;
+		bit_clear(s->queues.nonempty, w);
 		while (n != NONE) {
 			const struct node *node = &s->slab.nodes[n];
 			uint32_t next = node->next, to = route(s, node->type, node->flow);
 
-			queue_push(&s->slab, &s->own[to], n);
-			bit_set(s->loaded, to);
+			queue_push(&s->slab, &s->queues.q[to], n);
+			bit_set(s->queues.nonempty, to);
 			n = next;
 		}
 	}
@@ -79,7 +76,7 @@ static uint32_t length(const struct sched *s, uint32_t w)
 {
 	uint32_t k = 0;
 
-	for (uint32_t n = s->own[w].head; n != NONE; n = s->slab.nodes[n].next)
+	for (uint32_t n = s->queues.q[w].head; n != NONE; n = s->slab.nodes[n].next)
 		k++;
 	return k;
 }
@@ -90,7 +87,7 @@ static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 
 	text_add(out, "a queue for each worker, chosen %s at arrival\n", by[s->cfg.policy]);
 	for (uint32_t w = 0; w < s->workers_n; w++) {
-		if (s->own[w].head != NONE)
+		if (s->queues.q[w].head != NONE)
 			text_add(out, "worker %u: %u waiting%s\n", w, length(s, w), bit_get(s->down, w) ? " (it is down)" : "");
 	}
 }

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Centralised first come, first served: one lane. What DARC and minimax do until they know enough, too. */
-#include <string.h>
-
 #include "fcfs.h"
 
 void fcfs_attach(struct sched *s, uint64_t now_ns)
 {
 	static const uint16_t all_one[TYPES];
 
-	lanes_set(s, 1, all_one, NULL);
+	sched_map(s, 1, all_one);
 }
 
 uint64_t fcfs_pick(struct sched *s, uint64_t now_ns)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fcfs.h"
-#include "priority.h"
+#include "fp.h"
 
 #define K 1.4f                  /* how much of its own slowdown a request may pass on */
 #define Z 2.25f                 /* standard deviations of the arriving work that are prepared for */
@@ -126,11 +126,9 @@ static void model(struct sched *s)
 	total = rho;
 	m->plain = erlang_c(s->workers_n, total) < PLAIN;
 	m->groups_n = n;
-	if (!m->ready || s->lanes.n != n + 1 || memcmp(of, s->lanes.of, (u + 1) * sizeof(*of)) != 0) {
-		lanes_set(s, n + 1, of, NULL);
-		for (uint32_t g = 0; g <= n; g++)
-			m->group[g].hold_until_ns = 0;
-	}
+	sched_map(s, n + 1, of);
+	for (uint32_t g = 0; g <= n; g++)
+		m->group[g].hold_until_ns = 0;
 	m->ready = n > 0;
 	m->updates++;
 }
@@ -180,7 +178,7 @@ static inline float rest_of(const struct minimax_type *t, float age)
 static uint32_t gather(const struct sched *s, uint64_t now_ns, uint32_t type, struct minimax_rest *ret)
 {
 	const struct minimax *m = &s->minimax;
-	struct minimax_rest mine = { m->type[type].mean, s->lanes.of[type], (uint16_t)type };
+	struct minimax_rest mine = { m->type[type].mean, s->types[type].queue, (uint16_t)type };
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i <= m->busy_n; i++) {
@@ -190,7 +188,7 @@ static uint32_t gather(const struct sched *s, uint64_t now_ns, uint32_t type, st
 		if (i < m->busy_n) {
 			const struct worker *w = &s->workers[m->busy[i]];
 
-			x = (struct minimax_rest){ rest_of(&m->type[w->type], (float)(now_ns - w->start_ns)), s->lanes.of[w->type], (uint16_t)w->type };
+			x = (struct minimax_rest){ rest_of(&m->type[w->type], (float)(now_ns - w->start_ns)), s->types[w->type].queue, (uint16_t)w->type };
 		}
 		/* almost in order already */
 		for (; k > 0 && ret[k - 1].ns > x.ns; k--)
@@ -266,7 +264,7 @@ static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *r
 {
 	struct minimax *m = &s->minimax;
 	struct minimax_rest all[SCHED_WORKERS_MAX + 1], r[SCHED_WORKERS_MAX + 1];
-	uint32_t all_n = gather(s, now_ns, type, all), mine = s->lanes.of[type], idle = sched_idle(s), up = idle + m->busy_n;
+	uint32_t all_n = gather(s, now_ns, type, all), mine = s->types[type].queue, idle = sched_idle(s), up = idle + m->busy_n;
 	float worst = 1, queued = 0;
 
 	m->evaluations++;
@@ -277,7 +275,7 @@ static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *r
 
 		/* TODO by group */
 		for (uint32_t t = 0; t <= s->types_n; t++)
-			queued += s->lanes.of[t] == g ? (float)s->types[t].depth * m->type[t].mean : 0;
+			queued += s->types[t].queue == g ? (float)s->types[t].depth * m->type[t].mean : 0;
 		if (m->group[g].rho <= 0)
 			continue;
 		work = queued;
@@ -289,9 +287,9 @@ static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *r
 		}
 		spread(m, r, n);
 		x = 1 + wait_of(m, g, r, n, up, work) * m->group[g].inv_mean;
-		if (idle == 1 && bit_get(s->lanes.nonempty, g)) {
-			uint32_t y = lane_top(&s->lanes, g);
-			float suffered = 1 + ((float)(now_ns - head_of(s, y)->arrival_ns) + all[0].ns) * m->type[y].inv_mean;
+		if (idle == 1 && bit_get(s->queues.nonempty, g)) {
+			const struct node *y = head_of(s, g);
+			float suffered = 1 + ((float)(now_ns - y->arrival_ns) + all[0].ns) * m->type[y->type].inv_mean;
 
 			x = suffered > x ? suffered : x;
 		}
@@ -303,16 +301,17 @@ static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *r
 	return worst;
 }
 
-struct candidate { uint32_t lane, type; float slowdown; };
+struct candidate { uint32_t group, type; float slowdown; };
 
-/* The head of each lane: shorter ones first, but not those that suffer much less. */
+/* The head of each group: shorter ones first, but not those that suffer much less. */
 static uint32_t candidates(const struct sched *s, uint64_t now_ns, struct candidate *ret)
 {
 	uint32_t n = 0;
 
-	for (uint64_t some = s->lanes.nonempty[0]; some; some &= some - 1) {
-		uint32_t lane = (uint32_t)__builtin_ctzll(some), t = lane_top(&s->lanes, lane), k = n++;
-		struct candidate c = { lane, t, 1 + (float)(now_ns - head_of(s, t)->arrival_ns) * s->minimax.type[t].inv_mean };
+	for (uint64_t some = s->queues.nonempty[0]; some; some &= some - 1) {
+		uint32_t g = (uint32_t)__builtin_ctzll(some), k = n++;
+		const struct node *y = head_of(s, g);
+		struct candidate c = { g, y->type, 1 + (float)(int64_t)(now_ns - y->arrival_ns) * s->minimax.type[y->type].inv_mean };
 
 		for (; k > 0 && ret[k - 1].slowdown * OVERTAKE < c.slowdown; k--)
 			ret[k] = ret[k - 1];
@@ -324,7 +323,7 @@ static uint32_t candidates(const struct sched *s, uint64_t now_ns, struct candid
 /* May it start? If not, when to ask again. */
 static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *c)
 {
-	struct minimax_group *g = &s->minimax.group[c->lane];
+	struct minimax_group *g = &s->minimax.group[c->group];
 	float limit, worst, mean, again;
 
 	if (now_ns >= g->hold_until_ns) {
@@ -355,13 +354,13 @@ static uint64_t pick(struct sched *s, uint64_t now_ns)
 	w = bit_first(s->idle, s->words);
 	if (w == NONE)
 		return PICK_NONE;
-	if (s->lanes.nonempty[0] == 1)
+	if (s->queues.nonempty[0] == 1)
 		return pick_of(0, w);
 	n = candidates(s, now_ns, c);
 	for (uint32_t i = 0; i < n; i++) {
-		if (c[i].lane == 0 || m->plain || may_start(s, now_ns, &c[i])) {
-			m->group[c[i].lane].hold_until_ns = 0;
-			return pick_of(c[i].lane, w);
+		if (c[i].group == 0 || m->plain || may_start(s, now_ns, &c[i])) {
+			m->group[c[i].group].hold_until_ns = 0;
+			return pick_of(c[i].group, w);
 		}
 	}
 	return PICK_NONE;
@@ -383,7 +382,7 @@ static void started(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t wo
 static void done(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
 {
 	busy_remove(&s->minimax, worker);
-	if (s->lanes.of[type] > 0)
+	if (s->types[type].queue > 0)
 		forget_holds(&s->minimax);
 }
 
@@ -423,7 +422,7 @@ static size_t groups(const struct sched *s, struct sched_group *ret, size_t max)
 	for (; m->ready && n < m->groups_n && n < max; n++) {
 		ret[n] = (struct sched_group){ .demand = m->group[n].own_rho };
 		for (uint32_t t = 0; t < s->types_n; t++) {
-			if (s->lanes.of[t] == n)
+			if (s->types[t].queue == n)
 				ret[n].types[ret[n].types_n++] = (uint16_t)t;
 		}
 	}
@@ -432,24 +431,24 @@ static size_t groups(const struct sched *s, struct sched_group *ret, size_t max)
 
 static uint64_t updates(const struct sched *s) { return s->minimax.updates; }
 
-static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t lane, struct text *out)
+static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t g, struct text *out)
 {
-	const struct minimax_group *g = &s->minimax.group[lane];
+	const struct minimax_group *x = &s->minimax.group[g];
 
-	text_add(out, "group %u:", lane);
+	text_add(out, "group %u:", g);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->lanes.of[t] != lane)
+		if (s->types[t].queue != g)
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);
 	}
-	text_add(out, lane == s->minimax.groups_n ? " unknown requests" : "");
-	text_add(out, ": brings %.2f workers' worth of work", g->own_rho);
-	if (g->hold_until_ns > now_ns) {
+	text_add(out, g == s->minimax.groups_n ? " unknown requests" : "");
+	text_add(out, ": brings %.2f workers' worth of work", x->own_rho);
+	if (x->hold_until_ns > now_ns) {
 		text_add(out, "; held for ");
-		text_ns(out, (double)(g->hold_until_ns - now_ns));
-		text_add(out, " at least: to start one now may slow shorter ones down %.2f times, its own slowdown allows %.2f", (double)g->held_g,
-			(double)g->held_limit);
+		text_ns(out, (double)(x->hold_until_ns - now_ns));
+		text_add(out, " at least: to start one now may slow shorter ones down %.2f times, its own slowdown allows %.2f", (double)x->held_g,
+			(double)x->held_limit);
 	}
 	text_add(out, "\n");
 }

@@ -58,21 +58,43 @@ uint32_t queue_remove(struct slab *b, struct queue *q, uint32_t type, uint64_t r
 	return at;
 }
 
-size_t queue_copy(const struct slab *b, const struct queue *q, struct node *ret)
+void queues_init(struct queues *qs, uint32_t n)
 {
-	size_t k = 0;
-
-	for (uint32_t n = q->head; n != NONE; n = b->nodes[n].next)
-		ret[k++] = b->nodes[n];
-	return k;
+	qs->n = n;
+	qs->words = (n + 63) / 64;
+	for (uint32_t i = 0; i < QUEUE_WORDS; i++)
+		qs->nonempty[i] = 0;
+	for (uint32_t i = 0; i < n; i++)
+		qs->q[i] = (struct queue){ NONE, NONE };
 }
 
-static int by_arrival(const void *a, const void *b)
+static uint32_t merge(struct slab *b, uint32_t x, uint32_t y)
 {
-	return node_before(a, b) ? -1 : node_before(b, a);
+	uint32_t first = NONE, *at = &first;
+
+	while (x != NONE && y != NONE) {
+		uint32_t *from = node_before(&b->nodes[y], &b->nodes[x]) ? &y : &x, n = *from;
+
+		*from = b->nodes[n].next;
+		*at = n;
+		at = &b->nodes[n].next;
+	}
+	*at = x != NONE ? x : y;
+	return first;
 }
 
-void nodes_sort(struct node *nodes, size_t n)
+uint32_t queues_take(struct slab *b, struct queues *qs)
 {
-	qsort(nodes, n, sizeof(*nodes), by_arrival);
+	uint32_t list[TYPES], n = qs->n;
+
+	for (uint32_t i = 0; i < n; i++)
+		list[i] = qs->q[i].head;
+	queues_init(qs, n);
+	for (; n > 1; n = (n + 1) / 2) {
+		for (uint32_t i = 0; i < n / 2; i++)
+			list[i] = merge(b, list[2 * i], list[2 * i + 1]);
+		if (n % 2)
+			list[n / 2] = list[n - 1];
+	}
+	return n > 0 ? list[0] : NONE;
 }

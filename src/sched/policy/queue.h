@@ -6,10 +6,13 @@
 #include <stdlib.h>
 
 /*
- * Waiting requests: lists of nodes out of one slab, ordered by arrival; a list per type, or per worker (d-FCFS). A slab instead of a ring per queue: its size is the
- * sum of what the types may have waiting, whoever's queue they are in; a node that was given back last is used first, so a few of them stay in the cache
- * however many may wait; and taking one out of the middle leaves no hole.
+ * Waiting requests. A queue is a list of nodes by arrival; which types share one is the policy's: all (c-FCFS), those of a group (DARC, minimax), none (fixed priority), or a
+ * queue is a worker's (d-FCFS). Nodes are out of one slab. Against a ring for each type: its size is the sum of what the types may have waiting, whatever
+ * queue they are in; the node that was given back last is used first, so a few of them stay in the cache however many may wait; types that share a queue need no search for
+ * the oldest; taking one out of the middle leaves no hole.
  */
+#define QUEUE_WORDS (TYPES / 64 + 1)
+
 struct node {
 	uint64_t request, arrival_ns;
 	uint32_t next, flow;
@@ -23,6 +26,12 @@ struct slab {
 	struct node *nodes;
 	uint32_t nodes_n, fresh, free;  /* those from `fresh` on were never used */
 	uint32_t seq;
+};
+
+struct queues {
+	uint32_t n, words;
+	uint64_t nonempty[QUEUE_WORDS];
+	struct queue q[TYPES];
 };
 
 static inline bool node_before(const struct node *a, const struct node *b)
@@ -79,9 +88,9 @@ static inline uint32_t queue_pop(struct slab *b, struct queue *q)
 
 /** queue_remove - the request out of the middle. Return: its node, not given back yet; NONE: it is not there. @ret_head: it was the head */
 uint32_t queue_remove(struct slab *b, struct queue *q, uint32_t type, uint64_t request, bool *ret_head);
-/** queue_copy - what waits in it, in order. Return: how many. */
-size_t queue_copy(const struct slab *b, const struct queue *q, struct node *ret);
-/** nodes_sort - by arrival */
-void nodes_sort(struct node *nodes, size_t n);
+/** queues_init - that many queues, all empty */
+void queues_init(struct queues *qs, uint32_t n);
+/** queues_take - all that waits as one list by arrival; the queues are empty. Return: its first node, or NONE. */
+uint32_t queues_take(struct slab *b, struct queues *qs);
 
 #endif

@@ -21,12 +21,10 @@ static void adopt_config(struct sched *s, const struct sched_config *cfg)
 	s->cfg = *cfg;
 	config_defaults(&s->cfg);
 	s->ops = policies[cfg->policy];
-	s->per_worker = s->ops->route != NULL;
 	s->types_n = cfg->types_n;
 	for (uint32_t w = s->workers_n; w < more; w++) {
 		s->workers[w].type = NONE;
 		bit_set(s->idle, w);
-		s->own[w] = (struct queue){ NONE, NONE };
 	}
 	for (uint32_t w = more; w < s->workers_n; w++) {
 		bit_clear(s->idle, w);
@@ -61,8 +59,6 @@ int sched_new(const struct sched_config *cfg, struct sched **ret, struct hearth_
 	if (s == NULL)
 		return err_set(err, -ENOMEM, "scheduler: no memory for its state");
 	adopt_config(s, cfg);
-	for (uint32_t t = 0; t <= s->types_n; t++)
-		s->types[t].queue.head = NONE;
 	if (slab_init(&s->slab, config_nodes(&s->cfg)) < 0) {
 		free(s);
 		return err_set(err, -ENOMEM, "scheduler: no memory for %u waiting requests; a smaller queue_max needs less", config_nodes(cfg));
@@ -96,41 +92,6 @@ static int check_switch(const struct sched *s, const struct sched_config *cfg, s
 	return 0;
 }
 
-static struct queue *queue_for(struct sched *s, uint32_t type, uint32_t flow, uint32_t *ret_queue)
-{
-	*ret_queue = type;
-	if (!s->per_worker)
-		return &s->types[type].queue;
-	*ret_queue = s->ops->route(s, type, flow);
-	return &s->own[*ret_queue];
-}
-
-/* all that waits, by arrival, and the queues are empty */
-static void take_all(struct sched *s, struct node *ret)
-{
-	size_t n = 0;
-
-	for (uint32_t w = 0; w < SCHED_WORKERS_MAX; w++) {
-		if (s->per_worker && w < s->workers_n)
-			n += queue_copy(&s->slab, &s->own[w], ret + n);
-		s->own[w].head = NONE;
-	}
-	for (uint32_t t = 0; t <= s->types_n; t++) {
-		n += queue_copy(&s->slab, &s->types[t].queue, ret + n);
-		s->types[t].queue.head = NONE;
-	}
-	nodes_sort(ret, n);
-}
-
-/* a node of before, as a new one in the queue where it belongs now */
-static void wait_again(struct sched *s, const struct node *old)
-{
-	uint32_t n = node_get(&s->slab), q;
-
-	s->slab.nodes[n] = *old;
-	queue_push(&s->slab, queue_for(s, old->type, old->flow, &q), n);
-}
-
 /* What waits beyond the new bounds stays, and takes no room from other types. */
 static uint32_t nodes_for(const struct sched *s, const struct sched_config *full)
 {
@@ -147,9 +108,8 @@ static uint32_t nodes_for(const struct sched *s, const struct sched_config *full
 int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cfg, struct hearth_err *err)
 {
 	struct sched_config full;
-	struct node *waiting;
-	struct slab slab = { .seq = s->slab.seq };
-	uint32_t n;
+	struct slab old = s->slab, slab = { .seq = s->slab.seq };
+	uint32_t n, at;
 	int r = check_switch(s, cfg, err);
 
 	if (r < 0)
@@ -157,19 +117,19 @@ int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cf
 	full = *cfg;
 	config_defaults(&full);
 	n = nodes_for(s, &full);
-	waiting = calloc(s->waiting + 1, sizeof(*waiting));
-	if (waiting == NULL || slab_init(&slab, n) < 0) {
-		free(waiting);
+	if (slab_init(&slab, n) < 0)
 		return err_set(err, -ENOMEM, "scheduler: no memory for %u waiting requests; a smaller queue_max needs less", n);
-	}
-	take_all(s, waiting);
-	slab_done(&s->slab);
+	at = queues_take(&old, &s->queues);
 	s->slab = slab;
 	adopt_config(s, cfg);
-	memset(s->loaded, 0, sizeof(s->loaded));
-	for (uint32_t i = 0; i < s->waiting; i++)
-		wait_again(s, &waiting[i]);
-	free(waiting);
+	/* through one queue for all, from where the policy takes it */
+	queues_init(&s->queues, 1);
+	for (; at != NONE; at = old.nodes[at].next) {
+		n = node_get(&s->slab);
+		s->slab.nodes[n] = old.nodes[at];
+		queue_push(&s->slab, &s->queues.q[0], n);
+	}
+	slab_done(&old);
 	begin(s, now_ns);
 	return 0;
 }
@@ -178,17 +138,36 @@ int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cf
 
 static uint32_t index_of(const struct sched *s, uint32_t type) { return type < s->types_n ? type : s->types_n; }
 
-/* the head of a queue is another one than before */
-static void head_changed(struct sched *s, uint32_t q)
+void sched_map(struct sched *s, uint32_t queues, const uint16_t *of)
 {
-	uint64_t *map = s->per_worker ? s->loaded : s->lanes.nonempty;
+	bool same = s->queues.n == queues;
+	uint32_t at, next, q;
 
-	if (!s->per_worker && !s->types[q].alone)
-		lanes_sift(s, q);
-	else if ((s->per_worker ? &s->own[q] : &s->types[q].queue)->head != NONE)
-		bit_set(map, s->per_worker ? q : s->types[q].lane);
-	else
-		bit_clear(map, s->per_worker ? q : s->types[q].lane);
+	for (uint32_t t = 0; t <= s->types_n && of != NULL; t++) {
+		same &= s->types[t].queue == of[t];
+		s->types[t].queue = of[t];
+	}
+	if (same && of != NULL)
+		return;
+	at = queues_take(&s->slab, &s->queues);
+	queues_init(&s->queues, queues);
+	for (; at != NONE; at = next) {
+		const struct node *node = &s->slab.nodes[at];
+
+		next = node->next;
+		q = of != NULL ? of[node->type] : s->ops->route(s, node->type, node->flow);
+		queue_push(&s->slab, &s->queues.q[q], at);
+		bit_set(s->queues.nonempty, q);
+	}
+}
+
+/* the head of a queue is another one than before */
+static inline void head_changed(struct sched *s, uint32_t q)
+{
+	if (!waits(s, q))
+		bit_clear(s->queues.nonempty, q);
+	if (__builtin_expect(s->ops->head != NULL, 0))
+		s->ops->head(s, q);
 }
 
 static inline int enqueue(struct sched *s, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request)
@@ -211,14 +190,12 @@ static inline int enqueue(struct sched *s, uint64_t arrival_ns, uint32_t type, u
 	node->type = (uint16_t)t;
 	y->depth++;
 	s->waiting++;
-	if (!queue_push(&s->slab, queue_for(s, t, flow, &q), n))
-		return 0;
-	if (__builtin_expect(s->per_worker, 0))
-		bit_set(s->loaded, q);
-	else if (y->alone)
-		bit_set(s->lanes.nonempty, y->lane);
-	else
-		lanes_sift(s, t);
+	q = __builtin_expect(s->ops->route != NULL, 0) ? s->ops->route(s, t, flow) : y->queue;
+	if (queue_push(&s->slab, &s->queues.q[q], n)) {
+		bit_set(s->queues.nonempty, q);
+		if (__builtin_expect(s->ops->head != NULL, 0))
+			s->ops->head(s, q);
+	}
 	return 0;
 }
 
@@ -234,15 +211,15 @@ int sched_enqueue_late(struct sched *s, uint64_t now_ns, uint64_t arrival_ns, ui
 
 int sched_cancel(struct sched *s, uint64_t now_ns, uint32_t type, uint64_t request)
 {
-	uint32_t t = index_of(s, type), first = t, last = t, n;
+	uint32_t t = index_of(s, type), first = s->types[t].queue, last = first, n;
 	bool head = false;
 
-	if (s->per_worker) {
+	if (s->ops->route != NULL) {
 		first = 0;
-		last = s->workers_n - 1;
+		last = s->queues.n - 1;
 	}
 	for (uint32_t q = first; q <= last; q++) {
-		n = queue_remove(&s->slab, s->per_worker ? &s->own[q] : &s->types[q].queue, t, request, &head);
+		n = queue_remove(&s->slab, &s->queues.q[q], t, request, &head);
 		if (n == NONE)
 			continue;
 		node_put(&s->slab, n);
@@ -256,39 +233,19 @@ int sched_cancel(struct sched *s, uint64_t now_ns, uint32_t type, uint64_t reque
 	return -ENOENT;
 }
 
-/* The head of a lane or of a worker's queue, taken out. What follows is written so that little of it waits for the load of the node: branches, not data. */
-static inline uint32_t take(struct sched *s, uint32_t lane)
-{
-	struct queue *q;
-	uint32_t t, n;
-
-	if (__builtin_expect(s->per_worker, 0)) {
-		n = queue_pop(&s->slab, &s->own[lane]);
-		if (s->own[lane].head == NONE)
-			bit_clear(s->loaded, lane);
-		return n;
-	}
-	t = s->lanes.top[lane];
-	q = &s->types[t].queue;
-	n = queue_pop(&s->slab, q);
-	if (!s->lanes.single[lane])
-		lanes_sift(s, t);
-	else if (q->head == NONE)
-		bit_clear(s->lanes.nonempty, lane);
-	return n;
-}
-
 bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
 {
-	uint32_t w, n, t;
+	uint32_t q, w, n, t;
 	uint64_t pick;
 	const struct node *node;
 
 	s->timer_ns = SCHED_NEVER;
 	if (s->waiting == 0 || (pick = s->ops->pick(s, now_ns)) == PICK_NONE)
 		return false;
+	q = (uint32_t)(pick >> 32);
 	w = (uint32_t)pick;
-	n = take(s, (uint32_t)(pick >> 32));
+	n = queue_pop(&s->slab, &s->queues.q[q]);
+	head_changed(s, q);
 	node = &s->slab.nodes[n];
 	t = node->type;
 	ret->request = node->request;
@@ -301,8 +258,8 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
 	s->workers[w].start_ns = now_ns;
 	s->workers[w].type = t;
 	bit_clear(s->idle, w);
-	if (__builtin_expect(t == s->types_n, 0))
-		s->unknown_ns = now_ns;
+	if (q + 1 == s->queues.n)
+		s->last_ns = now_ns;
 	if (s->ops->started != NULL)
 		s->ops->started(s, now_ns, t, w);
 	return true;
@@ -377,20 +334,19 @@ void sched_worker_up(struct sched *s, uint64_t now_ns, uint32_t worker)
 		s->ops->workers(s, now_ns);
 }
 
-/* Ten times the longest type's mean, and the same again after each. */
-bool policy_unknown_due(const struct sched *s, uint64_t now_ns)
+bool sched_last_due(const struct sched *s, uint64_t now_ns)
 {
-	uint32_t u = s->types_n;
-	double longest = s->est.of[u].mean_ns;
+	uint32_t last = s->queues.n - 1;
+	double longest = 0;
 	uint64_t since;
 
-	if (!waits(s, u))
+	if (!waits(s, last))
 		return false;
-	since = head_of(s, u)->arrival_ns;
-	since = s->unknown_ns > since ? s->unknown_ns : since;
+	since = head_of(s, last)->arrival_ns;
+	since = s->last_ns > since ? s->last_ns : since;
 	if (now_ns <= since)
 		return false;
-	for (uint32_t t = 0; t < u; t++)
+	for (uint32_t t = 0; t <= s->types_n; t++)
 		longest = s->est.of[t].mean_ns > longest ? s->est.of[t].mean_ns : longest;
 	return (double)(now_ns - since) > 10 * longest;
 }
