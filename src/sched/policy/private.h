@@ -115,8 +115,8 @@ struct sched {
 static inline const struct node *head_of(const struct sched *s, uint32_t queue) { return &s->slab.nodes[s->queues.q[queue].head]; }
 static inline bool waits(const struct sched *s, uint32_t queue) { return s->queues.q[queue].head != NONE; }
 
-/** sched_map - so many queues, and the queue of each type (NULL: queues are per worker); what waits moves there. Nothing happens if it is so already. */
-void sched_map(struct sched *s, uint32_t queues, const uint16_t *of);
+/** sched_map - so many queues, and the queue of each type (NULL: queues are per worker); what waits moves there. Return: false, it was so already. */
+bool sched_map(struct sched *s, uint32_t queues, const uint16_t *of);
 /**
  * sched_last_due - something waits in the last queue, and it is time that it is started before all else: the longest type's mean has passed ten times since it
  * came and since the last such start. So unknown requests get a start a while, and no more than that.

@@ -138,7 +138,7 @@ int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cf
 
 static uint32_t index_of(const struct sched *s, uint32_t type) { return type < s->types_n ? type : s->types_n; }
 
-void sched_map(struct sched *s, uint32_t queues, const uint16_t *of)
+bool sched_map(struct sched *s, uint32_t queues, const uint16_t *of)
 {
 	bool same = s->queues.n == queues;
 	uint32_t at, next, q;
@@ -148,7 +148,7 @@ void sched_map(struct sched *s, uint32_t queues, const uint16_t *of)
 		s->types[t].queue = of[t];
 	}
 	if (same && of != NULL)
-		return;
+		return false;
 	at = queues_take(&s->slab, &s->queues);
 	queues_init(&s->queues, queues);
 	for (; at != NONE; at = next) {
@@ -159,6 +159,7 @@ void sched_map(struct sched *s, uint32_t queues, const uint16_t *of)
 		queue_push(&s->slab, &s->queues.q[q], at);
 		bit_set(s->queues.nonempty, q);
 	}
+	return true;
 }
 
 /* the head of a queue is another one than before */
