@@ -29,6 +29,7 @@
 /* measured: docs/adr/0008-box-pager.md */
 #define RESTORE_MAX_MS 60000
 #define LAZY_MIN_BYTES (32ll << 20)
+#define VERIFY_THREADS 2
 
 struct wake {
 	const struct spec *spec;
@@ -54,7 +55,7 @@ static void *verify(void *arg)
 	struct wake *w = arg;
 
 	/* CRIU can hang on damaged images */
-	if (image_verify(w->img, &w->verdict) < 0 && w->criu >= 0)
+	if (image_verify(w->img, VERIFY_THREADS, &w->verdict) < 0 && w->criu >= 0)
 		pidfd_signal(w->criu, SIGKILL);
 	w->verify_ns = clock_mono_ns() - w->t0;
 	return NULL;
@@ -405,7 +406,7 @@ int job_verify(const struct spec *spec, json_t *out, struct hearth_err *err)
 		return err_set(err, -EINVAL, "a verify job needs image");
 	r = image_load(spec->image, &img, err);
 	if (r == 0)
-		r = image_verify(img, err);
+		r = image_verify(img, VERIFY_THREADS, err);
 	if (r == 0) {
 		json_object_set_new(out, "image_bytes", json_integer((json_int_t)img->image_bytes));
 		json_object_set_new(out, "files", json_integer((json_int_t)img->files_n));
