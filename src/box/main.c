@@ -113,8 +113,11 @@ int main(int argc, char **argv)
 	/* without the daemon nobody takes the result: the next one must not meet an instance that it does not know of */
 	job_die_with_parent(STDOUT_FILENO);
 	r = !out ? -ENOMEM : parent ? around_stand_by(parent, &err) : 0;
+	if (parent)
+		prctl(PR_SET_NAME, "hearth-standby");
 	if (r == 0)
 		r = read_spec(&in, &err);
+	prctl(PR_SET_NAME, "hearth-box");
 	if (r == 0 && parent && in.len == 0)
 		goto out;               /* no wake came */
 	if (r == 0)
