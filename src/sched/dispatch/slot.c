@@ -36,6 +36,7 @@ struct slot *slot_init(void *mem, uint32_t worker, struct bell *bell, const stru
 	s->worker = worker;
 	s->bell = bell;
 	s->idle = *idle;
+	atomic_init(&s->refs, 2);
 	return s;
 }
 
@@ -103,9 +104,9 @@ void idle_pause(const struct idle *idle)
 
 /* ---- the dispatcher's side ---- */
 
-static uint64_t stage_word(const struct req *r, enum stage stage)
+static uint64_t stage_word(uint32_t seq, enum stage stage)
 {
-	return (uint64_t)r->seq << STAGE_BITS | (uint64_t)stage;
+	return (uint64_t)seq << STAGE_BITS | (uint64_t)stage;
 }
 
 void slot_give(struct slot *s, struct req *r)
@@ -132,9 +133,9 @@ enum stage slot_stage(const struct slot *s, const struct req *r)
 
 bool slot_seize(struct slot *s, const struct req *r)
 {
-	uint64_t running = stage_word(r, STAGE_RUNNING);
+	uint64_t running = stage_word(r->seq, STAGE_RUNNING);
 
-	return atomic_compare_exchange_strong(&s->stage, &running, stage_word(r, STAGE_TAKEN));
+	return atomic_compare_exchange_strong(&s->stage, &running, stage_word(r->seq, STAGE_TAKEN));
 }
 
 void slot_stop(struct slot *s)
@@ -195,25 +196,34 @@ static struct req *slot_next(struct slot *s)
 	return r;
 }
 
+bool slot_seized(const struct slot *s)
+{
+	return (atomic_load(&s->stage) & ((1u << STAGE_BITS) - 1)) == STAGE_TAKEN;
+}
+
 bool slot_run(struct slot *s, const struct slot_work *work, void *ctx)
 {
 	struct req *r;
 
 	while ((r = slot_next(s)) != NULL) {
-		uint64_t running = stage_word(r, STAGE_RUNNING), begin = clock_mono_ns(), end;
+		uint32_t seq = r->seq;
+		uint64_t running = stage_word(seq, STAGE_RUNNING), begin = clock_mono_ns(), end;
+		uint8_t status;
 
 		atomic_store_explicit(&s->stage, running, memory_order_release);
-		work->handle(ctx, r);
+		status = work->handle(ctx, r);
 		end = clock_mono_ns();
-		if (!atomic_compare_exchange_strong(&s->stage, &running, stage_word(r, STAGE_SENDING)))
+		if (!atomic_compare_exchange_strong(&s->stage, &running, stage_word(seq, STAGE_SENDING)))
 			return false;
+		r->status = status;
+		r->start_ns = begin;
 		r->service_ns = end - begin;
 		r->busy_ns = r->service_ns;
 		if (work->send != NULL) {
 			work->send(ctx, r);
 			r->busy_ns = clock_mono_ns() - begin;
 		}
-		atomic_store_explicit(&s->stage, stage_word(r, STAGE_SENT), memory_order_release);
+		atomic_store_explicit(&s->stage, stage_word(seq, STAGE_SENT), memory_order_release);
 		(void)spsc_push(s->out, r);
 		bell_ring(s->bell);
 	}

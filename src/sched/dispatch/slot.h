@@ -31,13 +31,13 @@ struct idle {
  * struct req - a request, from its arrival to its end
  * @item:       the front's: a net_buf, or what a program submitted
  * @id:         the client's
- * @start_ns:   given to a worker; the dispatcher's
+ * @start_ns:   when the worker began; the worker's
  * @service_ns: in the application; the worker's
  * @busy_ns:    the same with the sending of the reply: how long the worker was not free; the worker's
  * @gen:        of the net_buf
  * @type:       as configured or SCHED_UNKNOWN
  * @seq:        counts the requests of a slot, so that a stage tells whose it is
- * @status:     the front's; the worker's until it is done
+ * @status:     enum wire_status; the worker's until it is done, then the dispatcher's
  */
 struct req {
 	alignas(64) void *item;
@@ -65,6 +65,7 @@ struct slot {
 	_Atomic uint32_t ready;                 /* 1: takes requests; 2: could not begin, @error says why; the worker's */
 	_Atomic uint32_t asleep;                /* futex */
 	_Atomic uint32_t stop;                  /* the dispatcher's */
+	_Atomic uint32_t refs;                  /* threads: 2, dispatcher's and worker's; the last one frees a slot that was seized */
 	alignas(64) struct spsc *in;
 	struct spsc *out;
 	struct bell *bell;
@@ -95,11 +96,11 @@ void slot_stop(struct slot *s);
 
 /**
  * struct slot_work - what a worker does with a request
- * @handle: do it; set r->status
+ * @handle: do it. @r may be taken away meanwhile, if workers are threads: what is needed of it is copied at the start. Return: r->status.
  * @send:   the reply; a worker may die in here, and nobody knows whether it was sent. NULL: nothing to send.
  */
 struct slot_work {
-	void (*handle)(void *ctx, struct req *r);
+	uint8_t (*handle)(void *ctx, struct req *r);
 	void (*send)(void *ctx, struct req *r);
 };
 
@@ -107,6 +108,9 @@ struct slot_work {
 void slot_ready(struct slot *s, const char *error);
 /** slot_run - take requests until slot_stop or until one is seized. Return: false if it was. */
 bool slot_run(struct slot *s, const struct slot_work *work, void *ctx);
+
+/** slot_seized - has a request been taken from this slot? It is used no more then. */
+bool slot_seized(const struct slot *s);
 
 /* ---- sleeping ---- */
 
