@@ -22,6 +22,7 @@ static const struct command commands[] = {
 	{ "wake", cmd_wake, "NAME|INSTANCE", "restore parked instances now" },
 	{ "rm", cmd_rm, "NAME...", "remove functions, their instances and images" },
 	{ "doctor", cmd_doctor, "[--libexec DIR] [--criu PROGRAM]", "what this machine can do, and what is missing" },
+	{ "load", cmd_load, "ADDRESS:PORT|URL [...]", "send requests at fixed times over UDP or HTTP, whatever comes back; latencies and losses" },
 	{ "replay", cmd_replay, "TRACE --out DIR [...]", "replay a trace of invocations through the gateway" },
 	{ "trace", cmd_trace, "generate|info [...]", "make a synthetic trace, or describe one" },
 	{ 0 },
@@ -114,8 +115,8 @@ int main(int argc, char **argv)
 		if (strcmp(c->name, argv[1]))
 			continue;
 		cli.command = c;
-		/* replay and trace have options enough for help texts of their own */
-		if (wants_help(argc - 1, argv + 1) && c->run != cmd_replay && c->run != cmd_trace) {
+		/* load, replay and trace have options enough for help texts of their own */
+		if (wants_help(argc - 1, argv + 1) && c->run != cmd_load && c->run != cmd_replay && c->run != cmd_trace) {
 			printf("usage: hearth %s %s\n\n%s.\nSee hearth-%s(1).\n", c->name, c->synopsis, c->summary, c->name);
 			return CLI_OK;
 		}
