@@ -67,7 +67,7 @@ static void explain_types(const struct sched *s, struct text *out)
 		const struct type *y = &s->types[t];
 		const struct estimate *e = &s->est.of[t];
 
-		if (t == s->types_n && y->enqueued + y->dropped == 0)
+		if (type_is_spare(s, t) || (t == s->types_n && y->enqueued + y->dropped == 0))
 			continue;
 		text_add(out, "type ");
 		text_type(out, s, t);

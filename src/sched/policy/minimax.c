@@ -439,7 +439,7 @@ static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t lane,
 
 	text_add(out, "group %u:", lane);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->lanes.of[t] != lane)
+		if (s->lanes.of[t] != lane || type_is_spare(s, t))
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);

@@ -97,6 +97,19 @@ static void wait_again(struct sched *s, const struct node *old)
 	queue_push(&s->queues, queue_of(s, q), n);
 }
 
+/* What waits beyond the new bounds stays, and takes no room from other types. */
+static uint32_t nodes_for(const struct sched *s, const struct sched_config *full)
+{
+	uint32_t n = config_nodes(full);
+
+	for (uint32_t t = 0; t <= full->types_n; t++) {
+		uint32_t max = t < full->types_n ? full->types[t].queue_max : full->queue_max;
+
+		n += s->types[t].depth > max ? s->types[t].depth - max : 0;
+	}
+	return n;
+}
+
 int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cfg, struct hearth_err *err)
 {
 	struct sched_config full;
@@ -109,12 +122,11 @@ int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cf
 		return r;
 	full = *cfg;
 	config_defaults(&full);
-	/* more may wait now than may from now on: nothing is thrown away */
-	n = config_nodes(&full);
+	n = nodes_for(s, &full);
 	waiting = calloc(s->waiting + 1, sizeof(*waiting));
 	if (waiting == NULL)
 		return err_set(err, -ENOMEM, "scheduler: no memory to sort %u waiting requests", s->waiting);
-	if (queues_init(&s->queues, n > s->waiting ? n : s->waiting) < 0) {
+	if (queues_init(&s->queues, n) < 0) {
 		s->queues = old;
 		free(waiting);
 		return err_set(err, -ENOMEM, "scheduler: no memory for %u waiting requests; a smaller queue_max needs less", n);
