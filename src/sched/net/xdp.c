@@ -33,11 +33,13 @@
  *	    ^                                                 +--xdp_release--> queue's ring back --+                                      |
  *	    +---------------------------------------------- xdp_rx, xdp_arm -----------------------+--------------------------------------+
  *
- * All frames are always in one of these places, and fill, completion and ring back hold as many as there are, so that none is ever full. A worker's process
+ * All frames are always in one of these places, and completion and receive ring and ring back hold as many as there are, so that none is ever full; neither
+ * is the fill ring, which holds twice as many: the kernel hands received frames out before it says that their places in there are free. A worker's process
  * uses its own socket, transmit ring and ring back, nothing of anybody else's; all of it is mapped shared and there before it is forked.
  */
 #define XDP_FRAME_BYTES 2048u
 #define XDP_FRAMES 8192u
+#define XDP_FRAMES_MIN 64u               /* what the kernel takes at a time */
 #define XDP_FRAMES_MAX (1u << 18)
 #define XDP_TX_PLACES 2048u
 #define XDP_BATCH 64u
@@ -232,7 +234,7 @@ static void close_sockets(struct xdp_port *p)
 /* The receiver's first: the others share what it made. The kernel tries zero-copy by itself unless told to copy. */
 static int open_sockets_once(struct xdp_port *p)
 {
-	const struct xsk_umem_config umem = { .fill_size = p->frames, .comp_size = p->frames, .frame_size = XDP_FRAME_BYTES };
+	const struct xsk_umem_config umem = { .fill_size = 2 * p->frames, .comp_size = p->frames, .frame_size = XDP_FRAME_BYTES };
 	struct xsk_socket_config cfg = {
 		.rx_size = p->frames, .tx_size = p->frames < XDP_TX_PLACES ? p->frames : XDP_TX_PLACES, .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 		.bind_flags = (uint16_t)(XDP_USE_NEED_WAKEUP | (p->prog.native ? 0 : XDP_COPY)),
@@ -336,8 +338,8 @@ static int xdp_open(const struct net_config *cfg, struct net_port **ret, struct 
 	struct xdp_port *p;
 	int r;
 
-	if ((frames & (frames - 1)) != 0 || frames > XDP_FRAMES_MAX)
-		return err_set(err, -EINVAL, "%u AF_XDP buffers: must be a power of two, at most %u", frames, XDP_FRAMES_MAX);
+	if ((frames & (frames - 1)) != 0 || frames < XDP_FRAMES_MIN || frames > XDP_FRAMES_MAX)
+		return err_set(err, -EINVAL, "%u AF_XDP buffers: must be a power of two, %u to %u", frames, XDP_FRAMES_MIN, XDP_FRAMES_MAX);
 	if (cfg->queue >= XDP_QUEUES_MAX)
 		return err_set(err, -EINVAL, "AF_XDP: queue %u: at most %u", cfg->queue, XDP_QUEUES_MAX - 1);
 	p = calloc(1, sizeof(*p));
