@@ -88,9 +88,9 @@ void disp_run(struct disp *d);
 void disp_stop(struct disp *d, uint64_t drain_ns);
 /**
  * disp_call - run something on the dispatcher's thread, between two rounds, and wait for it
- * Context: any thread but the dispatcher's, one at a time; while disp_run runs or is about to. Return: false if it ended before it got to that.
+ * Context: any thread but the dispatcher's, one at a time; while disp_run runs or is about to. After its end it runs at once, here.
  */
-bool disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void *arg), void *arg);
+void disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void *arg), void *arg);
 
 /* ---- for fronts and crews, on the dispatcher's thread ---- */
 
