@@ -6,6 +6,9 @@
 
 #include "slots.h"
 
+/* No call waits for longer than so many times what it takes while a slot is idle: a node has few slots, and its short functions may come once an hour. */
+#define SLOTS_HOLD_MAX 4
+
 TAILQ_HEAD(slot_calls, slot_call);
 
 struct slots {
@@ -61,7 +64,7 @@ static uint64_t calls_seen(const struct types *t)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < t->n; i++)
-		n += t->type[i].completed;
+		n += t->type[i].functions ? t->type[i].completed : 0;
 	return n;
 }
 
@@ -77,10 +80,14 @@ static struct sched_config *core_config(const struct slots *s, const struct slot
 	c->workers = workers;
 	c->reserved = cfg->reserved;
 	c->window_requests = cfg->window;
+	c->hold_max = SLOTS_HOLD_MAX;
 	c->types_n = types_n;
 	for (uint32_t i = 0; i < s->types->n; i++) {
 		const struct call_type *t = &s->types->type[i];
 
+		/* one without a name is spare: no policy waits until it is known */
+		if (t->functions == 0 || (t->service_ns == 0 && types_n < TYPES_MAX))
+			continue;
 		snprintf(c->types[i].name, sizeof(c->types[i].name), "%.*s", SCHED_NAME_MAX - 1, t->name);
 		c->types[i].mean_ns = t->service_ns;
 		c->types[i].ratio = seen ? (double)t->completed / (double)seen : 0;

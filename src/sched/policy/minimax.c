@@ -325,8 +325,10 @@ static uint32_t candidates(const struct sched *s, uint64_t now_ns, struct candid
 static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *c)
 {
 	struct minimax_group *g = &s->minimax.group[c->lane];
-	float limit, worst, mean, again;
+	float limit, worst, mean, again, most = (float)s->cfg.hold_max;
 
+	if (most > 0 && c->slowdown >= most)
+		return true;
 	if (now_ns >= g->hold_until_ns) {
 		limit = 1 + K * (c->slowdown - 1);
 		worst = predicted(s, now_ns, c->type, &mean);
@@ -334,6 +336,8 @@ static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *
 			return true;
 		again = (worst - limit) * mean * .5f;
 		again = again > LOOK_AGAIN * mean ? again : LOOK_AGAIN * mean;
+		if (most > 0)
+			again = fminf(again, (most - c->slowdown) * s->minimax.type[c->type].mean);
 		s->types[c->type].held += g->hold_until_ns == 0;
 		g->hold_until_ns = now_ns + (uint64_t)again + 1;
 		g->held_g = worst;
