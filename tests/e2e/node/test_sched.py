@@ -154,14 +154,15 @@ def test_minimax_lets_shorts_pass(node):
         assert node.invoke("short", {"n": i}).status == 200
     assert state(node)["updates"] >= 1
     with Calls(node) as calls:
-        for n in "abc":
+        for i, n in enumerate("abc", 1):
             calls.start("long", n, gate=n)
-        wait_for("a long one that runs", lambda: type_of(node, "long")["started"] >= 1 and state(node)["busy"] >= 1)
+            wait_for("%d long ones" % i, lambda i=i: (lambda s: s["busy"] + s["waiting"] == i)(state(node)))
         calls.start("short", "short")
-        # it held one of the slots, or lets the short one go first when the next is free
-        calls.open("a", "b")
+        # it has held one of the slots, or lets the short one go first when the next is free
+        wait_for("the short one", lambda: "short" in calls.answers or type_of(node, "short")["waiting"] == 1)
+        calls.open("a")
         begun = calls.begun("short")
-        calls.open("c")
+        calls.open("b", "c")
         assert begun < calls.begun("c")
 
 
