@@ -141,7 +141,7 @@ int cmd_sched(struct cli *cli, int argc, char **argv)
 	return r;
 }
 
-int cmd_explain(struct cli *cli, int argc, char **argv)
+static int explain_node(struct cli *cli, int argc, char **argv)
 {
 	const json_t *sched, *would;
 	json_t *o = NULL;
@@ -163,4 +163,19 @@ int cmd_explain(struct cli *cli, int argc, char **argv)
 	}
 	json_decref(o);
 	return r;
+}
+
+/* "--serve SOCKET" and nothing else. Return: the socket, or NULL. */
+static const char *other_server(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "--serve"))
+		return argv[2];
+	return argc == 2 && !strncmp(argv[1], "--serve=", 8) ? argv[1] + 8 : NULL;
+}
+
+int cmd_explain(struct cli *cli, int argc, char **argv)
+{
+	const char *socket = other_server(argc, argv);
+
+	return socket ? explain_serve(cli, socket) : explain_node(cli, argc, argv);
 }

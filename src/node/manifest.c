@@ -236,6 +236,8 @@ static json_t *field_json(const struct yaml_key *k, const struct manifest *m)
 	case YAML_STRV:
 	case YAML_ENV:
 		return strv_json(*(char ***)at);
+	case YAML_MAPS:
+		break;                  /* no key of a manifest is one */
 	}
 	return NULL;
 }
@@ -296,6 +298,8 @@ static int field_from_json(const struct yaml_key *k, const json_t *v, struct man
 	case YAML_ENV:
 		*(char ***)at = strv_from_json(v);
 		return *(char ***)at ? 0 : -ENOMEM;
+	case YAML_MAPS:
+		break;
 	}
 	return -EINVAL;
 }
