@@ -2,6 +2,7 @@
 #ifndef SCHED_WORKLOAD_H
 #define SCHED_WORKLOAD_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
