@@ -6,8 +6,12 @@
 
 #include "slots.h"
 
-/* No call waits for longer than so many times what it takes while a slot is idle: a node has few slots, and its short functions may come once an hour. */
-#define SLOTS_HOLD_MAX 4
+/*
+ * minimax holds nothing back whose slowdown is that already: a node has few slots, and its short functions may come once an hour. From 2 slots on this costs the
+ * shorts next to nothing (docs/adr/0011-node-slots.md). One slot cannot be kept free for anyone.
+ */
+#define SLOTS_HOLD_MAX 10
+#define SLOTS_HOLD_MAX_OF_ONE 1
 
 TAILQ_HEAD(slot_calls, slot_call);
 
@@ -80,7 +84,7 @@ static struct sched_config *core_config(const struct slots *s, const struct slot
 	c->workers = workers;
 	c->reserved = cfg->reserved;
 	c->window_requests = cfg->window;
-	c->hold_max = SLOTS_HOLD_MAX;
+	c->hold_max = cfg->slots > 1 ? SLOTS_HOLD_MAX : SLOTS_HOLD_MAX_OF_ONE;
 	c->types_n = types_n;
 	for (uint32_t i = 0; i < s->types->n; i++) {
 		const struct call_type *t = &s->types->type[i];
