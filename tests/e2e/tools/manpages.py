@@ -61,7 +61,7 @@ def check_words(pages, page, what, words, before=r'\.TP\n\.BR? '):
 
 def check_tables(pages, source):
     node = os.path.join(source, 'src', 'node')
-    metrics = read(node, 'metrics.c')
+    metrics = read(node, 'metrics.c') + read(node, 'metrics_sched.c')
     names = set(re.findall(r'"(hearth_[a-z_]*[a-z])"', metrics)) | {f'hearth_function_{n}_total' for n in re.findall(r'FAMILY\("([a-z_]+)"', metrics)}
     return (check_words(pages, 'hearth-function.5', 'key', re.findall(r'^\tKEY\("([a-z_]+)"', read(node, 'manifest.c'), re.M))
             + check_words(pages, 'hearthd.8', 'key', re.findall(r'^\tKEY\(([a-z_]+),', read(node, 'config.c'), re.M))
