@@ -17,7 +17,9 @@ def main():
     mix = {'workload': 'high-bimodal', 'rtt_us': 10}
     sweep = e.sweep(['d-fcfs-random', 'c-fcfs', 'darc', 'minimax'], [.1, .2, .3, .4, .45, .5, .6, .7, .8, .85, .87, .9, .92, .93], **mix)
     policies = ['c-fcfs', 'darc', 'minimax']
-    short = rates(e.sims([{**mix, 'policy': p, 'find_max_load': 'short:20us'} for p in policies]))
+    # shorts in 20 us, and queues that do not grow without end: DARC's shorts are well when its longs starve
+    found = rates(e.sims([{**mix, 'policy': p, 'find_max_load': target} for target in ('short:20us', 100) for p in policies]))
+    short = [min(pair) for pair in zip(found[:3], [found[0]] + found[4:])]
     e.csv_sweeps({'3': sweep})
     e.plot(lambda axes: [lines(axes[0], sweep, slowdown, 20, 'overall'),
                          lines(axes[1], sweep, of_type('short', 'p999_us'), 20, 'short, 1 us', 'p99.9 latency, us'),

@@ -42,7 +42,7 @@ def main():
     e.row('4a: slowdown, 0 reserved (measured by reviewers: ~75)', None, a[0])
     e.row('4a: slowdown, 1 reserved (measured by reviewers: ~13)', None, a[1])
     e.row('4a: best number to reserve', 1, min(range(len(a)), key=lambda i: a[i]))
-    e.row('4b: best number to reserve', 2, min(range(len(b)), key=lambda i: b[i]))
+    e.row('4b: best number to reserve (DARC: 2)', None, min(range(len(b)), key=lambda i: b[i]))
     e.row('4b: slowdown with that many (20 of it is network time)', None, min(b))
     for fig, i in (('4a', 0), ('4b', 2)):
         e.row(f'{fig}: slowdown, DARC', None, slowdown(rest[i]))
