@@ -493,7 +493,7 @@ static void forget_holds(struct minimax *m)
 		m->group[g].hold_until_ns = 0;
 }
 
-static void started(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
+static void started(struct sched *s, uint64_t now_ns, uint32_t queue, uint32_t type, uint32_t worker)
 {
 	runs(s, type, worker, now_ns);
 }
