@@ -30,6 +30,7 @@ static const struct command commands[] = {
 	{ "load", cmd_load, "ADDRESS:PORT|URL [...]", "send requests at fixed times over UDP or HTTP, whatever comes back; latencies and losses" },
 	{ "replay", cmd_replay, "TRACE --out DIR [...]", "replay a trace of invocations through the gateway" },
 	{ "trace", cmd_trace, "generate|info [...]", "make a synthetic trace, or describe one" },
+	{ "sim", cmd_sim, "[--workload W] [--policy P] [--load L] [...]", "simulate the scheduler: any policy under any mix of requests" },
 	{ 0 },
 };
 
@@ -120,8 +121,8 @@ int main(int argc, char **argv)
 		if (strcmp(c->name, argv[1]))
 			continue;
 		cli.command = c;
-		/* load, replay and trace have options enough for help texts of their own */
-		if (wants_help(argc - 1, argv + 1) && c->run != cmd_load && c->run != cmd_replay && c->run != cmd_trace) {
+		/* these have options enough for help texts of their own */
+		if (wants_help(argc - 1, argv + 1) && c->run != cmd_load && c->run != cmd_replay && c->run != cmd_trace && c->run != cmd_sim) {
 			printf("usage: hearth %s %s\n\n%s.\nSee hearth-%s(1).\n", c->name, c->synopsis, c->summary, c->name);
 			return CLI_OK;
 		}
