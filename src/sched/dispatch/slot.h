@@ -33,7 +33,8 @@ struct idle {
  * @id:         the client's
  * @start_ns:   when the worker began; the worker's
  * @service_ns: in the application; the worker's
- * @busy_ns:    the same with the sending of the reply: how long the worker was not free; the worker's
+ * @send_ns:    in addition for the reply, saturating; the worker's
+ * @order:      of arrival, for the recorded trace; the dispatcher's
  * @gen:        of the net_buf
  * @type:       as configured or SCHED_UNKNOWN
  * @seq:        counts the requests of a slot, so that a stage tells whose it is
@@ -41,8 +42,8 @@ struct idle {
  */
 struct req {
 	alignas(64) void *item;
-	uint64_t id, arrival_ns, start_ns, service_ns, busy_ns;
-	uint32_t type, seq, gen;
+	uint64_t id, arrival_ns, start_ns, service_ns;
+	uint32_t send_ns, order, type, seq, gen;
 	uint16_t wire_type;
 	uint8_t status;
 };
