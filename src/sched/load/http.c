@@ -335,7 +335,8 @@ static bool take(struct conn *c, const uint8_t *data, size_t n)
 	return false;
 }
 
-static void conn_read(struct conn *c)
+/* @ends: the server has sent all it will */
+static void conn_read(struct conn *c, bool ends)
 {
 	for (;;) {
 		ssize_t n = recv(c->fd, c->h->in, READ_BYTES, 0);
@@ -348,7 +349,8 @@ static void conn_read(struct conn *c)
 			conn_drop(c, true);
 			return;
 		}
-		if (!take(c, c->h->in, (size_t)n) || n < READ_BYTES)    /* less than asked for: nothing is left (epoll(7)) */
+		/* Less than asked for: nothing is left (epoll(7)), but perhaps the end. */
+		if (!take(c, c->h->in, (size_t)n) || (n < READ_BYTES && !ends))
 			return;
 	}
 }
@@ -372,7 +374,7 @@ static void conn_event(struct conn *c, uint32_t events)
 		return;
 	}
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
-		conn_read(c);
+		conn_read(c, events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP));
 }
 
 /* ---- the loop ---- */
