@@ -11,7 +11,7 @@
  * With HEARTH_APP_SHARED all workers are threads of one process instead, for state that they must share: `init` runs in it, before them, and a crash or a
  * hang costs what all of them have at the time.
  *
- * Nothing of this is loaded into the process that receives and schedules, but for `classify`, if there is one.
+ * The process that receives and schedules loads the object, but calls none of its functions except `classify`, if the configuration asks for that.
  */
 
 #include <stddef.h>
