@@ -73,7 +73,7 @@ static void park_done(void *ctx, json_t *result)
 			instance_kill(inst, "a checkpoint of it was killed half-way");
 		else
 			instance_resume(inst);
-	} else if (fn->queued > 0 && !inst->outdated && !inst->for_snapshot) {
+	} else if (fn->unplaced && !inst->outdated && !inst->for_snapshot) {
 		log_debug("instance %s: a call came while it was parked: it goes on", inst->id);
 		instance_resume(inst);
 	} else {
