@@ -74,12 +74,13 @@ static unsigned collect(struct disp *d, uint64_t now)
 	return n;
 }
 
-void disp_offer(struct disp *d, uint64_t now, uint32_t type, uint32_t flow, struct req *r)
+void disp_offer(struct disp *d, uint64_t now, uint64_t arrival, uint32_t type, uint32_t flow, struct req *r)
 {
-	r->arrival_ns = now;
+	/* it may have come after this round began */
+	r->arrival_ns = arrival < now ? arrival : now;
 	r->type = type < d->types ? type : SCHED_UNKNOWN;
 	r->status = WIRE_OK;
-	if (sched_enqueue(d->sched, now, r->type, flow, (uintptr_t)r) == 0)
+	if (sched_enqueue_late(d->sched, now, r->arrival_ns, r->type, flow, (uintptr_t)r) == 0)
 		r->order = d->order++;
 	else
 		disp_end(d, now, r, WIRE_OVERLOAD, DISP_NOBODY, STAGE_IDLE);

@@ -94,8 +94,8 @@ void disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void 
 
 /* ---- for fronts and crews, on the dispatcher's thread ---- */
 
-/** disp_offer - a request that came: enqueued, or ended with WIRE_OVERLOAD. Sets arrival_ns, type and status of @r. */
-void disp_offer(struct disp *d, uint64_t now, uint32_t type, uint32_t flow, struct req *r);
+/** disp_offer - a request that came at @arrival: enqueued, or ended with WIRE_OVERLOAD. Sets arrival_ns, type and status of @r. */
+void disp_offer(struct disp *d, uint64_t now, uint64_t arrival, uint32_t type, uint32_t flow, struct req *r);
 /** disp_died - no one is behind @worker's slot any more */
 void disp_died(struct disp *d, uint32_t worker);
 /** disp_set_hang - in a disp_call */

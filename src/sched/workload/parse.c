@@ -9,6 +9,8 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/buf.h"
+#include "base/file.h"
 #include "base/yaml.h"
 #include "private.h"
 
@@ -92,6 +94,72 @@ static int each_key(struct parser *p, const yaml_node_t *map, const char *what, 
 
 /* ---- types ---- */
 
+#define SAMPLES_BYTES_MAX (64u << 20)
+
+/* service times in ns, one a line */
+static int parse_samples(struct parser *p, const yaml_node_t *n, const char *path, char *text, struct workload_type *t)
+{
+	size_t cap = 0, line = 1;
+	double sum = 0;
+	char *end;
+
+	for (char *at = text; *at; at = end + (*end != '\0'), line++) {
+		double v = strtod(at, &end);
+
+		if (end == at || (*end != '\n' && *end != '\0') || !(v >= 1 && v <= 3600e9))
+			return complain(p, n, "%s:%zu: not a service time, a number of ns from 1 to 3.6e12", path, line);
+		if (array_grow((void **)&t->samples, &cap, t->samples_n + 1, sizeof(double)) < 0)
+			return err_set(p->err, -ENOMEM, "%s: no memory", path);
+		t->samples[t->samples_n++] = v;
+		sum += v;
+	}
+	if (t->samples_n == 0 || t->samples_n > UINT32_MAX)
+		return complain(p, n, "%s: no service times in it", path);
+	sum /= (double)t->samples_n;
+	for (size_t i = 0; i < t->samples_n; i++)
+		t->samples[i] /= sum;
+	/* a service time that is given too says how long they are on average */
+	if (t->mean_ns == 0)
+		t->mean_ns = sum;
+	return 0;
+}
+
+/* A relative path begins at the workload's file. */
+static int take_samples(struct parser *p, const yaml_node_t *n, struct workload_type *t)
+{
+	const char *name = scalar(n), *slash = strrchr(p->file, '/');
+	char path[4096], *text;
+	size_t len;
+	int rc;
+
+	if (!name || name[0] == '\0' || t->samples)
+		return complain(p, n, "samples must be the path of one file");
+	snprintf(path, sizeof(path), "%.*s%s", name[0] == '/' || !slash ? 0 : (int)(slash - p->file + 1), p->file, name);
+	rc = file_read(path, SAMPLES_BYTES_MAX, &text, &len);
+	if (rc < 0)
+		return complain(p, n, "cannot read the samples %s: %s", path, strerror(-rc));
+	rc = strlen(text) == len ? parse_samples(p, n, path, text, t) : complain(p, n, "%s: not a text", path);
+	free(text);
+	return rc;
+}
+
+/* "service" of a bimodal type is its lower time; the table wants the mean, and the higher time as a multiple of it */
+static int finish_type(struct parser *p, const yaml_node_t *item, struct workload_type *t)
+{
+	double mean;
+
+	if (t->name[0] == '\0' || t->mean_ns == 0)
+		return complain(p, item, "a type needs a name and a service time");
+	if ((t->high_ratio > 0) != (t->high > 0))
+		return complain(p, item, "high and high_ratio go together");
+	if (t->high_ratio > 0 && t->high_ratio < 1) {
+		mean = t->mean_ns * (1 - t->high_ratio) + t->high * t->high_ratio;
+		t->high /= mean;
+		t->mean_ns = mean;
+	}
+	return 0;
+}
+
 static int take_type_key(struct parser *p, const char *key, const yaml_node_t *value, void *into)
 {
 	struct workload_type *t = into;
@@ -110,6 +178,12 @@ static int take_type_key(struct parser *p, const char *key, const yaml_node_t *v
 		return take_number(p, value, key, &t->ratio);
 	if (strcmp(key, "scv") == 0)
 		return take_number(p, value, key, &t->scv);
+	if (strcmp(key, "high") == 0)
+		return take_time(p, value, key, &t->high);
+	if (strcmp(key, "high_ratio") == 0)
+		return take_number(p, value, key, &t->high_ratio);
+	if (strcmp(key, "samples") == 0)
+		return take_samples(p, value, t);
 	return -ENOENT;
 }
 
@@ -125,13 +199,14 @@ static int take_types(struct parser *p, const yaml_node_t *list)
 	for (size_t i = 0; i < n; i++) {
 		const yaml_node_t *item = node_of(p, list->data.sequence.items.start[i]);
 		struct workload_type *t = &p->w->types[i];
-		int rc = each_key(p, item, "a type", "name, service, ratio, scv", take_type_key, t);
+		int rc;
 
+		p->w->types_n++;        /* its samples are freed with it */
+		rc = each_key(p, item, "a type", "name, service, ratio, scv, high, high_ratio, samples", take_type_key, t);
+		if (rc == 0)
+			rc = finish_type(p, item, t);
 		if (rc < 0)
 			return rc;
-		if (t->name[0] == '\0' || t->mean_ns == 0)
-			return complain(p, item, "a type needs a name and a service time");
-		p->w->types_n++;
 	}
 	return 0;
 }

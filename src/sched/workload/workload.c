@@ -20,11 +20,31 @@ static const struct workload_type tpcc[] = {
 };
 static const struct workload_type rocksdb[] = { { "get", 1500, 0.5, 0 }, { "scan", 635000, 0.5, 0 } };
 
+/* what a policy that is good at the paper's may still do badly: three lengths, little dispersion, many types, few long ones */
+static const struct workload_type three_types[] = { { "short", 1000, 0.6, 0 }, { "medium", 10000, 0.3, 0 }, { "long", 100000, 0.1, 0 } };
+static const struct workload_type low_dispersion[] = { { "short", 10000, 0.9, 0 }, { "long", 20000, 0.1, 0 } };
+#define EIGHT(p) { { "t0", 1000, p(128) }, { "t1", 2000, p(64) }, { "t2", 4000, p(32) }, { "t3", 8000, p(16) }, { "t4", 16000, p(8) }, { "t5", 32000, p(4) }, \
+	{ "t6", 64000, p(2) }, { "t7", 128000, p(1) } }
+#define GEOMETRIC(x) (x / 255.0)
+#define FLAT(x) 0.125
+static const struct workload_type geometric_8[] = EIGHT(GEOMETRIC), flat_8[] = EIGHT(FLAT);
+static const struct workload_type rare_long[] = { { "short", 1000, 0.95, 0 }, { "long", 30000, 0.05, 0 } };
+
 #define NAMED(name, types) { name, types, sizeof(types) / sizeof((types)[0]) }
 static const struct { const char *name; const struct workload_type *types; uint32_t n; } named[] = {
 	NAMED("high-bimodal", high_bimodal), NAMED("extreme-bimodal", extreme_bimodal), NAMED("tpcc", tpcc), NAMED("rocksdb", rocksdb),
+	NAMED("three-types", three_types), NAMED("low-dispersion", low_dispersion), NAMED("geometric-8", geometric_8), NAMED("flat-8", flat_8), NAMED("rare-long", rare_long),
 };
-const char *const workload_names[] = { "high-bimodal", "extreme-bimodal", "tpcc", "rocksdb", NULL };
+/* section 5.6: service times change places, shares change, one type stays */
+static const char phases[] =
+	"types:\n  - { name: a, service: 100us, ratio: 0.5 }\n  - { name: b, service: 1us, ratio: 0.5 }\n"
+	"phases:\n  - { duration: 5s }\n  - { duration: 5s, service: { a: 1us, b: 100us } }\n"
+	"  - { duration: 5s, service: { a: 1us, b: 100us }, ratio: { a: 0.95, b: 0.05 } }\n"
+	"  - { duration: 5s, service: { a: 3500ns, b: 3500ns }, ratio: { a: 1 } }\n";
+#define PHASES "phases"
+
+const char *const workload_names[] = { "high-bimodal", "extreme-bimodal", "tpcc", "rocksdb", "three-types", "low-dispersion", "geometric-8", "flat-8", "rare-long",
+	PHASES, NULL };
 
 struct workload *workload_free(struct workload *w)
 {
@@ -34,6 +54,8 @@ struct workload *workload_free(struct workload *w)
 		free(w->phases[i].ratio);
 		free(w->phases[i].mean_ns);
 	}
+	for (uint32_t i = 0; w->types && i < w->types_n; i++)
+		free(w->types[i].samples);
 	free(w->phases);
 	free(w->types);
 	free(w);
@@ -50,6 +72,10 @@ static int check_type(const struct workload *w, uint32_t i, struct hearth_err *e
 		return err_set(err, -EINVAL, "%s: the service time of %s is %g ns; it must be 1ns..1h", w->name, t->name, t->mean_ns);
 	if (!(t->scv >= 0 && t->scv <= 100))
 		return err_set(err, -EINVAL, "%s: scv of %s is %g; it must be 0..100 (0: always the same time, 1: exponential)", w->name, t->name, t->scv);
+	if (!(t->high_ratio >= 0 && t->high_ratio < 1) || (t->high_ratio > 0 && !(t->high > 1 && t->high * t->high_ratio < 1)))
+		return err_set(err, -EINVAL, "%s: %s: high must be more than service, and high_ratio 0..1, 1 excluded", w->name, t->name);
+	if ((t->scv > 0) + (t->high_ratio > 0) + (t->samples != NULL) > 1)
+		return err_set(err, -EINVAL, "%s: %s: scv, high and samples are different distributions; give one", w->name, t->name);
 	for (uint32_t j = 0; j < i; j++)
 		if (strcmp(w->types[j].name, t->name) == 0)
 			return err_set(err, -EINVAL, "%s: two types are called %s", w->name, t->name);
@@ -132,6 +158,16 @@ no_memory:
 	return err_set(err, -ENOMEM, "%s: no memory", name);
 }
 
+static int no_such(const char *what, struct hearth_err *err)
+{
+	char list[256] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; workload_names[i] && n < sizeof(list); i++)
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? ", " : "", workload_names[i]);
+	return err_set(err, -ENOENT, "no workload \"%s\": there are %s, or give the path of a YAML file", what, list);
+}
+
 int workload_load(const char *what, struct workload **ret, struct hearth_err *err)
 {
 	char *text;
@@ -141,8 +177,10 @@ int workload_load(const char *what, struct workload **ret, struct hearth_err *er
 	for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++)
 		if (strcmp(named[i].name, what) == 0)
 			return workload_new(what, named[i].types, named[i].n, ret, err);
+	if (strcmp(what, PHASES) == 0)
+		return workload_parse(phases, strlen(phases), PHASES, ret, err);
 	if (!strpbrk(what, "/."))
-		return err_set(err, -ENOENT, "no workload \"%s\": there are high-bimodal, extreme-bimodal, tpcc, rocksdb, or give the path of a YAML file", what);
+		return no_such(what, err);
 	rc = file_read(what, FILE_BYTES_MAX, &text, &len);
 	if (rc < 0)
 		return err_set(err, rc, "cannot read the workload %s: %s", what, strerror(-rc));
@@ -180,4 +218,18 @@ int workload_find(const struct workload *w, const char *name)
 		if (strcmp(w->types[t].name, name) == 0)
 			return (int)t;
 	return -ENOENT;
+}
+
+double workload_draw_ns(const struct workload_type *t, double mean_ns, struct sched_random *r)
+{
+	double x;
+
+	if (t->samples)
+		x = t->samples[sched_random_below(r, (uint32_t)t->samples_n)];
+	else if (t->high_ratio > 0)
+		x = sched_random_uniform(r) < t->high_ratio ? t->high : (1 - t->high * t->high_ratio) / (1 - t->high_ratio);
+	else
+		return workload_service_ns(mean_ns, t->scv, r);
+	x *= mean_ns;
+	return x < 1 ? 1 : x;
 }

@@ -2,6 +2,7 @@
 #ifndef SCHED_WORKLOAD_H
 #define SCHED_WORKLOAD_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,11 +13,13 @@
 /*
  * What arrives: types of requests, how long each takes, how often each comes, and how that changes over time. Shared by the simulator and the load generator.
  *
- * The named ones are those of the Persephone paper (SOSP'21), section 5. A file:
+ * The first four named ones and "phases" are those of the Persephone paper (SOSP'21), section 5. A file:
  *
  *   types:
  *     - { name: short, service: 1us, ratio: 0.5 }
- *     - { name: long, service: 100us, ratio: 0.5, scv: 0.1 }
+ *     - { name: long, service: 100us, ratio: 0.2, scv: 0.1 }
+ *     - { name: cached, service: 1us, high: 50us, high_ratio: 0.01, ratio: 0.2 }   # two times: 1 us, of one request in a hundred 50 us
+ *     - { name: real, samples: times.txt, ratio: 0.1 }                             # drawn from a file of service times in ns, one a line, beside this one
  *   phases:                                              # optional; without them there is one phase, of any length
  *     - { duration: 5s, rate: 200000 }                   # rate in requests a second; or load: 0.8, a share of the run's own rate
  *     - { duration: 5s, ratio: { short: 0.995, long: 0.005 }, service: { long: 500us } }
@@ -28,10 +31,15 @@
  * @mean_ns: mean service time, > 0
  * @ratio:   share of the requests, 0..1; those of all types add to 1
  * @scv:     squared coefficient of variation of the service time: 0 fixed, 1 exponential, any other log-normal
+ * @high_ratio, @high: bimodal: that share of the requests takes @high times the mean, the others the same, shorter time; 0 = not bimodal
+ * @samples, @samples_n: empirical: multiples of the mean, drawn alike; NULL = not empirical. Freed with the workload.
  */
 struct workload_type {
 	char name[SCHED_NAME_MAX];
 	double mean_ns, ratio, scv;
+	double high_ratio, high;
+	double *samples;
+	size_t samples_n;
 };
 
 /**
@@ -58,7 +66,7 @@ extern const char *const workload_names[];
 
 /**
  * workload_load - a built-in workload by name, or one from a file
- * @what: "high-bimodal", "extreme-bimodal", "tpcc", "rocksdb", or the path of a YAML file (anything with a "/" or a "." in it)
+ * @what: one of workload_names, or the path of a YAML file (anything with a "/" or a "." in it)
  * @ret:  workload_free it; untouched on failure
  * Return: 0, -ENOENT (no such name or file, with message), -EINVAL (message with file:line), -ENOMEM.
  */
@@ -67,7 +75,7 @@ int workload_load(const char *what, struct workload **ret, struct hearth_err *er
 int workload_parse(const char *text, size_t len, const char *file, struct workload **ret, struct hearth_err *err);
 /**
  * workload_new - one phase of any length of these types
- * @types: copied; checked as a file's are
+ * @types: copied; checked as a file's are; none of them empirical
  */
 int workload_new(const char *name, const struct workload_type *types, uint32_t types_n, struct workload **ret, struct hearth_err *err);
 struct workload *workload_free(struct workload *w);     /* NULL and half-built ones are fine; returns NULL */
@@ -93,5 +101,8 @@ static inline double workload_service_ns(double mean_ns, double scv, struct sche
 	}
 	return x < 1 ? 1 : x;
 }
+
+/** workload_draw_ns - draw a service time of a type, whatever its distribution, for a phase in which its mean is @mean_ns; at least 1 */
+double workload_draw_ns(const struct workload_type *t, double mean_ns, struct sched_random *r);
 
 #endif

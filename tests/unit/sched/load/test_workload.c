@@ -8,19 +8,23 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/file.h"
 
 #include "sched/workload.h"
 
 static void named(void **state)
 {
-	static const double mean_ns[] = { 50500, 2997.5, 19068, 318250 };
+	static const double mean_ns[] = { 50500, 2997.5, 19068, 318250, 13600, 11000, 8000. * 128 / 255, 31875, 2450, 50500 };
 
 	for (int i = 0; workload_names[i]; i++) {
 		struct workload *w = NULL;
 
 		assert_int_equal(workload_load(workload_names[i], &w, NULL), 0);
 		assert_string_equal(w->name, workload_names[i]);
-		assert_int_equal(w->phases_n, 1);
+		assert_int_equal(w->phases_n, strcmp(w->name, "phases") == 0 ? 4 : 1);
 		assert_true(fabs(workload_mean_ns(w, 0) - mean_ns[i]) < 0.01);
 		workload_free(w);
 	}
@@ -84,6 +88,11 @@ static void wrong_files(void **state)
 		{ "types:\n  - { name: 01234567890123456789012345678901, service: 1us, ratio: 1 }\n", "1 to 31" },
 		{ "types:\n  - { name: a, service: 1us, ratio: 1, scv: -1 }\n", "scv" },
 		{ "types:\n  - { [x]: a }\n", "words" },
+		{ "types:\n  - { name: a, service: 1us, ratio: 1, high: 2us }\n", "go together" },
+		{ "types:\n  - { name: a, service: 3us, ratio: 1, high: 2us, high_ratio: 0.1 }\n", "more than service" },
+		{ "types:\n  - { name: a, service: 1us, ratio: 1, high: 2us, high_ratio: 1 }\n", "0..1" },
+		{ "types:\n  - { name: a, service: 1us, ratio: 1, high: 2us, high_ratio: 0.1, scv: 1 }\n", "give one" },
+		{ "types:\n  - { name: a, ratio: 1, samples: no/such }\n", "w.yaml:2: cannot read the samples no/such" },
 		{ TWO "phases: []\n", "1 to 256" },
 		{ TWO "phases:\n  - { rate: 1 }\n  - { rate: 1 }\n", "no duration" },
 		{ TWO "phases:\n  - { rate: 0 }\n", "more than 0" },
@@ -128,10 +137,51 @@ static void service_times(void **state)
 	}
 }
 
+static void other_distributions(void **state)
+{
+	char dir[] = "/tmp/hearth-test-XXXXXX", path[64], text[256];
+	struct hearth_err err = { 0 };
+	struct workload *w = NULL;
+	struct sched_random r;
+	double sum[2] = { 0 };
+	unsigned high = 0;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/times", dir);
+	assert_int_equal(file_replace(path, "100\n300\n", 8, 0600, NULL), 0);
+	snprintf(text, sizeof(text), "types:\n  - { name: a, service: 1us, high: 50us, high_ratio: 0.01, ratio: 0.5 }\n  - { name: b, samples: times, ratio: 0.5 }\n");
+	snprintf(path, sizeof(path), "%s/w.yaml", dir);
+	assert_int_equal(file_replace(path, text, strlen(text), 0600, NULL), 0);
+	if (workload_load(path, &w, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_true(fabs(w->types[0].mean_ns - 1490) < 1e-6 && fabs(w->types[1].mean_ns - 200) < 1e-6);
+	sched_random_seed(&r, 5);
+	for (int i = 0; i < 100000; i++) {
+		double a = workload_draw_ns(&w->types[0], 2980, &r), b = workload_draw_ns(&w->types[1], 200, &r);
+
+		assert_true(fabs(a - 2000) < 1e-6 || fabs(a - 100000) < 1e-6);
+		assert_true(fabs(b - 100) < 1e-6 || fabs(b - 300) < 1e-6);
+		high += a > 3000;
+		sum[0] += a;
+		sum[1] += b;
+	}
+	assert_true(high > 800 && high < 1200);
+	assert_true(fabs(sum[1] / 100000 - 200) < 2);
+	workload_free(w);
+	snprintf(path, sizeof(path), "%s/times", dir);
+	assert_int_equal(file_replace(path, "100\nfast\n", 9, 0600, NULL), 0);
+	snprintf(path, sizeof(path), "%s/w.yaml", dir);
+	w = NULL;
+	assert_int_equal(workload_load(path, &w, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "times:2: not a service time"));
+	assert_int_equal(dir_remove(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(named), cmocka_unit_test(unknown_name), cmocka_unit_test(phases), cmocka_unit_test(wrong_files), cmocka_unit_test(service_times),
+		cmocka_unit_test(other_distributions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
