@@ -37,30 +37,49 @@ struct mpsc {
 	struct mpsc_slot slot[];
 };
 
-static void *ring_alloc(size_t capacity, size_t head_bytes, size_t slot_bytes)
+/* Whole cache lines; 0: no such capacity. */
+static size_t ring_bytes(size_t capacity, size_t head_bytes, size_t slot_bytes)
 {
-	size_t bytes;
-
 	if (capacity == 0 || (capacity & (capacity - 1)) != 0)
-		return NULL;
+		return 0;
 	if (capacity > (SIZE_MAX / 2 - head_bytes) / slot_bytes)
-		return NULL;
-	bytes = head_bytes + capacity * slot_bytes;
-	return aligned_alloc(CACHE_LINE, (bytes + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
+		return 0;
+	return (head_bytes + capacity * slot_bytes + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
 }
 
-struct spsc *spsc_new_at(size_t capacity, size_t start)
+static void *ring_alloc(size_t capacity, size_t head_bytes, size_t slot_bytes)
 {
-	struct spsc *r = ring_alloc(capacity, sizeof(*r), sizeof(r->slot[0]));
+	size_t bytes = ring_bytes(capacity, head_bytes, slot_bytes);
 
-	if (r == NULL)
-		return NULL;
+	return bytes > 0 ? aligned_alloc(CACHE_LINE, bytes) : NULL;
+}
+
+static struct spsc *spsc_init_at(struct spsc *r, size_t capacity, size_t start)
+{
 	atomic_init(&r->tail, start);
 	atomic_init(&r->head, start);
 	r->head_seen = start;
 	r->tail_seen = start;
 	r->capacity = capacity;
 	return r;
+}
+
+struct spsc *spsc_new_at(size_t capacity, size_t start)
+{
+	struct spsc *r = ring_alloc(capacity, sizeof(*r), sizeof(r->slot[0]));
+
+	return r != NULL ? spsc_init_at(r, capacity, start) : NULL;
+}
+
+size_t spsc_bytes(size_t capacity)
+{
+	return ring_bytes(capacity, sizeof(struct spsc), sizeof(void *));
+}
+
+struct spsc *spsc_init(void *mem, size_t capacity)
+{
+	assert(((uintptr_t)mem & (CACHE_LINE - 1)) == 0);
+	return spsc_bytes(capacity) > 0 ? spsc_init_at(mem, capacity, 0) : NULL;
 }
 
 struct spsc *spsc_new(size_t capacity)
@@ -102,6 +121,11 @@ void *spsc_pop(struct spsc *r)
 	item = r->slot[head & (r->capacity - 1)];
 	atomic_store_explicit(&r->head, head + 1, memory_order_release);
 	return item;
+}
+
+bool spsc_empty(struct spsc *r)
+{
+	return atomic_load_explicit(&r->head, memory_order_relaxed) == atomic_load_explicit(&r->tail, memory_order_acquire);
 }
 
 struct mpsc *mpsc_new_at(size_t capacity, size_t start)

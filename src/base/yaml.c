@@ -160,6 +160,7 @@ struct value {
 		int e;
 		uint64_t u;
 		double d;
+		struct { char *data; size_t n; } maps;
 	};
 };
 
@@ -168,6 +169,7 @@ struct loader {
 	const char *file;
 	const struct yaml_key *keys;
 	struct value *values;   /* one a key */
+	unsigned mapping_line;  /* where an entry of a list of mappings begins; 0: in none */
 	struct hearth_err *err;
 };
 
@@ -183,6 +185,13 @@ static int fail(struct loader *l, unsigned line, const char *fmt, ...)
 	if (line == 0)
 		return err_set(l->err, -EINVAL, "%s: %s", l->file, msg);
 	return err_set(l->err, -EINVAL, "%s:%u: %s", l->file, line, msg);
+}
+
+static void maps_free(const struct yaml_key *key, char *data, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		yaml_unload(key->sub, data + i * key->sub_bytes);
+	free(data);
 }
 
 static int no_memory(struct loader *l)
@@ -515,7 +524,101 @@ static int take_env(struct loader *l, const struct yaml_key *key, char ***strv, 
 	return 0;
 }
 
+/* ---- a list of mappings ---- */
+
+static int take_mapping(struct loader *l);
+static int check_required(struct loader *l);
+static int values_new(struct loader *l, const struct yaml_key *keys);
+static void values_commit(struct loader *l, void *out);
+static void values_drop(struct loader *l);
+
+/* An entry's mapping, whose start has been read, into @out: with its own keys and values, under a loader that shares parser and error. */
+static int take_entry(struct loader *l, const struct yaml_key *key, char *out)
+{
+	const struct yaml_key *keys = l->keys;
+	struct value *values = l->values;
+	int r;
+
+	r = values_new(l, key->sub);
+	if (r == 0) {
+		r = take_mapping(l);
+		if (r == 0)
+			r = check_required(l);
+		if (r == 0)
+			values_commit(l, out);
+		else
+			values_drop(l);
+		free(l->values);
+	}
+	l->keys = keys;
+	l->values = values;
+	return r;
+}
+
+static int push_entry(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
+{
+	unsigned line = l->mapping_line;
+	char *grown, *entry;
+	int r;
+
+	if (ev->type != YAML_MAPPING_START_EVENT)
+		return fail(l, line_of(ev), "key \"%s\": every entry must be a mapping of \"key: value\"", key->name);
+	if (is_bounded(key) && v->maps.n >= (size_t)key->max)
+		return fail(l, line_of(ev), "key \"%s\": more than %lld entries", key->name, (long long)key->max);
+	grown = realloc(v->maps.data, (v->maps.n + 1) * key->sub_bytes);      /* a file of 1 MiB: no overflow */
+	if (grown == NULL)
+		return no_memory(l);
+	v->maps.data = grown;
+	entry = grown + v->maps.n * key->sub_bytes;
+	if (key->sub_defaults != NULL)
+		memcpy(entry, key->sub_defaults, key->sub_bytes);
+	else
+		memset(entry, 0, key->sub_bytes);
+	l->mapping_line = line_of(ev);
+	r = take_entry(l, key, entry);
+	l->mapping_line = line;
+	if (r == 0)
+		v->maps.n++;
+	return r;
+}
+
+static int take_maps(struct loader *l, const yaml_event_t *start, const struct yaml_key *key, struct value *v)
+{
+	yaml_event_t ev;
+	int r;
+
+	for (;;) {
+		r = next_event(l, &ev);
+		if (r < 0)
+			return r;
+		if (ev.type == YAML_SEQUENCE_END_EVENT)
+			break;
+		r = push_entry(l, &ev, key, v);
+		yaml_event_delete(&ev);
+		if (r < 0)
+			return r;
+	}
+	yaml_event_delete(&ev);
+	if (is_bounded(key) && v->maps.n < (size_t)key->min)
+		return fail(l, line_of(start), "key \"%s\" has %zu entries: at least %lld are needed", key->name, v->maps.n, (long long)key->min);
+	return 0;
+}
+
 /* ---- values and keys ---- */
+
+static const char *form_of(const struct yaml_key *key)
+{
+	switch (key->kind) {
+	case YAML_STRV:
+		return "a list of texts";
+	case YAML_ENV:
+		return "a mapping of NAME: value";
+	case YAML_MAPS:
+		return "a list of mappings";
+	default:
+		return "one value";
+	}
+}
 
 static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
 {
@@ -542,7 +645,8 @@ static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct ya
 	case YAML_STRV:
 		return strv_push(l, &v->strv, &n, strdup(scalar_text(ev)));
 	case YAML_ENV:
-		return wrong_type(l, ev, key, "a mapping of NAME: value");
+	case YAML_MAPS:
+		return wrong_type(l, ev, key, form_of(key));
 	}
 	return -EINVAL;
 }
@@ -553,10 +657,10 @@ static int take_collection(struct loader *l, const yaml_event_t *ev, const struc
 	bool list = ev->type == YAML_SEQUENCE_START_EVENT;
 	size_t n = 0;
 
-	if (list && key->kind != YAML_STRV)
-		return fail(l, line_of(ev), "key \"%s\" takes %s, not a list", key->name, key->kind == YAML_ENV ? "a mapping of NAME: value" : "one value");
-	if (!list && key->kind != YAML_ENV)
-		return fail(l, line_of(ev), "key \"%s\" takes %s, not a mapping", key->name, key->kind == YAML_STRV ? "a list of texts" : "one value");
+	if (list ? key->kind != YAML_STRV && key->kind != YAML_MAPS : key->kind != YAML_ENV)
+		return fail(l, line_of(ev), "key \"%s\" takes %s, not a %s", key->name, form_of(key), list ? "list" : "mapping");
+	if (key->kind == YAML_MAPS)
+		return take_maps(l, ev, key, v);
 	v->strv = calloc(1, sizeof(*v->strv));
 	if (v->strv == NULL)
 		return no_memory(l);
@@ -662,28 +766,39 @@ static int check_required(struct loader *l)
 {
 	for (const struct yaml_key *k = l->keys; k->name != NULL; k++) {
 		if (k->required && l->values[k - l->keys].line == 0)
-			return fail(l, 0, "required key \"%s\" is missing", k->name);
+			return fail(l, l->mapping_line, "required key \"%s\" is missing", k->name);
 	}
 	return 0;
 }
 
 /* ---- the struct behind the table ---- */
 
-static void field_free(const struct yaml_key *key, void *field)
+/* @out: the struct that holds the field */
+static void field_free(const struct yaml_key *key, void *out)
 {
+	char *field = (char *)out + key->offset;
+
 	if (key->kind == YAML_STR) {
 		free(*(char **)field);
 		*(char **)field = NULL;
 	} else if (key->kind == YAML_STRV || key->kind == YAML_ENV) {
 		strv_free(*(char ***)field);
 		*(char ***)field = NULL;
+	} else if (key->kind == YAML_MAPS) {
+		size_t *count = (size_t *)((char *)out + key->count_offset);
+
+		maps_free(key, *(char **)field, *count);
+		*(char **)field = NULL;
+		*count = 0;
 	}
 }
 
 /* Cannot fail: everything was allocated before. */
-static void field_set(const struct yaml_key *key, const struct value *v, void *field)
+static void field_set(const struct yaml_key *key, const struct value *v, void *out)
 {
-	field_free(key, field);
+	char *field = (char *)out + key->offset;
+
+	field_free(key, out);
 	switch (key->kind) {
 	case YAML_STR:
 		*(char **)field = v->str;
@@ -708,14 +823,29 @@ static void field_set(const struct yaml_key *key, const struct value *v, void *f
 	case YAML_ENV:
 		*(char ***)field = v->strv;
 		break;
+	case YAML_MAPS:
+		*(char **)field = v->maps.data;
+		*(size_t *)((char *)out + key->count_offset) = v->maps.n;
+		break;
 	}
+}
+
+static int values_new(struct loader *l, const struct yaml_key *keys)
+{
+	size_t count = 0;
+
+	while (keys[count].name != NULL)
+		count++;
+	l->keys = keys;
+	l->values = calloc(count + 1, sizeof(*l->values));
+	return l->values == NULL ? no_memory(l) : 0;
 }
 
 static void values_commit(struct loader *l, void *out)
 {
 	for (const struct yaml_key *k = l->keys; k->name != NULL; k++) {
 		if (l->values[k - l->keys].line != 0)
-			field_set(k, &l->values[k - l->keys], (char *)out + k->offset);
+			field_set(k, &l->values[k - l->keys], out);
 	}
 }
 
@@ -725,23 +855,22 @@ static void values_drop(struct loader *l)
 		struct value *v = &l->values[k - l->keys];
 
 		if (k->kind == YAML_STR)
-			field_free(k, &v->str);
+			free(v->str);
 		else if (k->kind == YAML_STRV || k->kind == YAML_ENV)
-			field_free(k, &v->strv);
+			strv_free(v->strv);
+		else if (k->kind == YAML_MAPS)
+			maps_free(k, v->maps.data, v->maps.n);
 	}
 }
 
 int yaml_load(const char *text, size_t len, const char *file, const struct yaml_key *keys, void *out, struct hearth_err *err)
 {
-	struct loader l = { .file = file != NULL ? file : "(text)", .keys = keys, .err = err };
-	size_t count = 0;
+	struct loader l = { .file = file != NULL ? file : "(text)", .err = err };
 	int r;
 
-	while (keys[count].name != NULL)
-		count++;
-	l.values = calloc(count + 1, sizeof(*l.values));
-	if (l.values == NULL)
-		return no_memory(&l);
+	r = values_new(&l, keys);
+	if (r < 0)
+		return r;
 	if (!yaml_parser_initialize(&l.parser)) {
 		r = no_memory(&l);
 		goto out;
@@ -779,5 +908,5 @@ int yaml_load_file(const char *path, const struct yaml_key *keys, void *out, str
 void yaml_unload(const struct yaml_key *keys, void *out)
 {
 	for (; keys->name != NULL; keys++)
-		field_free(keys, (char *)out + keys->offset);
+		field_free(keys, out);
 }

@@ -589,7 +589,7 @@ static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t g, st
 
 	text_add(out, "group %u:", g);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->types[t].queue != g)
+		if (s->types[t].queue != g || type_is_spare(s, t))
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);

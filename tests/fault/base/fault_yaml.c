@@ -16,10 +16,23 @@
 
 #define SWEEP_MAX 2000
 
+struct type {
+	char *label;
+	char **args;
+};
+
 struct conf {
 	char *name;
 	char **command, **env;
 	int64_t port;
+	struct type *types;
+	size_t types_n;
+};
+
+static const struct yaml_key type_keys[] = {
+	{ "label", YAML_STR, offsetof(struct type, label), 1 },
+	{ "args", YAML_STRV, offsetof(struct type, args) },
+	{ NULL },
 };
 
 static const struct yaml_key keys[] = {
@@ -27,11 +40,14 @@ static const struct yaml_key keys[] = {
 	{ "command", YAML_STRV, offsetof(struct conf, command) },
 	{ "env", YAML_ENV, offsetof(struct conf, env) },
 	{ "port", YAML_INT, offsetof(struct conf, port), 0, 1, 65535 },
+	{ "types", YAML_MAPS, offsetof(struct conf, types), .sub = type_keys, .sub_bytes = sizeof(struct type), .count_offset = offsetof(struct conf, types_n) },
 	{ NULL },
 };
 
-static const char good[] = "name: resize\ncommand: [python3, -u, main.py, a, b, c]\nenv: {A: 1, B: two}\nport: 8080\n";
-static const char bad[] = "name: resize\ncommand: [python3, -u]\nenv: {A: 1}\nport: 8080\nprot: 1\n";
+static const char good[] = "name: resize\ncommand: [python3, -u, main.py, a, b, c]\nenv: {A: 1, B: two}\nport: 8080\n"
+	"types: [{label: a, args: [x, y]}, {label: b}]\n";
+static const char bad[] = "name: resize\ncommand: [python3, -u]\nenv: {A: 1}\nport: 8080\n"
+	"types: [{label: a, args: [x, y]}, {label: b}]\nprot: 1\n";
 
 /* Every allocation, libyaml's too, fails once: -ENOMEM, nothing changed, nothing leaked. */
 static void sweep(const char *text, int without_fault)
@@ -60,6 +76,9 @@ static void sweep(const char *text, int without_fault)
 			assert_string_equal(c.command[5], "c");
 			assert_string_equal(c.env[1], "B=two");
 			assert_int_equal(c.port, 8080);
+			assert_int_equal(c.types_n, 2);
+			assert_string_equal(c.types[0].args[1], "y");
+			assert_string_equal(c.types[1].label, "b");
 		}
 		yaml_unload(keys, &c);
 		assert_int_equal(fault_live_blocks(), blocks - 1);      /* "old" */

@@ -10,6 +10,17 @@
 
 static const char *const contracts[] = { "lambda", "http", "native", NULL };
 
+struct type {
+	char *label;
+	uint64_t mean_ns;
+};
+
+static const struct yaml_key type_keys[] = {
+	{ "label", YAML_STR, offsetof(struct type, label), 1 },
+	{ "mean", YAML_DURATION, offsetof(struct type, mean_ns) },
+	{ NULL },
+};
+
 struct conf {
 	char *name;
 	int64_t port;
@@ -18,6 +29,8 @@ struct conf {
 	uint64_t timeout_ns, memory_bytes;
 	double ratio;
 	char **command, **env;
+	struct type *types;
+	size_t types_n;
 };
 
 static const struct yaml_key keys[] = {
@@ -30,6 +43,8 @@ static const struct yaml_key keys[] = {
 	{ "ratio", YAML_DOUBLE, offsetof(struct conf, ratio), 0, 0, 1 },
 	{ "command", YAML_STRV, offsetof(struct conf, command) },
 	{ "env", YAML_ENV, offsetof(struct conf, env) },
+	{ "types", YAML_MAPS, offsetof(struct conf, types), 0, 1, 4, .sub = type_keys, .sub_bytes = sizeof(struct type),
+	  .count_offset = offsetof(struct conf, types_n) },
 	{ NULL },
 };
 
@@ -55,6 +70,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	} else {
 		must(r == 0 && c.name != NULL && c.port >= 1 && c.port <= 65535 && c.contract >= 0 && c.contract < 3);
 		must(c.ratio >= 0 && c.ratio <= 1);
+		must(c.types_n <= 4 && (c.types_n > 0) == (c.types != NULL));
+		for (size_t i = 0; i < c.types_n; i++)
+			must(c.types[i].label != NULL);
 	}
 	yaml_unload(keys, &c);
 	return 0;

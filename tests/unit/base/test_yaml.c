@@ -73,6 +73,101 @@ static void test_all_kinds(void **state)
 	yaml_unload(keys, &c);
 }
 
+/* ---- lists of mappings ---- */
+
+struct part { char *label; int64_t size; double share; };
+struct type { char *name; uint64_t mean_ns; struct part *parts; size_t parts_n; };
+struct mix { char *title; struct type *types; size_t types_n; };
+
+static const struct yaml_key part_keys[] = {
+	{ "label", YAML_STR, offsetof(struct part, label), 1 },
+	{ "size", YAML_INT, offsetof(struct part, size), 0, 1, 9 },
+	{ "share", YAML_DOUBLE, offsetof(struct part, share) },
+	{ NULL },
+};
+static const struct part part_defaults = { .size = 4, .share = 0.5 };
+static const struct yaml_key type_keys[] = {
+	{ "name", YAML_STR, offsetof(struct type, name), 1 },
+	{ "mean", YAML_DURATION, offsetof(struct type, mean_ns) },
+	{ "parts", YAML_MAPS, offsetof(struct type, parts), .sub = part_keys, .sub_bytes = sizeof(struct part), .sub_defaults = &part_defaults,
+	  .count_offset = offsetof(struct type, parts_n) },
+	{ NULL },
+};
+static const struct yaml_key mix_keys[] = {
+	{ "title", YAML_STR, offsetof(struct mix, title) },
+	{ "types", YAML_MAPS, offsetof(struct mix, types), 1, 1, 3, .sub = type_keys, .sub_bytes = sizeof(struct type),
+	  .count_offset = offsetof(struct mix, types_n) },
+	{ NULL },
+};
+
+static int load_mix(const char *text, struct mix *m, struct hearth_err *err)
+{
+	err->msg[0] = '\0';
+	return yaml_load(text, strlen(text), "f.yaml", mix_keys, m, err);
+}
+
+static void test_maps(void **state)
+{
+	struct mix m = { 0 };
+	struct hearth_err err;
+
+	assert_int_equal(load_mix("types:\n- name: a\n  mean: 1us\n- {name: b, parts: [{label: x}, {label: y, size: 7, share: 0.1}]}\ntitle: t\n", &m, &err), 0);
+	assert_string_equal(m.title, "t");
+	assert_int_equal(m.types_n, 2);
+	assert_string_equal(m.types[0].name, "a");
+	assert_int_equal(m.types[0].mean_ns, 1000);
+	assert_null(m.types[0].parts);
+	assert_int_equal(m.types[0].parts_n, 0);
+	assert_int_equal(m.types[1].parts_n, 2);
+	assert_string_equal(m.types[1].parts[0].label, "x");
+	assert_int_equal(m.types[1].parts[0].size, 4);
+	assert_true(m.types[1].parts[0].share == 0.5);
+	assert_int_equal(m.types[1].parts[1].size, 7);
+	/* a second load replaces all entries, nested ones too */
+	assert_int_equal(load_mix("types: [{name: c, parts: []}]\n", &m, &err), 0);
+	assert_int_equal(m.types_n, 1);
+	assert_string_equal(m.types[0].name, "c");
+	assert_int_equal(m.types[0].parts_n, 0);
+	assert_string_equal(m.title, "t");
+	yaml_unload(mix_keys, &m);
+	assert_null(m.types);
+	assert_int_equal(m.types_n, 0);
+	yaml_unload(mix_keys, &m);
+}
+
+static const struct { const char *text, *want; } wrong_maps[] = {
+	{ "title: t\n", "f.yaml: required key \"types\" is missing" },
+	{ "types: []\n", "f.yaml:1: key \"types\" has 0 entries: at least 1 are needed" },
+	{ "types:\n- {name: a}\n- {name: b}\n- {name: c}\n- {name: d}\n", "f.yaml:5: key \"types\": more than 3 entries" },
+	{ "types: a\n", "key \"types\": a is not a list of mappings" },
+	{ "types: {name: a}\n", "key \"types\" takes a list of mappings, not a mapping" },
+	{ "types: [a]\n", "key \"types\": every entry must be a mapping" },
+	{ "types: [[{name: a}]]\n", "key \"types\": every entry must be a mapping" },
+	{ "types:\n- name: a\n- mean: 1us\n", "f.yaml:3: required key \"name\" is missing" },
+	{ "types:\n- name: a\n- name: b\n  men: 1us\n", "f.yaml:4: unknown key \"men\" (did you mean \"mean\"?)" },
+	{ "types:\n- name: a\n  name: b\n", "f.yaml:3: duplicate key \"name\" (first on line 2)" },
+	{ "types:\n- name: a\n  parts:\n  - label: x\n  - size: 1\n", "f.yaml:5: required key \"label\" is missing" },
+	{ "types:\n- name: a\n  parts:\n  - {label: x, size: 10}\n", "f.yaml:4: key \"size\": 10 is out of range (1 to 9)" },
+	{ "types:\n- name: a\n  parts: [{label: x}]\n- name: b\ntypo: 1\n", "f.yaml:5: unknown key \"typo\"" },
+	{ "types:\n- {name: a}\n- &x {name: b}\n", "anchors (&x) are not supported" },
+	{ "types: [{name: a}\n", "did not find expected ',' or ']'" },
+};
+
+static void test_wrong_maps(void **state)
+{
+	struct hearth_err err;
+
+	for (size_t i = 0; i < sizeof(wrong_maps) / sizeof(wrong_maps[0]); i++) {
+		struct mix m = { .title = strdup("old") }, before = m;
+		int r = load_mix(wrong_maps[i].text, &m, &err);
+
+		if (r != -EINVAL || strstr(err.msg, wrong_maps[i].want) == NULL)
+			fail_msg("%s\ngave %d \"%s\"\ninstead of \"%s\"", wrong_maps[i].text, r, err.msg, wrong_maps[i].want);
+		assert_memory_equal(&m, &before, sizeof(m));
+		yaml_unload(mix_keys, &m);
+	}
+}
+
 static const struct { const char *text, *want; } wrong[] = {
 	{ "name: x\nprot: 1\n", "f.yaml:2: unknown key \"prot\" (did you mean \"port\"?)" },
 	{ "name: x\nMemory: 1\n", "unknown key \"Memory\" (did you mean \"memory\"?)" },
@@ -207,6 +302,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_kinds),
 		cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_maps),
+		cmocka_unit_test(test_wrong_maps),
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_duration),
 		cmocka_unit_test(test_bytes),

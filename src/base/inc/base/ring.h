@@ -16,8 +16,18 @@ struct mpsc;
 
 struct spsc *spsc_new(size_t capacity);         /* NULL: no memory, or capacity is no power of two (1 is one) */
 struct spsc *spsc_free(struct spsc *r);         /* NULL is fine; always returns NULL */
+/** spsc_bytes - memory that spsc_init needs; 0 where spsc_new would fail */
+size_t spsc_bytes(size_t capacity);
+/**
+ * spsc_init - an empty ring in the caller's memory; nothing to free. In a MAP_SHARED mapping the two sides may be processes, for which the items' addresses
+ * must mean the same (the mapping was made before they forked).
+ * @mem: spsc_bytes(@capacity), aligned to 64
+ * Return: the ring, at @mem; NULL where spsc_new would fail.
+ */
+struct spsc *spsc_init(void *mem, size_t capacity);
 bool spsc_push(struct spsc *r, void *item);
 void *spsc_pop(struct spsc *r);
+bool spsc_empty(struct spsc *r);                /* the consumer's; for who is about to sleep */
 
 struct mpsc *mpsc_new(size_t capacity);
 struct mpsc *mpsc_free(struct mpsc *r);

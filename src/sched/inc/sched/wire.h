@@ -2,6 +2,7 @@
 #ifndef SCHED_WIRE_H
 #define SCHED_WIRE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,14 @@ struct wire_header {
  * Return: 0; -EBADMSG (no magic, reserved not 0, a request with reply fields), -EPROTONOSUPPORT (version), -EINVAL (kind or status), -EMSGSIZE (length, over or under).
  */
 int wire_parse(const void *data, size_t len, struct wire_header *ret);
+/**
+ * wire_answerable - may a datagram that wire_parse refused be answered with WIRE_MALFORMED? Only where it is a request of this version whose header is whole, so
+ * that nothing is sent to who never spoke this protocol, no reply is ever replied to, and the 32 bytes of the answer are no more than came in.
+ * @ret: type and id are for the answer, the rest is unchecked; untouched on false
+ */
+bool wire_answerable(const void *data, size_t len, struct wire_header *ret);
+/** wire_ns32 - a duration for queue_ns and service_ns */
+static inline uint32_t wire_ns32(uint64_t ns) { return ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX; }
 /** wire_write - @out: WIRE_HEADER_BYTES */
 void wire_write(const struct wire_header *h, void *out);
 
