@@ -7,6 +7,7 @@ machine's monotonic clock: that is the order of starts.
 """
 import http.client
 import os
+import random
 import re
 import signal
 import socket
@@ -569,6 +570,56 @@ def test_a_daemon_that_was_killed(_):
         wait_for("the old call's end", lambda: not any(i["inflight"] for i in node.instances("long")))
         assert node.invoke("long", {"n": 1}).json()["n"] == 1
         assert state(node)["busy"] == 0
+
+
+def test_any_history(node):
+    """Calls, clients that leave, instances that are killed, settings that change, all at once: every call is answered once, and in the end no slot is held."""
+    chance = random.Random(int(os.environ.get("HEARTH_SEED", "7")))
+    sched(node, "--slots", "2", "--policy", "minimax")
+    gated(node, "short", "long", instances=3)
+    node.deploy("echo_c", ["./echo_c"], directory=NATIVE, contract="native", concurrency=8, memory="64MiB")
+    plans = [[(chance.choice(("short", "long", "echo_c")), chance.random() < 0.15) for _ in range(30)] for _ in range(8)]
+    states, running = [], [True]
+
+    def client(plan):
+        for name, leaves in plan:
+            body = b'{"s": %s}' % (b"0.03" if name == "long" else b"0")
+            if leaves:
+                with socket.create_connection(("127.0.0.1", node.port), timeout=30) as s:
+                    s.sendall(b"POST /2015-03-31/functions/%s/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (name.encode(), len(body), body))
+            else:
+                states.append(node.invoke(name, body).status)
+
+    def trouble():
+        while running[0]:
+            instances = [i for f in ("short", "long", "echo_c") for i in node.instances(f) if i["pid"]]
+            what = chance.randrange(4)
+            if what == 0 and instances:
+                node.kill(chance.choice(instances)["pid"])
+            elif what == 1:
+                node.cli("park", chance.choice(("short", "long", "echo_c")))
+            else:
+                slots = chance.randrange(1, 4)
+                sched(node, "--slots", slots, "--policy", chance.choice(("c-fcfs", "fp", "edf", "minimax", "darc", "d-fcfs-rr")))
+
+    clients = [threading.Thread(target=client, args=(plan,), daemon=True) for plan in plans]
+    other = threading.Thread(target=trouble, daemon=True)
+    for t in clients + [other]:
+        t.start()
+    for t in clients:
+        t.join(100)
+    running[0] = False
+    other.join(30)
+    assert not any(t.is_alive() for t in clients + [other])
+    assert len(states) == sum(not leaves for plan in plans for _, leaves in plan)
+    assert set(states) <= {200, 502} and states.count(200) > len(states) // 2, {s: states.count(s) for s in set(states)}
+    wait_counts(node, 0, 0)
+    for name in ("short", "long", "echo_c"):
+        assert node.invoke(name, b"{}").status == 200
+        f = node.function(name)
+        assert (f["queued"], f["placed"]) == (0, 0), f
+    for t in state(node)["types"]:
+        assert (t["waiting"], t["running"]) == (0, 0), t
 
 
 def test_a_configuration_that_cannot_be(node):
