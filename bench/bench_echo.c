@@ -31,6 +31,7 @@
 #define BATCH 32
 #define SIZE (WIRE_HEADER_BYTES + WIRE_SPIN_BYTES)
 #define LOST_NS (200 * NS_PER_MS)
+#define LOST_MAX 20                     /* then nobody is there */
 
 struct options {
 	struct net_config net;
@@ -148,6 +149,20 @@ static uint64_t id_of(const uint8_t *data)
 	return id;
 }
 
+/* One answer first: until the neighbour is known, kernels hold only a few datagrams back and drop the others. */
+static bool introduce(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	uint8_t out[SIZE], in[2048];
+
+	write_request(out, 0, 0);
+	for (int i = 0; i < LOST_MAX; i++)
+		if (send(fd, out, sizeof(out), 0) > 0 && poll(&pfd, 1, 500) == 1)
+			return recv(fd, in, sizeof(in), 0) > 0;
+	fprintf(stderr, "no answer\n");
+	return false;
+}
+
 static int flood(int fd, const struct options *o)
 {
 	uint8_t out[BATCH][SIZE], in[BATCH][2048];
@@ -195,7 +210,7 @@ static int ping(int fd, const struct options *o)
 	uint8_t out[SIZE], in[2048];
 	uint64_t lost = 0;
 
-	for (uint64_t id = 0; id < o->count; id++) {
+	for (uint64_t id = 0; id < o->count && lost < LOST_MAX; id++) {
 		uint64_t begin = clock_mono_ns(), now = begin;
 		bool heard = false;
 
@@ -217,7 +232,7 @@ static int ping(int fd, const struct options *o)
 	}
 	printf("{\"count\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"p50_us\": %.3f, \"p99_us\": %.3f, \"p999_us\": %.3f}\n", h.count, lost,
 	       (double)hist_quantile(&h, 0.5) / 1e3, (double)hist_quantile(&h, 0.99) / 1e3, (double)hist_quantile(&h, 0.999) / 1e3);
-	return lost < o->count ? 0 : 1;
+	return lost < LOST_MAX && h.count > 0 ? 0 : 1;
 }
 
 /* ---- command line ---- */
@@ -265,7 +280,7 @@ int main(int argc, char **argv)
 {
 	struct options o = { .net.backend = "udp", .net.listen = "127.0.0.1:0", .cpu = -1, .seconds = 3, .window = 32, .count = 50000 };
 	const struct sigaction sa = { .sa_handler = on_stop };
-	int at = parse(argc, argv, &o);
+	int at = parse(argc, argv, &o), fd;
 
 	if (at < 0 || at >= argc) {
 		fprintf(stderr, "usage: bench_echo serve|flood|ping [ADDRESS:PORT] [OPTION]...\n");
@@ -278,5 +293,8 @@ int main(int argc, char **argv)
 	if (at + 1 >= argc)
 		return 2;
 	pin(o.cpu);
-	return !strcmp(argv[at], "flood") ? flood(connect_to(argv[at + 1]), &o) : ping(connect_to(argv[at + 1]), &o);
+	fd = connect_to(argv[at + 1]);
+	if (!introduce(fd))
+		return 1;
+	return !strcmp(argv[at], "flood") ? flood(fd, &o) : ping(fd, &o);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The policy core by itself. usage:
- *   bench_policy decision                      ns per decision (enqueue + next + complete)
+ *   bench_policy decision [POLICY]             ns per decision (enqueue + next + complete)
  *   bench_policy sim MIX POLICY LOADS [scv=X] [n=N] [seed=S] [workers=W] [given=0|1]
  *                                              p99.9 slowdown in simulation, a line per load (comma-separated, percent)
  */
@@ -29,19 +29,20 @@ static enum sched_policy policy_find(const char *name)
 
 /* ---- decisions ---- */
 
-#define ROUNDS 4000000u
-#define TYPES_RING 65536u
+/* Many short rounds, and the best of them: a neighbour on the same core disturbs some. */
+#define ROUNDS 60
+#define DECISIONS 65536u
 
-/* A steady state: all workers but a few are busy; each round one ends, one request comes, and what may start does. */
-static double decision_ns(enum sched_policy policy, uint32_t types, uint32_t workers)
+/* A steady state: @busy workers are; each time one ends, one request comes, and what may start does. */
+static double decision_ns(enum sched_policy policy, uint32_t types, uint32_t workers, uint32_t busy)
 {
-	static uint8_t type[TYPES_RING];
+	static uint8_t type[DECISIONS];
 	static struct sched_config cfg;
 	struct sched *s;
 	struct sched_start start;
-	struct hearth_err err;
-	uint32_t running[SCHED_WORKERS_MAX * 2], head = 0, tail = 0, rng = 1;
-	uint64_t now = 1000, begin, started = 0;
+	uint32_t running[SCHED_WORKERS_MAX], head = 0, tail = 0, rng = 1;
+	uint64_t now = 1000;
+	double best = 1e9;
 
 	memset(&cfg, 0, sizeof(cfg));
 	cfg = (struct sched_config){ .policy = policy, .workers = workers, .types_n = types };
@@ -49,41 +50,36 @@ static double decision_ns(enum sched_policy policy, uint32_t types, uint32_t wor
 		cfg.types[t].mean_ns = 1000 * (1 + t);
 		cfg.types[t].ratio = 1.0 / types;
 	}
-	for (uint32_t i = 0; i < TYPES_RING; i++) {
+	for (uint32_t i = 0; i < DECISIONS; i++) {
 		rng = rng * 1664525 + 1013904223;
 		type[i] = (uint8_t)((uint64_t)rng * types >> 32);
 	}
-	if (sched_new(&cfg, &s, &err) < 0)
+	if (sched_new(&cfg, &s, NULL) < 0)
 		return -1;
-	begin = clock_mono_ns();
-	for (uint32_t i = 0; i < ROUNDS; i++) {
-		now += 100;
-		if (tail - head >= workers - workers / 8) {
-			sched_complete(s, now, running[head++ % (2 * SCHED_WORKERS_MAX)]);
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t begin = clock_mono_ns();
+		uint32_t ended = head;
+
+		for (uint32_t i = 0; i < DECISIONS; i++) {
+			now += 100;
+			if (tail - head >= busy)
+				sched_complete(s, now, running[head++ % SCHED_WORKERS_MAX]);
+			sched_enqueue(s, now, type[i], 0, i);
+			while (sched_next(s, now, &start))
+				running[tail++ % SCHED_WORKERS_MAX] = start.worker;
 		}
-		sched_enqueue(s, now, type[i % TYPES_RING], i, i);
-		while (sched_next(s, now, &start)) {
-			running[tail++ % (2 * SCHED_WORKERS_MAX)] = start.worker;
-			started++;
-		}
-		if (tail - head == 0)
-			return -1;
+		begin = clock_mono_ns() - begin;
+		ended = head - ended;
+		if ((double)begin / (double)ended < best)
+			best = (double)begin / (double)ended;
 	}
-	begin = clock_mono_ns() - begin;
 	sched_free(s);
-	return (double)begin / (double)started;
+	return best;
 }
 
-static void decision_line(enum sched_policy policy, uint32_t types, uint32_t workers)
+static void decision_line(enum sched_policy policy, uint32_t types, uint32_t workers, uint32_t busy)
 {
-	double best = 1e9;
-
-	for (int i = 0; i < 3; i++) {
-		double ns = decision_ns(policy, types, workers);
-
-		best = ns < best ? ns : best;
-	}
-	printf("decision %s types=%u workers=%u ns=%.1f\n", sched_policy_names[policy], types, workers, best);
+	printf("decision %s types=%u workers=%u busy=%u ns=%.1f\n", sched_policy_names[policy], types, workers, busy, decision_ns(policy, types, workers, busy));
 	fflush(stdout);
 }
 
@@ -116,7 +112,7 @@ static double replay_ns(struct sim *sim, enum sched_policy policy)
 
 static int request_line(const char *mix, enum sched_policy policy, double load)
 {
-	struct sim sim = { .mix = mix_find(mix), .load = load, .workers = 14, .requests = 1000000, .seed = 42, .tape_max = 8000000 };
+	struct sim sim = { .mix = mix_find(mix), .load = load, .workers = 14, .requests = 300000, .seed = 42, .tape_max = 4000000 };
 	struct sched_config cfg;
 	struct sched *s;
 	double best = 1e9;
@@ -126,7 +122,7 @@ static int request_line(const char *mix, enum sched_policy policy, double load)
 	if (sim.tape == NULL || sched_new(&cfg, &s, NULL) < 0 || sim_run(&sim, s) < 0)
 		return die("no memory");
 	sched_free(s);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < ROUNDS / 4; i++) {
 		double ns = replay_ns(&sim, policy);
 
 		best = ns < best ? ns : best;
@@ -137,18 +133,26 @@ static int request_line(const char *mix, enum sched_policy policy, double load)
 	return 0;
 }
 
-static int cmd_decision(void)
+/* @only: a policy, or NULL */
+static int cmd_decision(const char *only)
 {
 	static const enum sched_policy all[] = { SCHED_CFCFS, SCHED_DFCFS_RR, SCHED_FP, SCHED_EDF, SCHED_DARC, SCHED_MINIMAX };
 	static const char *const mix[] = { "EB", "HB", "TPCC", "G8F" };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
-		decision_line(all[i], 8, 14);
-		decision_line(all[i], 64, 128);
+		if (only != NULL && all[i] != policy_find(only))
+			continue;
+		decision_line(all[i], 8, 14, 5);
+		decision_line(all[i], 8, 14, 12);
+		decision_line(all[i], 64, 128, 112);
 	}
 	for (size_t i = 0; i < sizeof(mix) / sizeof(*mix); i++) {
-		if (request_line(mix[i], SCHED_DARC, .9) || request_line(mix[i], SCHED_MINIMAX, .9))
-			return 1;
+		for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++) {
+			if ((only != NULL && all[k] == policy_find(only)) || (only == NULL && all[k] >= SCHED_DARC)) {
+				if (request_line(mix[i], all[k], .9))
+					return 1;
+			}
+		}
 	}
 	return 0;
 }
@@ -204,9 +208,9 @@ static int cmd_sim(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && strcmp(argv[1], "decision") == 0)
-		return cmd_decision();
+	if (argc <= 3 && argc >= 2 && strcmp(argv[1], "decision") == 0)
+		return cmd_decision(argv[2]);
 	if (argc >= 5 && strcmp(argv[1], "sim") == 0)
 		return cmd_sim(argc - 2, argv + 2);
-	return die("usage: bench_policy decision | sim MIX POLICY LOADS [scv=X] [n=N] [seed=S] [workers=W] [given=0|1]");
+	return die("usage: bench_policy decision [POLICY] | sim MIX POLICY LOADS [scv=X] [n=N] [seed=S] [workers=W] [given=0|1]");
 }

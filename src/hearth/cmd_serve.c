@@ -156,8 +156,10 @@ static int serve(struct cli *cli, const struct serve_config *config)
 	struct hearth_err err = { 0 };
 	int r = run(&m, config, &err);
 
-	if (r == 0)
+	if (r == 0) {
+		serve_stop(m.serve);
 		print_end(&m);
+	}
 	serve_free(m.serve, r == 0 ? &err : NULL);
 	return err.code != 0 ? cli_fail(cli, &err) : CLI_OK;
 }

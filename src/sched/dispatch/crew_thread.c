@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,15 @@ struct thread_arg {
 	int cpu;
 	struct slot *slot;
 };
+
+int crew_pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
+}
 
 static void let_go(struct slot *s)
 {
@@ -80,7 +90,7 @@ static bool thread_kill(void *ctx, uint32_t worker, const struct req *r)
 		c->spare = aligned_alloc(64, slot_bytes());
 	if (c->spare == NULL || !slot_seize(c->slot[worker], r))
 		return false;   /* looked at again soon */
-	log_warn("worker %u hangs: its thread is given up and another takes its place", worker);
+	log_debug("worker %u hangs: its thread is given up and another takes its place", worker);
 	pthread_detach(c->thread[worker]);
 	c->started[worker] = false;
 	disp_died(c->disp, worker);

@@ -36,13 +36,21 @@ void disp_complete(struct disp *d, uint64_t now, uint32_t w, struct req *r)
 	worker->running = NULL;
 	d->busy[w / 64] &= ~(1ull << w % 64);
 	d->running--;
-	sched_complete_service(d->sched, now, w, r->busy_ns);
+	sched_complete_service(d->sched, now, w, r->service_ns + r->send_ns);
 	if (worker->killed)
 		sched_worker_down(d->sched, now, w);    /* done in time after all, but its end is on the way */
 	account(d, r, now);
 	if (d->cfg.recorder != NULL)
-		recorder_put(d->cfg.recorder, r->arrival_ns, r->type, r->service_ns);
+		recorder_put(d->cfg.recorder, r->order, r->arrival_ns, r->type, r->service_ns);
 	d->cfg.front->done(d->cfg.front_ctx, now, r);
+}
+
+/* without a worker that finished it */
+void disp_end(struct disp *d, uint64_t now, struct req *r, enum wire_status status, uint32_t worker, enum stage stage)
+{
+	r->status = (uint8_t)status;
+	counter_add(&disp_type_of(d, r->type)->status[status], 1);
+	d->cfg.front->ended(d->cfg.front_ctx, now, r, worker, stage);
 }
 
 unsigned disp_collect(struct disp *d, uint64_t now, uint32_t w)
@@ -66,16 +74,16 @@ static unsigned collect(struct disp *d, uint64_t now)
 	return n;
 }
 
-void disp_offer(struct disp *d, uint64_t now, uint32_t type, uint32_t flow, struct req *r)
+void disp_offer(struct disp *d, uint64_t now, uint64_t arrival, uint32_t type, uint32_t flow, struct req *r)
 {
-	r->arrival_ns = now;
+	/* it may have come after this round began */
+	r->arrival_ns = arrival < now ? arrival : now;
 	r->type = type < d->types ? type : SCHED_UNKNOWN;
 	r->status = WIRE_OK;
-	if (sched_enqueue(d->sched, now, r->type, flow, (uintptr_t)r) == 0)
-		return;
-	r->status = WIRE_OVERLOAD;
-	counter_add(&disp_type_of(d, r->type)->status[WIRE_OVERLOAD], 1);
-	d->cfg.front->ended(d->cfg.front_ctx, now, r, DISP_NOBODY, STAGE_IDLE);
+	if (sched_enqueue_late(d->sched, now, r->arrival_ns, r->type, flow, (uintptr_t)r) == 0)
+		r->order = d->order++;
+	else
+		disp_end(d, now, r, WIRE_OVERLOAD, DISP_NOBODY, STAGE_IDLE);
 }
 
 static void give(struct disp *d, uint64_t now, const struct sched_start *start)
@@ -115,9 +123,9 @@ static void drop_waiting(struct disp *d, uint64_t now)
 		struct req *r = (struct req *)(uintptr_t)start.request;
 
 		sched_complete(d->sched, now, start.worker);
-		r->status = WIRE_OVERLOAD;
-		counter_add(&disp_type_of(d, r->type)->status[WIRE_OVERLOAD], 1);
-		d->cfg.front->ended(d->cfg.front_ctx, now, r, DISP_NOBODY, STAGE_IDLE);
+		if (d->cfg.recorder != NULL)
+			recorder_void(d->cfg.recorder, r->order);
+		disp_end(d, now, r, WIRE_OVERLOAD, DISP_NOBODY, STAGE_IDLE);
 	}
 }
 
@@ -284,18 +292,19 @@ void disp_stop(struct disp *d, uint64_t drain_ns)
 	bell_ring(d->cfg.bell);
 }
 
-bool disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void *arg), void *arg)
+void disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void *arg), void *arg)
 {
 	d->call = call;
 	d->call_arg = arg;
 	atomic_store(&d->called, 1);
 	bell_ring(d->cfg.bell);
-	/* at its end the dispatcher says so and then looks once more: one of the two takes the call */
-	if (atomic_load(&d->ended) != 0 && atomic_exchange(&d->called, 0) != 0)
-		return false;
+	/* at its end the dispatcher says so and then looks once more: one of the two takes the call, and nobody else uses the policy core any more */
+	if (atomic_load(&d->ended) != 0 && atomic_exchange(&d->called, 0) != 0) {
+		call(d->sched, clock_mono_ns(), arg);
+		return;
+	}
 	while (sem_wait(&d->answered) < 0)
 		;
-	return true;
 }
 
 /* ---- the rest ---- */

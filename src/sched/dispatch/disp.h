@@ -88,14 +88,14 @@ void disp_run(struct disp *d);
 void disp_stop(struct disp *d, uint64_t drain_ns);
 /**
  * disp_call - run something on the dispatcher's thread, between two rounds, and wait for it
- * Context: any thread but the dispatcher's, one at a time; while disp_run runs or is about to. Return: false if it ended before it got to that.
+ * Context: any thread but the dispatcher's, one at a time; while disp_run runs or is about to. After its end it runs at once, here.
  */
-bool disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void *arg), void *arg);
+void disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void *arg), void *arg);
 
 /* ---- for fronts and crews, on the dispatcher's thread ---- */
 
-/** disp_offer - a request that came: enqueued, or ended with WIRE_OVERLOAD. Sets arrival_ns, type and status of @r. */
-void disp_offer(struct disp *d, uint64_t now, uint32_t type, uint32_t flow, struct req *r);
+/** disp_offer - a request that came at @arrival: enqueued, or ended with WIRE_OVERLOAD. Sets arrival_ns, type and status of @r. */
+void disp_offer(struct disp *d, uint64_t now, uint64_t arrival, uint32_t type, uint32_t flow, struct req *r);
 /** disp_died - no one is behind @worker's slot any more */
 void disp_died(struct disp *d, uint32_t worker);
 /** disp_set_hang - in a disp_call */

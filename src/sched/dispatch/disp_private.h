@@ -21,7 +21,7 @@ struct worker {
 struct disp {
 	struct disp_config cfg;
 	struct sched *sched;
-	uint32_t workers, types;
+	uint32_t workers, types, order;         /* order: of the next request that is enqueued */
 	uint64_t busy[SCHED_WORKERS_WORDS];     /* bit w: worker w has a request */
 	uint32_t running, starting, down;       /* how many have a request; in which state the others are */
 	uint64_t care_ns;                       /* when to look after the workers again */
@@ -46,6 +46,7 @@ void workers_care(struct disp *d, uint64_t now);
 
 /* disp.c */
 void disp_complete(struct disp *d, uint64_t now, uint32_t w, struct req *r);
+void disp_end(struct disp *d, uint64_t now, struct req *r, enum wire_status status, uint32_t worker, enum stage stage);
 unsigned disp_collect(struct disp *d, uint64_t now, uint32_t w);
 
 #endif

@@ -54,9 +54,9 @@ static void end_running(struct disp *d, uint64_t now, uint32_t w)
 	d->busy[w / 64] &= ~(1ull << w % 64);
 	d->running--;
 	sched_worker_down(d->sched, now, w);
-	r->status = WIRE_LOST;
-	counter_add(&disp_type_of(d, r->type)->status[WIRE_LOST], 1);
-	d->cfg.front->ended(d->cfg.front_ctx, now, r, w, stage);
+	if (d->cfg.recorder != NULL)
+		recorder_void(d->cfg.recorder, r->order);
+	disp_end(d, now, r, WIRE_LOST, w, stage);
 }
 
 static void plan_restart(struct worker *worker, uint64_t now)

@@ -39,8 +39,9 @@ struct serve_state *serve_state_take(struct serve *s)
 	if (st == NULL)
 		return NULL;
 	st->groups = calloc(SCHED_TYPES_MAX, sizeof(*st->groups));
-	if (st->groups == NULL || !disp_call(s->disp, copy_state, st))
+	if (st->groups == NULL)
 		return serve_state_free(st);
+	disp_call(s->disp, copy_state, st);
 	return st;
 }
 

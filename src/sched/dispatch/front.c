@@ -85,7 +85,7 @@ static void take_in(struct front *f, uint64_t now, struct net_buf *buf)
 	r->gen = buf->gen;
 	r->id = h.id;
 	r->wire_type = h.type;
-	disp_offer(f->disp, now, type, buf->flow, r);
+	disp_offer(f->disp, now, now, type, buf->flow, r);
 }
 
 static unsigned front_receive(void *ctx, uint64_t now, unsigned max)

@@ -14,9 +14,12 @@
 #define RECORD_LINES 4096       /* of a block */
 #define RECORD_BLOCKS 16        /* a power of two */
 
+#define RECORD_VOID (UINT32_MAX - 1)    /* as a type */
+#define RECORD_NONE (UINT32_MAX - 2)    /* this place of the window is empty */
+
 struct record_line {
 	uint64_t t_ns, service_ns;
-	uint32_t type;
+	uint32_t type, order;
 };
 
 struct record_block {
@@ -30,7 +33,9 @@ struct recorder {
 	const char *const *names;
 	uint32_t types;
 	uint64_t begin_ns;
-	_Atomic uint64_t lost;
+	_Atomic uint64_t lost, late;            /* the dispatcher's and the writer's counts */
+	struct record_line *window;             /* the writer's: of requests next..next + RECORD_WINDOW - 1, by number */
+	uint32_t next;
 	pthread_t thread;
 	bool started, ending;           /* ending: written before the last post */
 	sem_t posted;
@@ -39,15 +44,39 @@ struct recorder {
 	struct hearth_err err;          /* the writer's until it has ended */
 };
 
+static void write_line(struct recorder *r, const struct record_line *l)
+{
+	const char *name = l->type < r->types ? r->names[l->type] : "unknown";
+
+	if (r->err.code == 0 && fprintf(r->file, "%llu,%s,%llu\n", (unsigned long long)l->t_ns, name, (unsigned long long)l->service_ns) < 0)
+		err_set(&r->err, -errno, "write trace %s: %s", r->path, strerror(errno));
+}
+
+/* The first of the window leaves it, whether its line is there or not. */
+static void step(struct recorder *r)
+{
+	struct record_line *l = &r->window[r->next++ % RECORD_WINDOW];
+
+	if (l->type != RECORD_NONE && l->type != RECORD_VOID)
+		write_line(r, l);
+	l->type = RECORD_NONE;
+}
+
 static void write_block(struct recorder *r, const struct record_block *b)
 {
-	for (uint32_t i = 0; i < b->n && r->err.code == 0; i++) {
+	for (uint32_t i = 0; i < b->n; i++) {
 		const struct record_line *l = &b->line[i];
-		const char *name = l->type < r->types ? r->names[l->type] : "unknown";
 
-		if (fprintf(r->file, "%llu,%s,%llu\n", (unsigned long long)l->t_ns, name, (unsigned long long)l->service_ns) < 0)
-			err_set(&r->err, -errno, "write trace %s: %s", r->path, strerror(errno));
+		if ((int32_t)(l->order - r->next) < 0) {
+			counter_add(&r->late, l->type != RECORD_VOID);
+			continue;
+		}
+		while (l->order - r->next >= RECORD_WINDOW)
+			step(r);
+		r->window[l->order % RECORD_WINDOW] = *l;
 	}
+	while (r->window[r->next % RECORD_WINDOW].type != RECORD_NONE)
+		step(r);
 	if (r->err.code == 0 && fflush(r->file) != 0)
 		err_set(&r->err, -errno, "write trace %s: %s", r->path, strerror(errno));
 }
@@ -80,6 +109,8 @@ struct recorder *recorder_close(struct recorder *r, struct hearth_err *err)
 		r->ending = true;
 		sem_post(&r->posted);
 		pthread_join(r->thread, NULL);
+		for (uint32_t i = 0; i < RECORD_WINDOW; i++)
+			step(r);
 	}
 	if (r->file != NULL && fclose(r->file) != 0 && r->err.code == 0)
 		err_set(&r->err, -errno, "write trace %s: %s", r->path, strerror(errno));
@@ -90,6 +121,7 @@ struct recorder *recorder_close(struct recorder *r, struct hearth_err *err)
 	spsc_free(r->full);
 	spsc_free(r->empty);
 	free(r->blocks);
+	free(r->window);
 	free(r->path);
 	free(r);
 	return NULL;
@@ -103,7 +135,10 @@ static int start(struct recorder *r, const char *path, struct hearth_err *err)
 	r->full = spsc_new(RECORD_BLOCKS);
 	r->empty = spsc_new(RECORD_BLOCKS);
 	r->blocks = calloc(RECORD_BLOCKS, sizeof(*r->blocks));
-	if (r->path == NULL || r->full == NULL || r->empty == NULL || r->blocks == NULL || sem_init(&r->posted, 0, 0) < 0)
+	r->window = calloc(RECORD_WINDOW, sizeof(*r->window));
+	for (uint32_t i = 0; r->window != NULL && i < RECORD_WINDOW; i++)
+		r->window[i].type = RECORD_NONE;
+	if (r->window == NULL || r->path == NULL || r->full == NULL || r->empty == NULL || r->blocks == NULL || sem_init(&r->posted, 0, 0) < 0)
 		return err_set(err, -ENOMEM, "trace %s: out of memory", path);
 	for (unsigned i = 0; i < RECORD_BLOCKS; i++)
 		(void)spsc_push(r->empty, &r->blocks[i]);
@@ -145,17 +180,27 @@ void recorder_push(struct recorder *r)
 	sem_post(&r->posted);
 }
 
-void recorder_put(struct recorder *r, uint64_t t_ns, uint32_t type, uint64_t service_ns)
+static void put(struct recorder *r, const struct record_line *line)
 {
 	if (r->now == NULL)
 		r->now = spsc_pop(r->empty);
 	if (r->now == NULL) {
-		counter_add(&r->lost, 1);
+		counter_add(&r->lost, line->type != RECORD_VOID);
 		return;
 	}
-	r->now->line[r->now->n++] = (struct record_line){ t_ns - r->begin_ns, service_ns, type };
+	r->now->line[r->now->n++] = *line;
 	if (r->now->n == RECORD_LINES)
 		recorder_push(r);
+}
+
+void recorder_put(struct recorder *r, uint32_t order, uint64_t t_ns, uint32_t type, uint64_t service_ns)
+{
+	put(r, &(struct record_line){ t_ns - r->begin_ns, service_ns, type < r->types ? type : UINT32_MAX, order });
+}
+
+void recorder_void(struct recorder *r, uint32_t order)
+{
+	put(r, &(struct record_line){ .type = RECORD_VOID, .order = order });
 }
 
 bool recorder_pending(const struct recorder *r)
@@ -165,5 +210,5 @@ bool recorder_pending(const struct recorder *r)
 
 uint64_t recorder_lost(const struct recorder *r)
 {
-	return counter_get(&r->lost);
+	return counter_get(&r->lost) + counter_get(&r->late);
 }

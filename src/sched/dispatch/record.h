@@ -8,9 +8,11 @@
 #include "base/err.h"
 
 /*
- * The live trace: a line "t_ns,type,service_ns" for each request that was served, which `hearth sim --trace FILE` replays. The dispatcher fills blocks and
- * never waits; a thread writes them. Requests that come faster than the disk takes them are left out and counted.
+ * The live trace: a line "t_ns,type,service_ns" for each request that was served, in order of arrival, which `hearth sim --trace FILE` replays. The dispatcher
+ * fills blocks and never waits; a thread puts them in order and writes them. Left out and counted is what comes faster than the disk takes it, and what
+ * ends after RECORD_WINDOW later ones.
  */
+#define RECORD_WINDOW 65536
 struct recorder;
 
 /**
@@ -21,8 +23,10 @@ struct recorder;
  * Return: 0, -errno with message.
  */
 int recorder_open(const char *path, uint64_t now, const char *const *names, uint32_t types, struct recorder **ret, struct hearth_err *err);
-/** recorder_put - one thread's. @t_ns: arrival, not before recorder_open's. */
-void recorder_put(struct recorder *r, uint64_t t_ns, uint32_t type, uint64_t service_ns);
+/** recorder_put - one thread's. @order: counts the requests that are put or voided, from 0, and wraps. @t_ns: arrival, not before recorder_open's. */
+void recorder_put(struct recorder *r, uint32_t order, uint64_t t_ns, uint32_t type, uint64_t service_ns);
+/** recorder_void - the request of that number has no line: it was not served */
+void recorder_void(struct recorder *r, uint32_t order);
 /** recorder_push - what there is goes to the writer, however little; the same thread's, now and then */
 void recorder_push(struct recorder *r);
 /** recorder_pending - is there something to push? The same thread's. */

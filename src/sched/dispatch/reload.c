@@ -67,8 +67,7 @@ int serve_reload(struct serve *s, struct serve_config *next, struct buf *out, st
 	c.sched.workers = (uint32_t)s->cfg->workers;
 	for (uint32_t t = 0; t < c.sched.types_n; t++)
 		snprintf(c.sched.types[t].name, SCHED_NAME_MAX, "%s", s->type_names[t]);
-	if (!disp_call(s->disp, apply, &c))
-		c.result = err_set(err, -ESHUTDOWN, "the server is ending");
+	disp_call(s->disp, apply, &c);
 	classifier_free(c.classifier);
 	if (c.result < 0)
 		return c.result;

@@ -288,14 +288,20 @@ int serve_new(const struct serve_config *c, struct serve **ret, struct hearth_er
 	return 0;
 }
 
+void serve_stop(struct serve *s)
+{
+	if (!s->started)
+		return;
+	disp_stop(s->disp, s->live != NULL ? s->live->drain : s->cfg->drain);
+	pthread_join(s->thread, NULL);
+	s->started = false;
+}
+
 struct serve *serve_free(struct serve *s, struct hearth_err *err)
 {
 	if (s == NULL)
 		return NULL;
-	if (s->started) {
-		disp_stop(s->disp, s->live != NULL ? s->live->drain : s->cfg->drain);
-		pthread_join(s->thread, NULL);
-	}
+	serve_stop(s);
 	s->control = control_free(s->control);
 	s->crew = crew_proc_free(s->crew);
 	s->disp = disp_free(s->disp);

@@ -44,7 +44,7 @@ struct serve_state {
 	char text[16384];
 };
 
-/** serve_state_take - Return: a copy, serve_state_free it; NULL: no memory, or the dispatcher has ended */
+/** serve_state_take - Return: a copy, serve_state_free it; NULL: no memory */
 struct serve_state *serve_state_take(struct serve *s);
 struct serve_state *serve_state_free(struct serve_state *st);
 

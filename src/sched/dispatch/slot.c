@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/ring.h"
+#include "sched/wire.h"
 #include "slot.h"
 
 #define SLOT_RING 2             /* one request at a time; the second place is never used, but a ring of one would be full while its item is read */
@@ -98,7 +99,8 @@ void idle_pause(const struct idle *idle)
 #elif defined(__aarch64__)
 	__asm__ volatile("yield");
 #endif
-	if (idle->yield)
+	/* not where there is an end to it: who yields may be away for milliseconds, who sleeps is back at once */
+	if (idle->yield && idle->mode == IDLE_POLL)
 		sched_yield();
 }
 
@@ -151,6 +153,7 @@ void slot_ready(struct slot *s, const char *error)
 {
 	if (error != NULL)
 		snprintf(s->error, sizeof(s->error), "%s", error);
+	atomic_store(&s->pid, (int)getpid());
 	atomic_store_explicit(&s->ready, error != NULL ? 2 : 1, memory_order_release);
 	bell_ring(s->bell);
 }
@@ -218,10 +221,10 @@ bool slot_run(struct slot *s, const struct slot_work *work, void *ctx)
 		r->status = status;
 		r->start_ns = begin;
 		r->service_ns = end - begin;
-		r->busy_ns = r->service_ns;
+		r->send_ns = 0;
 		if (work->send != NULL) {
 			work->send(ctx, r);
-			r->busy_ns = clock_mono_ns() - begin;
+			r->send_ns = wire_ns32(clock_mono_ns() - end);
 		}
 		atomic_store_explicit(&s->stage, stage_word(seq, STAGE_SENT), memory_order_release);
 		(void)spsc_push(s->out, r);

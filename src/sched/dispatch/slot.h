@@ -19,7 +19,7 @@ enum idle_mode { IDLE_POLL, IDLE_SLEEP, IDLE_ADAPTIVE };
 /**
  * struct idle - how to wait
  * @spin_ns: IDLE_ADAPTIVE
- * @yield:   there are fewer cores than threads that poll: let others run
+ * @yield:   IDLE_POLL: there are fewer cores than threads that poll: let others run
  */
 struct idle {
 	enum idle_mode mode;
@@ -33,7 +33,8 @@ struct idle {
  * @id:         the client's
  * @start_ns:   when the worker began; the worker's
  * @service_ns: in the application; the worker's
- * @busy_ns:    the same with the sending of the reply: how long the worker was not free; the worker's
+ * @send_ns:    in addition for the reply, saturating; the worker's
+ * @order:      of arrival, for the recorded trace; the dispatcher's
  * @gen:        of the net_buf
  * @type:       as configured or SCHED_UNKNOWN
  * @seq:        counts the requests of a slot, so that a stage tells whose it is
@@ -41,8 +42,8 @@ struct idle {
  */
 struct req {
 	alignas(64) void *item;
-	uint64_t id, arrival_ns, start_ns, service_ns, busy_ns;
-	uint32_t type, seq, gen;
+	uint64_t id, arrival_ns, start_ns, service_ns;
+	uint32_t send_ns, order, type, seq, gen;
 	uint16_t wire_type;
 	uint8_t status;
 };
@@ -64,6 +65,7 @@ struct slot {
 	alignas(64) _Atomic uint64_t stage;     /* seq << 3 | enum stage; the worker's */
 	_Atomic uint32_t ready;                 /* 1: takes requests; 2: could not begin, @error says why; the worker's */
 	_Atomic uint32_t asleep;                /* futex */
+	_Atomic int pid;                        /* of the process that the worker is in; 0 = none yet */
 	_Atomic uint32_t stop;                  /* the dispatcher's */
 	_Atomic uint32_t refs;                  /* threads: 2, dispatcher's and worker's; the last one frees a slot that was seized */
 	alignas(64) struct spsc *in;

@@ -21,7 +21,7 @@
 #include "lane.h"
 
 #define EVENTS 128
-#define ROUND 64                                /* requests started before answers are looked for again */
+#define ROUND 4096                              /* requests that are noticed to be due before answers are looked for again */
 #define QUEUE (1u << 18)                        /* requests that may wait for a connection */
 #define READ_BYTES 65536
 #define CONNECT_NS (10 * NS_PER_S)              /* at the start */
@@ -38,11 +38,11 @@ struct conn {
 	struct buf own;                         /* a request made for one use */
 	const uint8_t *out;
 	size_t out_len;
-	uint64_t retry_ns, queue_ns;
+	uint64_t retry_ns, sent_ns, queue_ns;
 	bool complete, function_error, keep;
 	char header[24];                        /* name of the one being read, if it is of interest */
 	int start;                              /* as the gateway says: index into starts, -1 */
-	TAILQ_ENTRY(conn) busy;                 /* by due time, as requests are started in that order */
+	TAILQ_ENTRY(conn) busy;                 /* by sent_ns */
 	SLIST_ENTRY(conn) idle;
 	TAILQ_ENTRY(conn) closed;               /* by retry time */
 };
@@ -192,6 +192,7 @@ static int request_start(struct conn *c, const struct flight *f)
 	c->state = CONN_BUSY;
 	c->complete = c->function_error = false;
 	c->queue_ns = 0;
+	c->sent_ns = now_ns;
 	c->start = -1;
 	c->header[0] = '\0';
 	c->out = buf_head(b);
@@ -220,19 +221,17 @@ static int serve_queue(struct http *h)
 static int send_due(struct http *h, uint64_t now_ns)
 {
 	struct lane *l = &h->lane;
-	int rc = 0;
 
-	for (unsigned n = 0; rc == 0 && n < ROUND && l->more && l->next.due_ns <= now_ns; n++) {
+	for (unsigned n = 0; n < ROUND && l->more && l->next.due_ns <= now_ns; n++) {
 		bool room = h->head - h->tail < QUEUE;
 
 		lane_due(l, &l->next, now_ns, room);
 		if (room)
 			h->queue[h->head++ % QUEUE] = (struct flight){ .due_ns = l->next.due_ns, .service_ns = l->next.service_ns, .phase = l->next.phase,
 				.type = (uint16_t)l->next.type, .measured = lane_measured(l, l->next.due_ns) };
-		rc = serve_queue(h);
 		lane_advance(l);
 	}
-	return rc;
+	return serve_queue(h);
 }
 
 /* ---- an answer ---- */
@@ -336,7 +335,8 @@ static bool take(struct conn *c, const uint8_t *data, size_t n)
 	return false;
 }
 
-static void conn_read(struct conn *c)
+/* @ends: the server has sent all it will */
+static void conn_read(struct conn *c, bool ends)
 {
 	for (;;) {
 		ssize_t n = recv(c->fd, c->h->in, READ_BYTES, 0);
@@ -349,7 +349,8 @@ static void conn_read(struct conn *c)
 			conn_drop(c, true);
 			return;
 		}
-		if (!take(c, c->h->in, (size_t)n) || n < READ_BYTES)    /* less than asked for: nothing is left (epoll(7)) */
+		/* Less than asked for: nothing is left (epoll(7)), but perhaps the end. */
+		if (!take(c, c->h->in, (size_t)n) || (n < READ_BYTES && !ends))
 			return;
 	}
 }
@@ -373,7 +374,7 @@ static void conn_event(struct conn *c, uint32_t events)
 		return;
 	}
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
-		conn_read(c);
+		conn_read(c, events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP));
 }
 
 /* ---- the loop ---- */
@@ -401,12 +402,16 @@ static void reopen(struct http *h)
 	}
 }
 
+/*
+ * The timeout of a request that got a connection counts from then. If it counted from when the request was due, a server that is a little too slow would see
+ * nearly every connection given up and made anew, as the queue then holds requests that are about to be lost.
+ */
 static void expire(struct http *h, uint64_t now_ns)
 {
 	uint64_t timeout_ns = h->lane.cfg->timeout_ns;
 	struct conn *c;
 
-	while ((c = TAILQ_FIRST(&h->busy)) && c->request.due_ns + timeout_ns < now_ns)
+	while ((c = TAILQ_FIRST(&h->busy)) && c->sent_ns + timeout_ns < now_ns)
 		conn_drop(c, false);
 	while (h->tail < h->head && h->queue[h->tail % QUEUE].due_ns + timeout_ns < now_ns)
 		lane_lost(&h->lane, &h->queue[h->tail++ % QUEUE]);
@@ -417,11 +422,12 @@ static uint64_t next_ns(struct http *h)
 {
 	struct lane *l = &h->lane;
 	struct conn *busy = TAILQ_FIRST(&h->busy), *closed = TAILQ_FIRST(&h->closed);
-	uint64_t at_ns = l->more ? l->next.due_ns : UINT64_MAX, other_ns;
+	uint64_t at_ns = l->more ? l->next.due_ns : UINT64_MAX, timeout_ns = l->cfg->timeout_ns + 1;
 
-	other_ns = busy ? busy->request.due_ns : h->tail < h->head ? h->queue[h->tail % QUEUE].due_ns : UINT64_MAX;
-	if (other_ns != UINT64_MAX && other_ns + l->cfg->timeout_ns + 1 < at_ns)
-		at_ns = other_ns + l->cfg->timeout_ns + 1;
+	if (busy && busy->sent_ns + timeout_ns < at_ns)
+		at_ns = busy->sent_ns + timeout_ns;
+	if (h->tail < h->head && h->queue[h->tail % QUEUE].due_ns + timeout_ns < at_ns)
+		at_ns = h->queue[h->tail % QUEUE].due_ns + timeout_ns;
 	if (closed && closed->retry_ns - l->run->origin_ns < at_ns)
 		at_ns = closed->retry_ns - l->run->origin_ns;
 	return at_ns;

@@ -126,7 +126,7 @@ bool schedule_next(struct schedule *s, struct arrival *ret)
 			ret->due_ns = (uint64_t)s->at_ns;
 			ret->phase = s->phase;
 			ret->type = draw_type(s);
-			ret->service_ns = (uint64_t)(workload_service_ns(w->phases[s->phase].mean_ns[ret->type], w->types[ret->type].scv, &s->random) + 0.5);
+			ret->service_ns = (uint64_t)(workload_draw_ns(&w->types[ret->type], w->phases[s->phase].mean_ns[ret->type], &s->random) + 0.5);
 			return true;
 		}
 	}

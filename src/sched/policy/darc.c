@@ -267,6 +267,22 @@ static void attach(struct sched *s, uint64_t now_ns)
 
 /* ---- deciding ---- */
 
+/*
+ * The head of that queue starts now. Has the request behind it waited for longer than one of its kind takes? Then the reservation is worth a look.
+ */
+static __attribute__((noinline)) void watch(struct sched *s, uint64_t now_ns, uint32_t g)
+{
+	struct darc *d = &s->darc;
+	uint32_t next = head_of(s, g)->next;
+	const struct node *second = &s->slab.nodes[next];
+
+	if (next == NONE || (double)(int64_t)(now_ns - second->arrival_ns) <= s->est.of[second->type].mean_ns)
+		return;
+	d->delayed = true;
+	s->look_at_policy = d->window + s->cfg.window_requests;
+	sched_look_again(s);
+}
+
 static void count_steal(struct sched *s, uint32_t g) { s->counts[head_of(s, g)->type].steals++; }
 
 static uint64_t pick_wide(struct sched *s)
@@ -301,35 +317,38 @@ static inline uint64_t pick_narrow(struct sched *s)
 
 		if (any == 0)
 			continue;
-		if (mine == 0)
-			count_steal(s, g);
+		/* whether it steals is like the toss of a coin: no branch for that */
+		s->counts[head_of(s, g)->type].steals += mine == 0;
 		return pick_of(g, (uint32_t)__builtin_ctzll(any));
 	}
 	return PICK_NONE;
 }
 
-static uint64_t pick(struct sched *s, uint64_t now_ns)
+/* what the spillway's own queue waits for, and looking at what waits behind the head: both not for every request */
+static __attribute__((noinline)) uint64_t pick_slowly(struct sched *s, uint64_t now_ns)
 {
 	uint32_t last = s->queues.n - 1, spillway = s->darc.spillway;
+	uint64_t pick;
 
-	if (!s->darc.reserved)
-		return fcfs_pick(s, now_ns);
-	if (__builtin_expect(waits(s, last), 0) && bit_get(s->idle, spillway) && sched_last_due(s, now_ns))
+	if (waits(s, last) && bit_get(s->idle, spillway) && sched_last_due(s, now_ns)) {
+		s->last_ns = now_ns;
 		return pick_of(last, spillway);
-	return s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
+	}
+	pick = s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
+	if (pick >> 32 == last)
+		s->last_ns = now_ns;
+	if (pick != PICK_NONE && !s->darc.delayed && s->cfg.policy == SCHED_DARC)
+		watch(s, now_ns, (uint32_t)(pick >> 32));
+	return pick;
 }
 
-/* Does the request behind the one that starts now wait for longer than one of its kind takes? Then the reservation is worth a look. */
-static void started(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
+static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
-	struct darc *d = &s->darc;
-	uint32_t q = s->types[type].queue;
-
-	if (!waits(s, q) || d->delayed)
-		return;
-	d->delayed = (double)(int64_t)(now_ns - head_of(s, q)->arrival_ns) > s->est.of[type].mean_ns;
-	if (d->delayed && s->cfg.policy == SCHED_DARC)
-		s->look_at_policy = d->window + s->cfg.window_requests;
+	if (__builtin_expect(!s->darc.reserved, 0))
+		return fcfs_pick(s, now_ns);
+	if ((s->waiting > 1 && !s->darc.delayed) || waits(s, s->queues.n - 1))
+		return pick_slowly(s, now_ns);
+	return s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
 }
 
 static void workers(struct sched *s, uint64_t now_ns)
@@ -400,6 +419,6 @@ static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 }
 
 const struct policy policy_darc = {
-	.attach = attach, .pick = pick, .started = started, .learnt = learnt, .look = look, .workers = workers, .groups = groups, .updates = updates,
+	.attach = attach, .pick = pick, .learnt = learnt, .look = look, .workers = workers, .groups = groups, .updates = updates,
 	.explain = explain,
 };

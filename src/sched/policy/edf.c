@@ -46,6 +46,11 @@ static void head(struct sched *s, uint32_t queue)
 	}
 }
 
+static void started(struct sched *s, uint64_t now_ns, uint32_t queue, uint32_t type, uint32_t worker)
+{
+	head(s, queue);
+}
+
 static void heap_all(struct sched *s)
 {
 	s->edf.n = 0;
@@ -102,4 +107,4 @@ static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 	text_add(out, "\n");
 }
 
-const struct policy policy_edf = { .attach = attach, .pick = pick, .head = head, .learnt = learnt, .explain = explain };
+const struct policy policy_edf = { .attach = attach, .pick = pick, .head = head, .started = started, .learnt = learnt, .explain = explain };

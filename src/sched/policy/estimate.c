@@ -23,7 +23,8 @@ void estimates_begin(struct sched *s, uint64_t now_ns)
 	e->begin_ns = now_ns;
 	e->begin = s->completed;
 	s->look_at_ns = now_ns + ESTIMATE_WINDOW_NS;
-	s->look_at = s->completed + n;
+	s->look_at_estimates = s->completed + n;
+	sched_look_again(s);
 	for (uint32_t t = 0; t <= s->types_n; t++) {
 		struct type *y = &s->types[t];
 

@@ -63,8 +63,8 @@ static inline uint64_t pick_of(uint32_t queue, uint32_t worker) { return (uint64
  * @attach:   the policy begins: requests may wait, workers may run. It maps the types to queues (sched_map); the last queue is that of the unknown ones.
  * @route:    queues are per worker: the one that this request waits for
  * @pick:     something waits, perhaps no worker is idle; Return: pick_of; or PICK_NONE, and s->timer_ns set if time alone will change that
- * @head:     a queue has another head, or none
- * @started:  @type has left its queue for @worker
+ * @head:     a queue has another head, or none, but not by a start
+ * @started:  a request of @type has left @queue for @worker
  * @done:     a request ended; the worker is idle already
  * @learnt:   the estimates are new
  * @look:     s->completed has reached what it returned last. Return: when to look again; SCHED_NEVER.
@@ -77,7 +77,7 @@ struct policy {
 	uint32_t (*route)(struct sched *s, uint32_t type, uint32_t flow);
 	uint64_t (*pick)(struct sched *s, uint64_t now_ns);
 	void (*head)(struct sched *s, uint32_t queue);
-	void (*started)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker);
+	void (*started)(struct sched *s, uint64_t now_ns, uint32_t queue, uint32_t type, uint32_t worker);
 	void (*done)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker);
 	void (*learnt)(struct sched *s, uint64_t now_ns);
 	uint64_t (*look)(struct sched *s, uint64_t now_ns);
@@ -95,13 +95,14 @@ struct sched {
 	struct slab slab;
 	uint64_t idle[WORDS];
 	uint64_t timer_ns;
-	uint64_t completed, look_at, look_at_policy, look_at_ns;        /* when there is more to do at a completion: by their number, or by time */
+	/* When there is more to do at a completion: by their number, or by time; look_at is the least of the estimates' and the policy's. */
+	uint64_t completed, look_at, look_at_ns, look_at_estimates, look_at_policy;
 	struct queues queues;
 	struct type types[TYPES];
 	struct worker workers[SCHED_WORKERS_MAX];
 	struct type_counts counts[TYPES];
 	uint64_t down[WORDS];
-	/* when something out of the last queue was last started: what keeps unknown requests from starving */
+	/* FP, DARC: when something out of the last queue was last started: what keeps unknown requests from starving */
 	uint64_t last_ns;
 	uint64_t rng;                   /* d-FCFS: random numbers, whose turn it is */
 	uint32_t turn;
@@ -114,6 +115,12 @@ struct sched {
 
 static inline const struct node *head_of(const struct sched *s, uint32_t queue) { return &s->slab.nodes[s->queues.q[queue].head]; }
 static inline bool waits(const struct sched *s, uint32_t queue) { return s->queues.q[queue].head != NONE; }
+
+/** sched_look_again - look_at_estimates or look_at_policy have changed */
+static inline void sched_look_again(struct sched *s)
+{
+	s->look_at = s->look_at_policy < s->look_at_estimates ? s->look_at_policy : s->look_at_estimates;
+}
 
 /** sched_map - so many queues, and the queue of each type (NULL: queues are per worker); what waits moves there. Return: false, it was so already. */
 bool sched_map(struct sched *s, uint32_t queues, const uint16_t *of);

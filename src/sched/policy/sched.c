@@ -46,6 +46,7 @@ static void begin(struct sched *s, uint64_t now_ns)
 	estimates_begin(s, now_ns);
 	s->look_at_policy = SCHED_NEVER;
 	s->ops->attach(s, now_ns);
+	sched_look_again(s);
 }
 
 int sched_new(const struct sched_config *cfg, struct sched **ret, struct hearth_err *err)
@@ -171,33 +172,69 @@ static inline void head_changed(struct sched *s, uint32_t q)
 		s->ops->head(s, q);
 }
 
-static inline int enqueue(struct sched *s, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request)
+/* not at the end of its queue, or the policy wants to know */
+static __attribute__((noinline)) int put_slowly(struct sched *s, uint32_t q, uint32_t n)
 {
-	uint32_t t = index_of(s, type), n, q;
+	if (queue_push(&s->slab, &s->queues.q[q], n)) {
+		bit_set(s->queues.nonempty, q);
+		if (s->ops->head != NULL)
+			s->ops->head(s, q);
+	}
+	return 0;
+}
+
+static __attribute__((noinline, cold)) int drop(struct sched *s, uint32_t t)
+{
+	s->counts[t].dropped++;
+	return -ENOBUFS;
+}
+
+/* The ways of every request are written so that they call nothing, or at their end, and have little wait for a load of the node: registers and branches, not memory. */
+static inline __attribute__((always_inline)) int put(struct sched *s, uint64_t arrival_ns, uint32_t t, uint32_t q, uint32_t flow, uint64_t request)
+{
 	struct type *y = &s->types[t];
+	struct queue *queue = &s->queues.q[q];
 	struct node *node;
+	uint32_t n;
 
 	y->arrived++;
-	n = y->depth < y->max ? node_get(&s->slab) : NONE;
-	if (__builtin_expect(n == NONE, 0)) {
-		s->counts[t].dropped++;
-		return -ENOBUFS;
-	}
+	if (y->depth >= y->max || (n = node_get(&s->slab)) == NONE)
+		return drop(s, t);
 	node = &s->slab.nodes[n];
 	node->request = request;
 	node->arrival_ns = arrival_ns;
+	node->next = NONE;
 	node->flow = flow;
 	node->seq = s->slab.seq++;
 	node->type = (uint16_t)t;
 	y->depth++;
 	s->waiting++;
-	q = __builtin_expect(s->ops->route != NULL, 0) ? s->ops->route(s, t, flow) : y->queue;
-	if (queue_push(&s->slab, &s->queues.q[q], n)) {
+	if (queue->head == NONE) {
+		queue->head = queue->tail = n;
 		bit_set(s->queues.nonempty, q);
 		if (__builtin_expect(s->ops->head != NULL, 0))
 			s->ops->head(s, q);
+		return 0;
 	}
+	if (__builtin_expect(arrival_ns < s->slab.nodes[queue->tail].arrival_ns, 0))
+		return put_slowly(s, q, n);
+	s->slab.nodes[queue->tail].next = n;
+	queue->tail = n;
 	return 0;
+}
+
+static __attribute__((noinline)) int put_routed(struct sched *s, uint64_t arrival_ns, uint32_t t, uint32_t flow, uint64_t request)
+{
+	return put(s, arrival_ns, t, s->ops->route(s, t, flow), flow, request);
+}
+
+static inline __attribute__((always_inline)) int enqueue(struct sched *s, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request)
+{
+	uint32_t t = index_of(s, type);
+
+	if (s->ops->route != NULL)
+		return put_routed(s, arrival_ns, t, flow, request);
+	return put(s, arrival_ns, t, s->types[t].queue, flow, request);
 }
 
 int sched_enqueue(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t flow, uint64_t request)
@@ -246,7 +283,8 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
 	q = (uint32_t)(pick >> 32);
 	w = (uint32_t)pick;
 	n = queue_pop(&s->slab, &s->queues.q[q]);
-	head_changed(s, q);
+	if (!waits(s, q))
+		bit_clear(s->queues.nonempty, q);
 	node = &s->slab.nodes[n];
 	t = node->type;
 	ret->request = node->request;
@@ -259,10 +297,8 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
 	s->workers[w].start_ns = now_ns;
 	s->workers[w].type = t;
 	bit_clear(s->idle, w);
-	if (q + 1 == s->queues.n)
-		s->last_ns = now_ns;
 	if (s->ops->started != NULL)
-		s->ops->started(s, now_ns, t, w);
+		s->ops->started(s, now_ns, q, t, w);
 	return true;
 }
 
@@ -270,12 +306,15 @@ uint64_t sched_timer(const struct sched *s) { return s->timer_ns; }
 
 /* ---- workers ---- */
 
-static __attribute__((noinline)) void look(struct sched *s, uint64_t now_ns)
+static __attribute__((noinline)) void look(struct sched *s, uint64_t now_ns, uint32_t t, uint32_t worker)
 {
-	if (s->completed >= s->look_at || now_ns >= s->look_at_ns)
+	if (s->ops->done != NULL)
+		s->ops->done(s, now_ns, t, worker);
+	if (s->completed >= s->look_at_estimates || now_ns >= s->look_at_ns)
 		estimates_close(s, now_ns);
 	if (s->completed >= s->look_at_policy)
 		s->look_at_policy = s->ops->look(s, now_ns);
+	sched_look_again(s);
 }
 
 static inline void complete(struct sched *s, uint64_t now_ns, uint32_t worker, uint64_t service_ns)
@@ -289,11 +328,10 @@ static inline void complete(struct sched *s, uint64_t now_ns, uint32_t worker, u
 	y->completed++;
 	y->sum_ns += service_ns;
 	y->sum2 += x * x;
-	s->completed++;
-	if (s->ops->done != NULL)
+	if (__builtin_expect(++s->completed >= s->look_at || now_ns >= s->look_at_ns, 0))
+		look(s, now_ns, t, worker);
+	else if (s->ops->done != NULL)
 		s->ops->done(s, now_ns, t, worker);
-	if (__builtin_expect(s->completed >= s->look_at || s->completed >= s->look_at_policy || now_ns >= s->look_at_ns, 0))
-		look(s, now_ns);
 }
 
 void sched_complete_service(struct sched *s, uint64_t now_ns, uint32_t worker, uint64_t service_ns)

@@ -55,7 +55,9 @@ int serve_metrics(struct serve *s, struct buf *out);
 /** serve_explain - the present reservation and why; @json: as one object. Appended. Return: 0, -ENOMEM. */
 int serve_explain(struct serve *s, bool json, struct buf *out);
 
-/** serve_free - stop: what waits is served for `drain` at most, workers end, everything is closed. NULL is fine. @err: the first thing that went wrong; may be NULL. */
+/** serve_stop - what waits is served for `drain` at most, the rest refused. Figures can be asked for until serve_free. */
+void serve_stop(struct serve *s);
+/** serve_free - serve_stop, workers end, everything is closed. NULL is fine. @err: the first thing that went wrong; may be NULL. */
 struct serve *serve_free(struct serve *s, struct hearth_err *err);
 
 /**
