@@ -15,7 +15,7 @@ import subprocess
 import threading
 
 import test_gateway
-from node_harness import BIN, NATIVE, Node, main, need_full, wait_for
+from node_harness import BIN, NATIVE, Node, in_parallel, main, need_full, wait_for
 
 GATED = """
 import os, time
@@ -25,7 +25,7 @@ def handler(event, context):
     while gate and not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), gate)):
         time.sleep(0.005)
     time.sleep(event.get("s", 0))
-    return {"n": event.get("n"), "begun": begun, "version": os.environ.get("VERSION")}
+    return {"n": event.get("n"), "begun": begun, "ended": time.monotonic_ns(), "version": os.environ.get("VERSION")}
 """
 
 
@@ -172,6 +172,18 @@ def test_minimax_lets_shorts_pass(node):
         assert begun < calls.begun("c")
 
 
+def test_what_minimax_holds_starts_by_itself(node):
+    """One slot may be kept for short ones while a long one waits; but not for ever, and nothing need happen for that to end."""
+    short_and_long(node)
+    sched(node, "--slots", "2", "--policy", "minimax")
+    for i in range(80):
+        assert node.invoke("short", {"n": i}).status == 200
+    with Calls(node) as calls:
+        for n in "ab":
+            calls.start("long", n, gate=n)
+        wait_for("both to run", lambda: state(node)["busy"] == 2)
+
+
 def test_a_slot_reserved_for_shorts(node):
     short_and_long(node)
     sched(node, "--slots", "2", "--policy", "darc-static", "--reserved", "1")
@@ -190,6 +202,22 @@ def test_a_slot_reserved_for_shorts(node):
         assert re.search(r"short .*reserved 0", text), text
         calls.open("a", "b", "c")
         assert sorted((calls.begun(n), n) for n in "abc") == [(calls.begun(n), n) for n in sorted("abc", key=calls.begun)]
+
+
+def test_never_more_run_than_there_are_slots(node):
+    """What a call says of its time is within the time that it held its slot."""
+    sched(node, "--slots", "0")
+    gated(node, "one", "two", "three", instances=3)
+    for policy in ("c-fcfs", "minimax", "darc", "d-fcfs-rr"):
+        sched(node, "--slots", "2", "--policy", policy)
+        answers = in_parallel(12, lambda i: [node.invoke(("one", "two", "three")[(i + k) % 3], {"s": 0.01 * (i % 3)}).json() for k in range(4)])
+        moments = sorted(m for a in answers for r in a for m in ((r["begun"], 1), (r["ended"], -1)))
+        assert len(moments) == 96
+        at_a_time = most = 0
+        for _, change in moments:
+            at_a_time += change
+            most = max(most, at_a_time)
+        assert most == 2, (policy, most)
 
 
 def test_functions_of_one_type(node):
