@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import test_gateway
 from node_harness import BIN, NATIVE, Node, in_parallel, main, need_full, wait_for
@@ -271,6 +272,21 @@ while not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__))
         r = calls.answer("cold")
         assert r.status == 200 and r["X-Hearth-Start"] == "cold", r
     assert type_of(node, "cold")["completed"] == 1
+
+
+def test_no_more_instances_than_slots(node):
+    """Long calls get an instance each where there is no limit; with one, others than so many would only wait for it."""
+    node.deploy_lambda("many", GATED, max_instances=6)
+    sched(node, "--slots", "1", "--policy", "c-fcfs")
+    with Calls(node) as calls:
+        for n in "abcd":
+            calls.start("many", n, gate=n)
+        wait_for("one that runs and three that wait", lambda: (state(node)["busy"], node.function("many")["queued"]) == (1, 3))
+        time.sleep(0.5)                                 # more than one look at what is right to start
+        assert len(node.instances("many")) == 1
+        sched(node, "--slots", "0")
+        wait_for("an instance for each", lambda: len(node.instances("many")) == 4)
+        calls.open(*"abcd")
 
 
 def test_an_instance_is_kept_for_its_call(node):
@@ -598,6 +614,23 @@ def test_a_daemon_that_was_killed(_):
         wait_for("the old call's end", lambda: not any(i["inflight"] for i in node.instances("long")))
         assert node.invoke("long", {"n": 1}).json()["n"] == 1
         assert state(node)["busy"] == 0
+
+
+def test_the_daemon_ends_while_calls_wait(_):
+    with Node(config="slots: 1\npolicy: minimax\n") as node, Calls(node) as calls:
+        gated(node, "long", "short", instances=1)
+        calls.start("long", "a", gate="a")
+        wait_counts(node, 1, 0)
+        for n in "bc":
+            calls.start("short", n)
+        wait_for("two that wait", lambda: node.function("short")["queued"] == 2)
+        end = threading.Thread(target=node.down, daemon=True)
+        end.start()
+        assert [calls.answer(n).status for n in "bc"] == [503, 503]
+        calls.open("a")
+        assert calls.answer("a").status == 200
+        end.join(60)
+        assert not end.is_alive()
 
 
 def test_any_history(node):
