@@ -123,6 +123,11 @@ void *spsc_pop(struct spsc *r)
 	return item;
 }
 
+bool spsc_empty(struct spsc *r)
+{
+	return atomic_load_explicit(&r->head, memory_order_relaxed) == atomic_load_explicit(&r->tail, memory_order_acquire);
+}
+
 struct mpsc *mpsc_new_at(size_t capacity, size_t start)
 {
 	struct mpsc *r = ring_alloc(capacity, sizeof(*r), sizeof(r->slot[0]));

@@ -42,6 +42,9 @@ int cli_print_json(const json_t *o);
 /** cli_bytes - "12.3 MiB" and the like, for people */
 const char *cli_bytes(char *out, size_t n, double bytes);
 
+/** explain_serve - `hearth explain --serve SOCKET`: what a `hearth serve` with that control socket does, and why. Return: an exit code. */
+int explain_serve(struct cli *cli, const char *socket);
+
 int cmd_up(struct cli *cli, int argc, char **argv);
 int cmd_down(struct cli *cli, int argc, char **argv);
 int cmd_deploy(struct cli *cli, int argc, char **argv);
@@ -53,6 +56,10 @@ int cmd_park(struct cli *cli, int argc, char **argv);
 int cmd_wake(struct cli *cli, int argc, char **argv);
 int cmd_rm(struct cli *cli, int argc, char **argv);
 int cmd_doctor(struct cli *cli, int argc, char **argv);
+int cmd_serve(struct cli *cli, int argc, char **argv);
+int cmd_load(struct cli *cli, int argc, char **argv);
+int cmd_sched(struct cli *cli, int argc, char **argv);
+int cmd_explain(struct cli *cli, int argc, char **argv);
 int cmd_replay(struct cli *cli, int argc, char **argv);
 int cmd_trace(struct cli *cli, int argc, char **argv);
 int cmd_sim(struct cli *cli, int argc, char **argv);

@@ -21,7 +21,13 @@ static const struct command commands[] = {
 	{ "park", cmd_park, "NAME|INSTANCE", "checkpoint idle instances now and end their processes" },
 	{ "wake", cmd_wake, "NAME|INSTANCE", "restore parked instances now" },
 	{ "rm", cmd_rm, "NAME...", "remove functions, their instances and images" },
+	{ "explain", cmd_explain, "[--serve SOCKET] [--policy POLICY] [--slots N] [--reserved N] [--window N]",
+	  "what the scheduling between functions (--serve: of a `hearth serve`) does, and why; with options: what it would do" },
+	{ "sched", cmd_sched, "[--policy POLICY] [--slots N] [--reserved N] [--window N] [--record FILE|off]",
+	  "how many calls run at a time and which, changed while they wait and run; record them" },
 	{ "doctor", cmd_doctor, "[--libexec DIR] [--criu PROGRAM]", "what this machine can do, and what is missing" },
+	{ "serve", cmd_serve, "[--check] CONFIG.yaml", "answer requests over UDP, AF_XDP or DPDK with an application, scheduled by type; --check: only say what would run" },
+	{ "load", cmd_load, "ADDRESS:PORT|URL [...]", "send requests at fixed times over UDP or HTTP, whatever comes back; latencies and losses" },
 	{ "replay", cmd_replay, "TRACE --out DIR [...]", "replay a trace of invocations through the gateway" },
 	{ "trace", cmd_trace, "generate|info [...]", "make a synthetic trace, or describe one" },
 	{ "sim", cmd_sim, "[--workload W] [--policy P] [--load L] [...]", "simulate the scheduler: any policy under any mix of requests" },
@@ -117,7 +123,7 @@ int main(int argc, char **argv)
 			continue;
 		cli.command = c;
 		/* these have options enough for help texts of their own */
-		if (wants_help(argc - 1, argv + 1) && c->run != cmd_replay && c->run != cmd_trace && c->run != cmd_sim && c->run != cmd_experiment) {
+		if (wants_help(argc - 1, argv + 1) && c->run != cmd_load && c->run != cmd_replay && c->run != cmd_trace && c->run != cmd_sim && c->run != cmd_experiment) {
 			printf("usage: hearth %s %s\n\n%s.\nSee hearth-%s(1).\n", c->name, c->synopsis, c->summary, c->name);
 			return CLI_OK;
 		}

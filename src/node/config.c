@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/yaml.h"
 #include "node/node.h"
+#include "sched/policy.h"
 
 static const char *const isolation_names[] = { "full", "none", "auto", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
@@ -26,6 +27,11 @@ static const struct yaml_key config_keys[] = {
 	KEY(queue_limit, YAML_INT, .min = 1, .max = 1000000),
 	KEY(max_parks, YAML_INT, .min = 1, .max = 64),
 	KEY(image_bytes_max, YAML_BYTES),
+	KEY(slots, YAML_INT, .min = 0, .max = SCHED_WORKERS_MAX),
+	KEY(policy, YAML_ENUM, .names = sched_policy_names),
+	KEY(policy_reserved, YAML_INT, .min = 0, .max = SCHED_WORKERS_MAX - 1),
+	KEY(policy_window, YAML_INT, .min = 1, .max = 1 << 30),
+	KEY(record_calls, YAML_STR),
 	{ 0 },
 };
 
@@ -107,6 +113,9 @@ int node_config_init(struct node_config *cfg, struct hearth_err *err)
 		.queue_limit = 1000,
 		.max_parks = 1,
 		.image_bytes_max = 0,
+		.slots = 0,
+		.policy = SCHED_MINIMAX,
+		.policy_window = 1000,
 	};
 	if (!cfg->run_dir || !cfg->state_dir || !cfg->libexec_dir || !cfg->listen) {
 		node_config_done(cfg);

@@ -39,12 +39,12 @@ struct control {
 	char path[PATH_MAX];
 };
 
-static json_t *refuse(const struct hearth_err *err)
+json_t *control_refuse(const struct hearth_err *err)
 {
 	return json_pack("{s:b,s:s,s:i}", "ok", 0, "error", err->msg, "code", err->code);
 }
 
-static json_t *ok(void)
+json_t *control_ok(void)
 {
 	return json_pack("{s:b}", "ok", 1);
 }
@@ -68,21 +68,21 @@ static json_t *op_deploy(struct node *n, const json_t *request)
 
 	if (n->stopping) {
 		err_set(&err, -ESHUTDOWN, "hearthd is stopping");
-		return refuse(&err);
+		return control_refuse(&err);
 	}
 	if (manifest_parse(text, strlen(text), text_of(request, "file"), text_of(request, "base"), text_of(request, "set"), &m, &err) < 0)
-		return refuse(&err);
+		return control_refuse(&err);
 	snprintf(name, sizeof(name), "%s", m.name);
 	if (function_find(n, name) && function_find(n, name)->removing) {
 		manifest_done(&m);
 		err_set(&err, -EBUSY, "function %s is being removed; try again in a moment", name);
-		return refuse(&err);
+		return control_refuse(&err);
 	}
 	if (function_deploy(n, &m, &changed, &err) < 0) {
 		manifest_done(&m);
-		return refuse(&err);
+		return control_refuse(&err);
 	}
-	o = ok();
+	o = control_ok();
 	json_object_set_new(o, "name", json_string(name));
 	json_object_set_new(o, "changed", json_boolean(changed));
 	return o;
@@ -92,13 +92,13 @@ static json_t *op_rm(struct node *n, const json_t *request)
 {
 	struct hearth_err err;
 
-	return function_remove(n, text_of(request, "name"), &err) < 0 ? refuse(&err) : ok();
+	return function_remove(n, text_of(request, "name"), &err) < 0 ? control_refuse(&err) : control_ok();
 }
 
 static json_t *op_ps(struct node *n, const json_t *request)
 {
 	const char *only = text_of(request, "name");
-	json_t *o = ok(), *functions = json_array(), *instances = json_array();
+	json_t *o = control_ok(), *functions = json_array(), *instances = json_array();
 	struct function *fn, *next;
 	struct instance *inst;
 
@@ -123,9 +123,9 @@ static json_t *op_describe(struct node *n, const json_t *request)
 
 	if (!fn) {
 		err_set(&err, -ENOENT, "no function \"%s\" is deployed; `hearth ps` lists those that are", text_of(request, "name"));
-		return refuse(&err);
+		return control_refuse(&err);
 	}
-	o = ok();
+	o = control_ok();
 	json_object_set_new(o, "manifest", manifest_to_json(&fn->m));
 	return o;
 }
@@ -159,9 +159,9 @@ static json_t *for_instances(struct node *n, const json_t *request, const char *
 	}
 	if (json_array_size(done) == 0) {
 		json_decref(done);
-		return refuse(&err);
+		return control_refuse(&err);
 	}
-	o = ok();
+	o = control_ok();
 	json_object_set_new(o, "instances", done);
 	return o;
 }
@@ -196,16 +196,16 @@ static json_t *op_logs(struct node *n, const json_t *request)
 	snprintf(path, sizeof(path), "%s/logs/%s.log", n->cfg->state_dir, name);
 	if (!*name || strchr(name, '/') || (!function_find(n, name) && access(path, R_OK) < 0)) {
 		err_set(&err, -ENOENT, "no function \"%s\" is deployed, and none left a log", name);
-		return refuse(&err);
+		return control_refuse(&err);
 	}
-	o = ok();
+	o = control_ok();
 	json_object_set_new(o, "path", json_string(path));
 	return o;
 }
 
 static json_t *op_info(struct node *n, const json_t *request)
 {
-	json_t *o = ok();
+	json_t *o = control_ok();
 
 	(void)request;
 	json_object_set_new(o, "node", node_to_json(n));
@@ -215,7 +215,7 @@ static json_t *op_info(struct node *n, const json_t *request)
 static json_t *op_down(struct node *n, const json_t *request)
 {
 	node_shutdown(n, !json_is_true(json_object_get(request, "keep")));
-	return ok();
+	return control_ok();
 }
 
 static const struct {
@@ -223,7 +223,7 @@ static const struct {
 	json_t *(*run)(struct node *n, const json_t *request);
 } ops[] = {
 	{ "deploy", op_deploy }, { "rm", op_rm }, { "ps", op_ps }, { "describe", op_describe }, { "park", op_park },
-	{ "wake", op_wake }, { "logs", op_logs }, { "info", op_info }, { "down", op_down },
+	{ "wake", op_wake }, { "logs", op_logs }, { "info", op_info }, { "down", op_down }, { "sched", op_sched }, { "explain", op_explain },
 };
 
 static json_t *answer(struct node *n, const char *line, size_t len)
@@ -235,14 +235,14 @@ static json_t *answer(struct node *n, const char *line, size_t len)
 	if (!json_is_object(request)) {
 		err_set(&err, -EINVAL, "the request is no JSON object: %s", request ? "another kind of value" : where.text);
 		json_decref(request);
-		return refuse(&err);
+		return control_refuse(&err);
 	}
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]) && !reply; i++)
 		if (!strcmp(ops[i].name, text_of(request, "op")))
 			reply = ops[i].run(n, request);
 	if (!reply) {
 		err_set(&err, -EINVAL, "unknown operation \"%s\"; are hearth and hearthd of one version?", text_of(request, "op"));
-		reply = refuse(&err);
+		reply = control_refuse(&err);
 	}
 	json_decref(request);
 	return reply;

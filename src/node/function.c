@@ -41,8 +41,14 @@ bool function_parks(const struct function *fn)
 	return fn->node->can_park && fn->m.park == PARK_STATE && fn->m.network == NET_PRIVATE;
 }
 
+const char *function_type_name(const struct function *fn)
+{
+	return fn->m.type ? fn->m.type : fn->m.name;
+}
+
 static void function_free(struct function *fn)
 {
+	types_give(fn->node->types, fn->type);
 	ev_timer_stop(fn->node->loop, &fn->keep_min);
 	ev_timer_stop(fn->node->loop, &fn->rescale);
 	for (int i = 0; i < START_KINDS; i++)
@@ -67,7 +73,6 @@ static struct function *function_new(struct node *n, struct manifest *m)
 			goto err;
 	}
 	fn->node = n;
-	fn->policy = &queue_fifo;
 	TAILQ_INIT(&fn->instances);
 	TAILQ_INIT(&fn->queue);
 	ev_timer_init(&fn->keep_min, keep_min_fired, 0, 0);
@@ -78,6 +83,7 @@ static struct function *function_new(struct node *n, struct manifest *m)
 	fn->log = log_file_open(dir, m->name);
 	fn->m = *m;
 	HASH_ADD_KEYPTR(hh, n->functions, fn->m.name, strlen(fn->m.name), fn);
+	fn->type = types_take(n->types, function_type_name(fn));
 	return fn;
 err:
 	for (int i = 0; i < START_KINDS; i++)
@@ -115,6 +121,7 @@ static void outdate_instances(struct function *fn)
 
 	TAILQ_FOREACH_SAFE(inst, &fn->instances, entry, next) {
 		inst->outdated = true;
+		invocations_unplace(inst);
 		if (inst->inflight == 0 && !inst->job && inst->state != INST_STOPPING)
 			instance_stop(inst, "its function was changed or removed");
 	}
@@ -175,7 +182,9 @@ int function_deploy(struct node *n, struct manifest *m, bool *ret_changed, struc
 		*ret_changed = true;
 	}
 	fn->start_failures = 0;
+	function_set_type(fn);
 	function_keep_min(fn);
+	function_pump(fn);
 	return 0;
 }
 
@@ -198,7 +207,7 @@ int function_remove(struct node *n, const char *name, struct hearth_err *err)
 	if (unlink(path) < 0 && errno != ENOENT)
 		return err_set(err, -errno, "cannot remove function %s: %s: %s", name, path, strerror(errno));
 	fn->removing = true;
-	while ((inv = fn->policy->peek(fn)))
+	while ((inv = TAILQ_FIRST(&fn->queue)))
 		invocation_fail(inv, 404, "ResourceNotFound", "function %s was removed while the call waited", name);
 	images_remove(fn);
 	outdate_instances(fn);
@@ -358,6 +367,7 @@ json_t *function_to_json(const struct function *fn)
 		      "max_instances", (json_int_t)fn->m.max_instances, "instances", states);
 	json_object_set_new(o, "concurrency", json_integer(fn->m.concurrency));
 	json_object_set_new(o, "snapshot", fn->snapshot ? json_string(fn->snapshot) : json_null());
-	json_object_set_new(o, "type", fn->m.type ? json_string(fn->m.type) : json_string(fn->m.name));
+	json_object_set_new(o, "type", json_string(function_type_name(fn)));
+	json_object_set_new(o, "placed", json_integer(fn->placed));
 	return o;
 }

@@ -92,6 +92,7 @@ static void invoke_event(struct function *fn, struct http_request *req)
 	}
 	if (fn->queued >= (unsigned)(fn->m.queue_limit ? fn->m.queue_limit : fn->node->cfg->queue_limit)) {
 		fn->count.rejected++;
+		fn->node->types->type[fn->type].rejected++;
 		http_reply_error_aws(req, 429, "TooManyRequestsException", "the function's queue is full; try again later");
 		return;
 	}

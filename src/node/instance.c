@@ -29,6 +29,7 @@ struct instance *instance_alloc(struct function *fn, const char *id)
 	inst->capacity = (unsigned)fn->m.concurrency;
 	inst->created_ns = inst->used_ns = inst->state_ns = clock_mono_ns();
 	LIST_INIT(&inst->running);
+	LIST_INIT(&inst->placed);
 	ev_init(&inst->timer, instance_timer_fired);
 	ev_init(&inst->exit_watch, instance_process_exited);
 	inst->timer.data = inst->exit_watch.data = inst;
@@ -79,6 +80,8 @@ void instance_set_state(struct instance *inst, enum instance_state state)
 	inst->state = state;
 	inst->state_ns = clock_mono_ns();
 	ev_timer_stop(n->loop, &inst->timer);
+	if (state != INST_HOT && state != INST_WARM)
+		invocations_unplace(inst);
 }
 
 struct instance *instance_find(struct node *n, const char *id)
@@ -194,6 +197,15 @@ void instance_timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 	}
 }
 
+void instance_take(struct instance *inst)
+{
+	inst->inflight++;
+	if (inst->state == INST_WARM)
+		instance_set_state(inst, INST_HOT);
+	else
+		ev_timer_stop(inst->fn->node->loop, &inst->timer);
+}
+
 void instance_slot_freed(struct instance *inst)
 {
 	inst->used_ns = clock_mono_ns();
@@ -204,7 +216,7 @@ void instance_slot_freed(struct instance *inst)
 		return;
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");
-	else if (inst->fn->queued == 0)
+	else if (!inst->fn->unplaced)
 		instance_idle(inst);
 }
 
@@ -234,6 +246,6 @@ json_t *instance_to_json(struct instance *inst)
 	return json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:i,s:I,s:s,s:b}", "id", inst->id, "function", inst->fn->m.name, "state",
 			 instance_state_names[inst->state], "pid", (int)inst->pid, "memory_bytes", (json_int_t)instance_memory(inst), "image_bytes",
 			 (json_int_t)inst->image_bytes, "state_s", (double)(now - inst->state_ns) / NS_PER_S, "idle_s",
-			 inst->inflight ? 0.0 : (double)(now - inst->used_ns) / NS_PER_S, "inflight", (int)inst->inflight, "served", (json_int_t)inst->served,
+			 inst->inflight ? 0.0 : (double)(now - inst->used_ns) / NS_PER_S, "inflight", (int)(inst->inflight - inst->held), "served", (json_int_t)inst->served,
 			 "origin", start_names[inst->origin], "adopted", inst->adopted);
 }

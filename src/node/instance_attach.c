@@ -122,8 +122,8 @@ static void on_result(struct instance *inst, const struct fn_frame *f, const cha
 
 	if (!inv || inv->instance != inst) {
 		/* its caller is gone, or it was called by the daemon before this one */
-		if (inst->inflight > 0 && LIST_EMPTY(&inst->running)) {
-			inst->inflight = 0;
+		if (inst->inflight > inst->held && LIST_EMPTY(&inst->running)) {
+			inst->inflight = inst->held;
 			instance_slot_freed(inst);
 		}
 		return;

@@ -46,7 +46,7 @@ static void fail_queue(struct function *fn, const char *reason)
 	TAILQ_FOREACH(inst, &fn->instances, entry)
 		if (inst->state != INST_STOPPING && inst->state != INST_PARKED && (inst->state != INST_STARTING || fn->start_failures < START_FAILURES_MAX))
 			return;
-	while ((inv = fn->policy->peek(fn)))
+	while ((inv = TAILQ_FIRST(&fn->queue)))
 		invocation_fail(inv, 502, "StartFailed", "function %s could not be started: %s; see `hearth logs %s`", fn->m.name, reason, fn->m.name);
 }
 
@@ -125,6 +125,7 @@ static void last_words(struct instance *inst)
 	bool ready = inst->ready;
 
 	inst->ready = false;
+	invocations_unplace(inst);
 	while (inst->init && channel_drain(inst->init))
 		;
 	inst->ready |= ready;

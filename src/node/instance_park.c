@@ -73,7 +73,7 @@ static void park_done(void *ctx, json_t *result)
 			instance_kill(inst, "a checkpoint of it was killed half-way");
 		else
 			instance_resume(inst);
-	} else if (fn->queued > 0 && !inst->outdated && !inst->for_snapshot) {
+	} else if (fn->unplaced && !inst->outdated && !inst->for_snapshot) {
 		log_debug("instance %s: a call came while it was parked: it goes on", inst->id);
 		instance_resume(inst);
 	} else {
@@ -307,7 +307,7 @@ int instance_wake(struct instance *inst, struct hearth_err *err)
 	work_path(inst, path);
 	json_object_set_new(spec, "work", json_string(path));
 	instance_set_state(inst, INST_WAKING);
-	inst->job = job_run(fn->node, spec, wake_done, inst, err);
+	inst->job = job_run_soon(fn->node, spec, wake_done, inst, err);
 	if (!inst->job) {
 		instance_set_state(inst, INST_PARKED);
 		return err ? err->code : -EIO;

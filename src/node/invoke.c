@@ -11,7 +11,10 @@
 #include "priv.h"
 #include "scale.h"
 
-/* A call's way: submit → (queue →) run → answered. Wherever it is, it can be failed, and its client can go away. */
+/*
+ * A call's way: submit → (queue: waits for an instance → placed: waits for a slot of the node →) run → answered. Wherever it is, it can be failed, and its
+ * client can go away. Without a limit on slots nothing is ever placed: what has an instance runs.
+ */
 
 const char *const start_names[START_KINDS] = { "hot", "wake", "cold" };
 
@@ -69,13 +72,38 @@ struct invocation *invocation_find(struct node *n, uint64_t id)
 	return inv;
 }
 
-static void dequeue(struct invocation *inv)
+/* it waits for an instance again. Its place is free; whoever calls this pumps the function, or tells the instance. */
+static void unplace(struct invocation *inv)
 {
+	slots_withdraw(inv->fn->node->slots, clock_mono_ns(), &inv->call);
+	inv->place->inflight--;
+	waiting_unplace(inv->fn, inv);
+}
+
+/* Return: the instance whose place it held, to be told */
+static struct instance *dequeue(struct invocation *inv)
+{
+	struct instance *place = inv->place;
+
 	if (!inv->queued)
-		return;
-	inv->fn->policy->remove(inv->fn, inv);
-	inv->fn->queued--;
-	inv->queued = false;
+		return NULL;
+	if (place)
+		unplace(inv);
+	waiting_remove(inv->fn, inv);
+	return place;
+}
+
+void invocations_unplace(struct instance *inst)
+{
+	struct invocation *inv;
+
+	while ((inv = LIST_FIRST(&inst->placed)))
+		unplace(inv);
+}
+
+unsigned function_waits_for_instances(const struct function *fn)
+{
+	return fn->queued - fn->placed;
 }
 
 /* off its slot; the slot itself is told by the caller, when the answer is out */
@@ -93,18 +121,36 @@ static struct instance *take_off(struct invocation *inv)
 	return inst;
 }
 
+/* it ran, and has ended one way or another */
+static void account(struct invocation *inv)
+{
+	struct function *fn = inv->fn;
+	struct node *n = fn->node;
+	uint64_t now = clock_mono_ns(), latency_ns = now - inv->arrived_ns, service_ns = now - inv->started_ns;
+
+	hist_record(fn->latency[inv->start], latency_ns);
+	estimate_update(&fn->exec_ns, service_ns);
+	slots_done(n->slots, now, &inv->call, inv->answered, service_ns);
+	if (!inv->answered) {
+		n->types->type[inv->call.type].lost++;
+		return;
+	}
+	types_record(n->types, inv->call.type, latency_ns, service_ns);
+	if (n->recorder)
+		call_recorder_end(n->recorder, inv->record, true, inv->call.type, service_ns);
+}
+
 static void invocation_end(struct invocation *inv)
 {
 	struct function *fn = inv->fn;
-	struct instance *inst = take_off(inv);
+	struct instance *inst = take_off(inv), *place = dequeue(inv);
 
-	dequeue(inv);
-	if (inst) {
-		uint64_t now = clock_mono_ns();
-
-		hist_record(fn->latency[inv->start], now - inv->arrived_ns);
-		estimate_update(&fn->exec_ns, now - inv->started_ns);
-	}
+	if (inst)
+		account(inv);
+	if (fn->node->recorder && !inv->answered)
+		call_recorder_end(fn->node->recorder, inv->record, false, 0, 0);
+	if (fn->node->submitting == inv)
+		fn->node->submitting = NULL;
 	ev_timer_stop(fn->node->loop, &inv->timer);
 	free(inv->owned);
 	free(inv->target);
@@ -114,6 +160,8 @@ static void invocation_end(struct invocation *inv)
 		inst->served++;
 		instance_slot_freed(inst);
 	}
+	if (place)
+		instance_slot_freed(place);
 	function_pump(fn);
 	if (fn->node->stopping)
 		node_settled(fn->node);
@@ -200,6 +248,7 @@ void invocation_result(struct invocation *inv, enum fn_outcome outcome, const ch
 		invocation_fail(inv, 502, "InstanceRefused", "function %s: instance %s could not take the call", fn->m.name, inv->instance->id);
 		return;
 	}
+	inv->answered = true;
 	if (outcome != FN_OK)
 		fn->count.function_errors++;
 	if (inv->req && inv->wrap) {
@@ -251,11 +300,14 @@ static void upstream_done(void *ctx, const struct http_result *result)
 	inv->req = result->owed;
 	switch (result->outcome) {
 	case HTTP_FORWARDED:
+		inv->answered = true;
+		/* fall through */
 	case HTTP_CLIENT_GONE:
 		invocation_end(inv);
 		return;
 	case HTTP_DEADLINE:
 		fn->count.timeouts++;
+		inv->answered = true;           /* so far as slots go: calls of its type take so long */
 		if (fn->m.concurrency == 1)     /* its only slot may be stuck for good */
 			instance_kill(inst, "a call ran longer than the function's timeout");
 		invocation_fail(inv, 504, "Timeout", "function %s did not answer within its timeout of %.3g s", fn->m.name, (double)fn->m.timeout_ns / NS_PER_S);
@@ -337,10 +389,11 @@ static void timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 	}
 	fn->count.timeouts++;
 	if (!inst) {
-		invocation_fail(inv, 504, "QueueTimeout", "function %s: no instance became free within %.3g s (%u calls wait)", fn->m.name,
-				(double)fn->m.queue_timeout_ns / NS_PER_S, fn->queued);
+		invocation_fail(inv, 504, "QueueTimeout", "function %s: no %s became free within %.3g s (%u calls wait)", fn->m.name,
+				inv->place ? "slot of the node" : "instance", (double)fn->m.queue_timeout_ns / NS_PER_S, fn->queued);
 		return;
 	}
+	inv->answered = true;                   /* so far as slots go: calls of its type take so long */
 	/* there is no way to call an invocation back: the instance goes with it */
 	instance_kill(inst, "a call ran longer than the function's timeout");
 	invocation_fail(inv, 504, "Timeout", "function %s did not answer within its timeout of %.3g s", fn->m.name, (double)fn->m.timeout_ns / NS_PER_S);
@@ -352,17 +405,17 @@ static void run(struct invocation *inv, struct instance *inst)
 	int r;
 
 	inv->started_ns = clock_mono_ns();
-	if (inv->queued)
+	if (fn->node->submitting == inv)
+		fn->node->submitting = NULL;
+	else if (inv->queued)
 		snprintf(inv->waited_ms, sizeof(inv->waited_ms), "%.3f", (double)(inv->started_ns - inv->arrived_ns) / NS_PER_MS);
-	dequeue(inv);
+	if (!inv->place)
+		instance_take(inst);
+	if (inv->queued)
+		waiting_remove(fn, inv);
 	inv->instance = inst;
 	inv->start = inst->ready_ns > inv->arrived_ns ? inst->origin : START_HOT;
 	LIST_INSERT_HEAD(&inst->running, inv, running);
-	inst->inflight++;
-	if (inst->state == INST_WARM)
-		instance_set_state(inst, INST_HOT);
-	else
-		ev_timer_stop(fn->node->loop, &inst->timer);
 	if (fn->m.contract == CONTRACT_HTTP) {
 		ev_timer_stop(fn->node->loop, &inv->timer);     /* the upstream keeps the deadline */
 		r = run_http(inv);
@@ -372,6 +425,30 @@ static void run(struct invocation *inv, struct instance *inst)
 	}
 	if (r < 0)
 		invocation_fail(inv, 502, "BadGateway", "function %s: instance %s cannot be reached: %s", fn->m.name, inst->id, strerror(-r));
+}
+
+/* Runs it, or reserves the place for it until the node has a slot. Return: false when neither can be now. */
+static bool place(struct invocation *inv, struct instance *inst)
+{
+	struct function *fn = inv->fn;
+
+	if (!slots_limited(fn->node->slots) || !fn->m.slot) {
+		run(inv, inst);
+		return true;
+	}
+	if (slots_offer(fn->node->slots, clock_mono_ns(), &inv->call) < 0)
+		return false;
+	waiting_place(fn, inv, inst);
+	instance_take(inst);
+	return true;
+}
+
+void invocation_start(void *ctx, struct slot_call *call)
+{
+	struct invocation *inv = (struct invocation *)((char *)call - offsetof(struct invocation, call));
+
+	(void)ctx;
+	run(inv, inv->place);
 }
 
 /* ---- scaling ---- */
@@ -415,7 +492,8 @@ static uint64_t exec_estimate(const struct function *fn, uint64_t now)
 static struct scale_input situation(struct function *fn)
 {
 	struct scale_input in = {
-		.queued = fn->queued,
+		.queued = function_waits_for_instances(fn),
+		.node_slots = fn->m.slot ? slots_config_of(fn->node->slots)->slots : 0,
 		.max_instances = (unsigned)fn->m.max_instances,
 		.slots_per_instance = (unsigned)fn->m.concurrency,
 		.cpus = fn->node->cpus,
@@ -444,7 +522,7 @@ static void scale_up(struct function *fn)
 
 	for (unsigned more = scale_more(&in); more > 0; more--) {
 		if (add_instance(fn, &err) < 0) {
-			struct invocation *inv = fn->policy->peek(fn);
+			struct invocation *inv = fn->unplaced;
 
 			log_warn("function %s: %s", fn->m.name, err.msg);
 			if (in.instances == 0 && inv)
@@ -455,43 +533,58 @@ static void scale_up(struct function *fn)
 	}
 }
 
-void function_pump(struct function *fn)
+static void pump_instances(struct function *fn)
 {
-	struct invocation *inv;
 	struct instance *inst;
 
 	if (fn->pumping)
 		return;                 /* an answer given below frees a slot: the loop sees it */
 	fn->pumping = true;
-	while (fn->queued > 0 && (inst = instance_free_slot(fn)) && (inv = fn->policy->peek(fn)))
-		run(inv, inst);
-	if (fn->queued > 0)
+	while (fn->unplaced && (inst = instance_free_slot(fn)) && place(fn->unplaced, inst))
+		;
+	if (fn->unplaced)
 		scale_up(fn);
-	if (fn->queued > 0 && !ev_is_active(&fn->rescale))
+	if (fn->unplaced && !ev_is_active(&fn->rescale))
 		ev_timer_again(fn->node->loop, &fn->rescale);
-	else if (fn->queued == 0)
+	else if (!fn->unplaced)
 		ev_timer_stop(fn->node->loop, &fn->rescale);
 	fn->pumping = false;
+}
+
+void function_pump(struct function *fn)
+{
+	struct node *n = fn->node;
+
+	if (fn->queued > 0 || ev_is_active(&fn->rescale))
+		pump_instances(fn);
+	if (slots_limited(n->slots))
+		slots_dispatch(n->slots, clock_mono_ns());
 }
 
 void invocation_submit(struct function *fn, struct invocation *inv)
 {
 	uint64_t limit = fn->m.queue_limit ? (uint64_t)fn->m.queue_limit : (uint64_t)fn->node->cfg->queue_limit;
+	struct node *n = fn->node;
 	struct instance *inst;
 
 	fn->count.requests++;
-	if (fn->queued == 0 && (inst = instance_free_slot(fn))) {
+	inv->call.type = fn->type;
+	if (n->recorder)
+		inv->record = call_recorder_begin(n->recorder, inv->arrived_ns);
+	if (fn->queued == 0 && !slots_limited(n->slots) && (inst = instance_free_slot(fn))) {
 		run(inv, inst);
 		return;
 	}
 	if (fn->queued >= limit) {
 		fn->count.rejected++;
+		n->types->type[fn->type].rejected++;
 		invocation_fail(inv, 429, "TooManyRequests", "function %s: %u calls wait already, its queue is full; try again later", fn->m.name, fn->queued);
 		return;
 	}
-	fn->policy->push(fn, inv);
-	inv->queued = true;
-	fn->queued++;
-	set_timer(inv, fn->m.queue_timeout_ns);
+	waiting_push(fn, inv);
+	n->submitting = inv;
 	function_pump(fn);
+	if (n->submitting == inv)
+		set_timer(inv, fn->m.queue_timeout_ns);
+	n->submitting = NULL;
 }

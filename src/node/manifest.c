@@ -28,6 +28,7 @@ static const struct yaml_key manifest_keys[] = {
 	KEY("mounts", mounts, YAML_STRV),
 	KEY("user", user, YAML_STR),
 	KEY("type", type, YAML_STR),
+	KEY("slot", slot, YAML_BOOL),
 	KEY("park", park, YAML_ENUM, .names = park_names),
 	KEY("network", network, YAML_ENUM, .names = network_names),
 	KEY("port", port, YAML_INT, .min = 1, .max = 65535),
@@ -61,6 +62,7 @@ static void manifest_defaults(struct manifest *m)
 		.pids = 512,
 		.nofile = 1024,
 		.queue_limit = 0,
+		.slot = true,
 		.memory_bytes = 512ull << 20,
 		.tmp_bytes = 512ull << 20,
 		.timeout_ns = 30 * NS_PER_S,
@@ -146,6 +148,9 @@ static int manifest_check(struct manifest *m, const char *file, const char *base
 	if (!name_ok(m->name))
 		return err_set(err, -EINVAL, "%s: name: \"%s\" is not a function name; use 1 to %d letters, digits, - and _, beginning with a letter or digit",
 			       file, m->name, NODE_NAME_LEN - 1);
+	if (m->type && !name_ok(m->type))
+		return err_set(err, -EINVAL, "%s: type: \"%s\" is no name of a type; use 1 to %d letters, digits, - and _, beginning with a letter or digit", file,
+			       m->type, NODE_NAME_LEN - 1);
 	if (!m->command[0] || !m->command[0][0])
 		return err_set(err, -EINVAL, "%s: command: is empty; give the program and its arguments", file);
 	if (m->min_instances > m->max_instances)

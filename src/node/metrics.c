@@ -30,7 +30,7 @@ static const struct family families[] = {
 
 static const double bounds_s[] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60 };
 
-static int head(struct buf *out, const char *name, const char *type, const char *help)
+int metrics_head(struct buf *out, const char *name, const char *type, const char *help)
 {
 	return buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -43,12 +43,12 @@ static int render_counters(struct node *n, struct buf *out)
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
 		const struct family *f = &families[i];
 
-		r |= head(out, f->name, f->type, f->help);
+		r |= metrics_head(out, f->name, f->type, f->help);
 		HASH_ITER(hh, n->functions, fn, next)
 			r |= buf_printf(out, "%s{function=\"%s\"} %llu\n", f->name, fn->m.name,
 					(unsigned long long)*(const uint64_t *)((const char *)&fn->count + f->offset));
 	}
-	r |= head(out, "hearth_function_starts_total", "counter", "Instances that became ready, by how.");
+	r |= metrics_head(out, "hearth_function_starts_total", "counter", "Instances that became ready, by how.");
 	HASH_ITER(hh, n->functions, fn, next)
 		for (int k = START_WAKE; k < START_KINDS; k++)
 			r |= buf_printf(out, "hearth_function_starts_total{function=\"%s\",kind=\"%s\"} %llu\n", fn->m.name, start_names[k],
@@ -81,10 +81,10 @@ static int render_gauges(struct node *n, struct buf *out)
 	struct instance *inst;
 	int r = 0;
 
-	r |= head(out, "hearth_function_queue_length", "gauge", "Calls that wait for a slot.");
+	r |= metrics_head(out, "hearth_function_queue_length", "gauge", "Calls that wait for a slot.");
 	HASH_ITER(hh, n->functions, fn, next)
 		r |= buf_printf(out, "hearth_function_queue_length{function=\"%s\"} %u\n", fn->m.name, fn->queued);
-	r |= head(out, "hearth_instances", "gauge", "Instances by state.");
+	r |= metrics_head(out, "hearth_instances", "gauge", "Instances by state.");
 	HASH_ITER(hh, n->functions, fn, next) {
 		unsigned count[INST_STATES] = { 0 };
 
@@ -93,7 +93,7 @@ static int render_gauges(struct node *n, struct buf *out)
 		for (int s = 0; s < INST_STATES; s++)
 			r |= buf_printf(out, "hearth_instances{function=\"%s\",state=\"%s\"} %u\n", fn->m.name, instance_state_names[s], count[s]);
 	}
-	r |= head(out, "hearth_function_memory_bytes", "gauge", "Memory of a function's instances that only their end (or parking) gives back.");
+	r |= metrics_head(out, "hearth_function_memory_bytes", "gauge", "Memory of a function's instances that only their end (or parking) gives back.");
 	HASH_ITER(hh, n->functions, fn, next) {
 		uint64_t bytes = 0;
 
@@ -128,7 +128,7 @@ static int render_node(struct node *n, struct buf *out)
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		r |= head(out, rows[i].name, rows[i].type, rows[i].help);
+		r |= metrics_head(out, rows[i].name, rows[i].type, rows[i].help);
 		r |= buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
 	}
 	return r;
@@ -139,9 +139,10 @@ int metrics_render(struct node *n, struct buf *out)
 	struct function *fn, *next;
 	int r = render_node(n, out) | render_counters(n, out) | render_gauges(n, out);
 
-	r |= head(out, "hearth_request_seconds", "histogram", "Time from a call's arrival to its answer, by how its instance was started for it.");
+	r |= metrics_head(out, "hearth_request_seconds", "histogram", "Time from a call's arrival to its answer, by how its instance was started for it.");
 	HASH_ITER(hh, n->functions, fn, next)
 		for (int k = 0; k < START_KINDS; k++)
 			r |= render_histogram(out, fn, (enum start_kind)k);
+	r |= metrics_sched(n, out);
 	return r < 0 ? -ENOMEM : 0;
 }

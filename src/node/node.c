@@ -57,6 +57,10 @@ json_t *node_to_json(struct node *n)
 		      "memory_bytes", (json_int_t)node_rss_bytes(), "uptime_s", (double)(clock_mono_ns() - n->started_ns) / NS_PER_S, "isolation",
 		      n->isolated ? "full" : "none", "cgroups", cgroups, "can_park", n->can_park, "no_park", n->no_park, "parked",
 		      (json_int_t)n->parked_total, "adopted", (json_int_t)n->adopted_total, "stopping", n->stopping);
+	json_object_set_new(o, "slots", json_integer(slots_config_of(n->slots)->slots));
+	json_object_set_new(o, "slots_busy", json_integer(slots_busy(n->slots)));
+	json_object_set_new(o, "slots_waiting", json_integer(slots_waiting(n->slots)));
+	json_object_set_new(o, "policy", json_string(sched_policy_names[slots_config_of(n->slots)->policy]));
 	return o;
 }
 
@@ -105,8 +109,10 @@ static void probe_done(void *ctx, json_t *result)
 		n->can_park = false;
 		snprintf(n->no_park, sizeof(n->no_park), "hearth-box could not tell whether CRIU works here: %.150s", job_error(result));
 	}
-	if (n->can_park)
+	if (n->can_park) {
 		n->no_park[0] = '\0';
+		standby_begin(n);
+	}
 	log_at(n->can_park ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, n->can_park ? "idle instances are parked%s" : "idle instances are ended instead of parked: %s",
 	       n->no_park);
 	HASH_ITER(hh, n->functions, fn, next)
@@ -206,6 +212,8 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 		n->strays = false;
 		records_end_strays(n);
 	}
+	if (n->recorder)
+		call_recorder_flush(n->recorder);
 }
 
 /* for a stop that ends the instances: those; for one that leaves them: the calls they run */
@@ -276,6 +284,7 @@ static int set_up(struct node *n, struct hearth_err *err)
 	r = functions_load(n, err);
 	if (r < 0)
 		return r;
+	slots_named(n->slots, clock_mono_ns());
 	r = records_adopt(n, err);
 	if (r < 0)
 		return r;
@@ -304,8 +313,9 @@ struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struc
 	ev_timer_init(&n->tick, tick, 1, 1);
 	ev_timer_init(&n->settle, settle, 0, 0);
 	n->tick.data = n->settle.data = n;
+	standby_init(n);
 	node_paths(n);
-	if (set_up(n, err) < 0)
+	if (node_slots_init(n, err) < 0 || set_up(n, err) < 0)
 		return node_free(n);
 	ev_timer_start(loop, &n->tick);
 	probe(n);
@@ -344,7 +354,7 @@ void node_shutdown(struct node *n, bool stop_instances)
 	http_server_stop(n->http, NULL, NULL);
 	HASH_ITER(hh, n->functions, fn, next) {
 		ev_timer_stop(n->loop, &fn->keep_min);
-		while ((inv = fn->policy->peek(fn)))
+		while ((inv = TAILQ_FIRST(&fn->queue)))
 			invocation_fail(inv, 503, "ServiceUnavailable", "hearthd is stopping");
 	}
 	if (stop_instances)
@@ -362,8 +372,10 @@ struct node *node_free(struct node *n)
 	ev_timer_stop(n->loop, &n->tick);
 	ev_timer_stop(n->loop, &n->settle);
 	n->control = control_free(n->control);
+	standby_end(n);
 	jobs_free(n);
 	functions_free(n);
+	node_slots_done(n);
 	n->http = http_server_free(n->http);
 	if (n->stop_instances)
 		(void)cgroup_remove(n->cgroups, n->cgroup_root);        /* empty but for what could not be ended */

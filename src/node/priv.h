@@ -18,6 +18,8 @@
 #include "http/server.h"
 #include "http/upstream.h"
 #include "node/node.h"
+#include "slots.h"
+#include "types.h"
 
 /*
  * Everything here runs on hearthd's one thread, from libev callbacks. Ownership: the node owns functions, a function owns its instances and its queue,
@@ -58,6 +60,7 @@ struct manifest {
 	char *type;
 	char *handler;
 	int contract, park, network;
+	bool slot;
 	int64_t concurrency, min_instances, max_instances, port, pids, nofile, queue_limit;
 	uint64_t memory_bytes, tmp_bytes;
 	double cpus;
@@ -78,16 +81,16 @@ json_t *manifest_to_json(const struct manifest *m);
 int manifest_from_json(const json_t *json, struct manifest *ret, struct hearth_err *err);
 bool manifest_equal(const struct manifest *a, const struct manifest *b);
 
-/* ---- the queue of a function: which waiting invocation gets the next free slot (queue.c) ---- */
+/* ---- the waiting calls of a function (queue.c) ---- */
 
-/* The scheduler part brings more of these; requests of one type keep their order under all of them. */
-struct queue_policy {
-	const char *name;
-	void (*push)(struct function *fn, struct invocation *inv);
-	struct invocation *(*peek)(struct function *fn);
-	void (*remove)(struct function *fn, struct invocation *inv);
-};
-extern const struct queue_policy queue_fifo;
+/** waiting_push - a call that waits, behind those that wait already */
+void waiting_push(struct function *fn, struct invocation *inv);
+/** waiting_remove - it waits no longer; its place, if it has one, is free again */
+void waiting_remove(struct function *fn, struct invocation *inv);
+/** waiting_place - a place of the instance is its own from now on; fn->unplaced is the next to get one */
+void waiting_place(struct function *fn, struct invocation *inv, struct instance *inst);
+/** waiting_unplace - it waits for an instance again; it keeps its turn */
+void waiting_unplace(struct function *fn, struct invocation *inv);
 
 /* ---- invocations (invoke.c) ---- */
 
@@ -105,14 +108,17 @@ enum invocation_kind {
  * @req:      the gateway's request; NULL for INV_EVENT_ASYNC and after the client went away
  * @payload:  the event; points into @req, or is @owned
  * @instance: where it runs; NULL while it waits
+ * @place:    where it will run; NULL while it waits for an instance, and when it runs
+ * @answered: the function did what it does: how long it took tells how long its calls take
  */
 struct invocation {
 	TAILQ_ENTRY(invocation) entry;          /* in the function's queue */
-	LIST_ENTRY(invocation) running;         /* in the instance's list */
+	LIST_ENTRY(invocation) running;         /* in the instance's list of those that run, or of those placed */
 	UT_hash_handle hh;                      /* by id, node-wide, while on a channel */
 	uint64_t id;
 	struct function *fn;
-	struct instance *instance;
+	struct instance *instance, *place;
+	struct slot_call call;                  /* the node's slots' part */
 	struct http_request *req;
 	enum invocation_kind kind;
 	const uint8_t *payload;
@@ -123,9 +129,10 @@ struct invocation {
 	char waited_ms[16];                     /* in the queue, as text; "" when it did not wait */
 	char request_id[37];
 	uint64_t arrived_ns, started_ns;
+	uint64_t record;                        /* its number in the recording of calls, 0 none */
 	enum start_kind start;
 	bool wrap;                              /* lambda called as a web address: event and answer are translated */
-	bool queued;
+	bool queued, answered;
 	char *broken;                           /* its connection to an http function ended so; the function's end may explain it better */
 	ev_timer timer;                         /* waiting: queue timeout; running: timeout; broken: how long an explanation is waited for */
 };
@@ -146,8 +153,14 @@ static inline void estimate_update(uint64_t *estimate, uint64_t value)
 {
 	*estimate = *estimate ? *estimate - *estimate / 4 + value / 4 : value;
 }
-/** function_pump - give queued invocations to free slots, start instances where there are too few */
+/** function_pump - give queued invocations to free instances, start instances where there are too few, and start what the node's slots let start */
 void function_pump(struct function *fn);
+/** function_waits_for_instances - how many of its calls wait for an instance (the others wait for a slot of the node) */
+unsigned function_waits_for_instances(const struct function *fn);
+/** invocations_unplace - what was to run on this instance waits for another: it is about to end */
+void invocations_unplace(struct instance *inst);
+/** invocation_start - slots_ops.start: the call has a slot of the node */
+void invocation_start(void *ctx, struct slot_call *call);
 
 /* lambda functions called as a web address (lambda_http.c): API Gateway payload format 2.0 */
 /** invocation_headers - what every answer says about how the call was served. @h: room for 3. Return: how many. */
@@ -176,8 +189,9 @@ struct function {
 	struct manifest m;
 	struct instance_list instances;         /* most recently used first */
 	struct invocation_list queue;
-	const struct queue_policy *policy;
-	unsigned queued;
+	struct invocation *unplaced;            /* the first of the queue that waits for an instance */
+	unsigned queued, placed;                /* placed: those of the queue that have an instance and wait for a slot of the node */
+	uint32_t type;                          /* of its calls, of struct types */
 	struct counters count;
 	struct hist *latency[START_KINDS];      /* ns, arrival to answer */
 	uint64_t exec_ns, start_ns[START_KINDS]; /* moving averages: a call on its instance, a start until ready; 0 not known */
@@ -194,6 +208,8 @@ struct function {
 struct function *function_find(struct node *n, const char *name);
 /** function_parks - are its idle instances parked (rather than ended)? */
 bool function_parks(const struct function *fn);
+/** function_type_name - of the type of its calls */
+const char *function_type_name(const struct function *fn);
 /** function_deploy - new or changed; a changed one's instances end as they become free. Takes over @m. Return: 0, -errno with message. */
 int function_deploy(struct node *n, struct manifest *m, bool *ret_changed, struct hearth_err *err);
 /** function_remove - no new calls; queued ones get 404; instances and images go */
@@ -231,8 +247,8 @@ struct instance {
 	struct job *job;
 	struct channel *init, *native;
 	struct http_upstream *upstream;
-	struct running_list running;
-	unsigned inflight, capacity;
+	struct running_list running, placed;
+	unsigned inflight, held, capacity;      /* inflight: places taken, by calls that run and by held ones, that wait for a slot of the node */
 	uint64_t created_ns, ready_ns, used_ns, state_ns, served;
 	char image[NODE_ID_LEN + 16];              /* parked or last woken from; "" none */
 	uint64_t image_bytes;
@@ -254,6 +270,8 @@ struct instance *instance_clone(struct function *fn, struct hearth_err *err);
 /** instance_stop - end it: SIGTERM, after stop_timeout SIGKILL. @why: for those who wait on it. */
 void instance_stop(struct instance *inst, const char *why);
 void instance_kill(struct instance *inst, const char *why);
+/** instance_take - a place of it is taken: it is not idle */
+void instance_take(struct instance *inst);
 /** instance_slot_freed - an invocation left: idle timer, outdated instances end */
 void instance_slot_freed(struct instance *inst);
 struct instance *instance_free_slot(struct function *fn);
@@ -307,12 +325,38 @@ struct job;
 typedef void (*job_done)(void *ctx, json_t *result);
 /** job_run - @spec: taken over. Return: the job or NULL with message; @done is called from the loop, exactly once, unless cancelled. */
 struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
+/** job_run_soon - the same, by the hearth-box that stands by if there is one: for wakes */
+struct job *job_run_soon(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
 /** job_error - why a job failed, from its answer */
 const char *job_error(json_t *result);
 pid_t job_pid(const struct job *job);
+bool job_runs(const struct node *n, pid_t pid);
 /** job_detach - nobody wants the answer any more; the job runs to its end */
 void job_detach(struct job *job);
 void jobs_free(struct node *n);
+
+/** box_spawn - run hearth-box. @argv: ends with NULL; @in, @out: its standard input and output, borrowed. Return: 0, -errno. */
+int box_spawn(char *const *argv, int in, int out, pid_t *ret_pid);
+
+/* ---- the hearth-box that stands by for the next wake (standby.c) ---- */
+
+#define STANDBY_PREFIX ".standby-"              /* of its cgroup: this and its pid */
+
+struct standby {
+	pid_t pid;                              /* 0: none */
+	int in, out;
+	ev_io ended;
+	ev_timer again;
+};
+
+void standby_init(struct node *n);
+/** standby_begin - the node can park and wake: have one from now on */
+void standby_begin(struct node *n);
+/** standby_take - give it a job. Return: false if there is none to take; the job is run otherwise then. */
+bool standby_take(struct node *n, const char *spec, size_t len, pid_t *ret_pid, int *ret_out);
+/** standby_owns - is this cgroup, below the node's, the one of who stands by, or of a wake that stood by? */
+bool standby_owns(const struct node *n, const char *cgroup);
+void standby_end(struct node *n);
 
 /* ---- logs of functions (logfile.c) ---- */
 
@@ -321,13 +365,44 @@ struct log_file *log_file_open(const char *dir, const char *function);
 void log_file_write(struct log_file *f, const char *instance, int stream, const uint8_t *data, size_t len);
 struct log_file *log_file_close(struct log_file *f);
 
+/* ---- scheduling between functions: the node's side of slots.h (node_slots.c), recording (record_calls.c) ---- */
+
+/** node_slots_init - as the configuration says. Return: 0, -errno with message. */
+int node_slots_init(struct node *n, struct hearth_err *err);
+void node_slots_done(struct node *n);
+/** op_sched, op_explain - operations of the control socket */
+json_t *op_sched(struct node *n, const json_t *request);
+json_t *op_explain(struct node *n, const json_t *request);
+/** function_set_type - what its manifest says; when it is new or was deployed again */
+void function_set_type(struct function *fn);
+
+struct call_recorder;
+/** call_recorder_open - replaces what the file held. @types: borrowed. Return: 0, -errno with message. */
+int call_recorder_open(const char *path, const struct types *types, struct call_recorder **ret, struct hearth_err *err);
+/** call_recorder_begin - a call has arrived, in order of arrival. Return: its number, 0 if it is not recorded. */
+uint64_t call_recorder_begin(struct call_recorder *r, uint64_t arrived_ns);
+/** call_recorder_end - it is over; a line is written of answered ones. Numbers of other recordings, and 0, are nobody's. */
+void call_recorder_end(struct call_recorder *r, uint64_t number, bool answered, uint32_t type, uint64_t service_ns);
+/** call_recorder_flush - to the file: until then lines are only in memory */
+void call_recorder_flush(struct call_recorder *r);
+const char *call_recorder_path(const struct call_recorder *r);
+uint64_t call_recorder_calls(const struct call_recorder *r);
+struct call_recorder *call_recorder_close(struct call_recorder *r);     /* NULL is fine; returns NULL */
+
 /* ---- gateway, control, metrics ---- */
+
+json_t *control_ok(void);
+json_t *control_refuse(const struct hearth_err *err);
 
 void gateway_request(void *ctx, struct http_request *req);
 struct control;
 struct control *control_new(struct node *n, struct hearth_err *err);
 struct control *control_free(struct control *c);
 int metrics_render(struct node *n, struct buf *out);
+/** metrics_head - HELP and TYPE of a family. Return: 0, -ENOMEM. */
+int metrics_head(struct buf *out, const char *name, const char *type, const char *help);
+/** metrics_sched - the families hearth_sched_* (metrics_sched.c) */
+int metrics_sched(struct node *n, struct buf *out);
 
 /* ---- the node (node.c) ---- */
 
@@ -349,7 +424,13 @@ struct node {
 	unsigned parks_running, instances, cpus;
 	uint64_t parked_total, adopted_total;
 	ev_timer tick, settle;
+	struct types *types;
+	struct slots *slots;
+	ev_timer slots_wake;
+	struct invocation *submitting;          /* it has not waited yet */
+	struct call_recorder *recorder;         /* NULL: calls are not recorded */
 	bool stopping, stop_instances, given_up, strays;
+	struct standby standby;
 	char cgroup_root[64];                   /* "hearth-<hash of the run folder>": two daemons, two trees */
 	char box[4096], init[4096];
 };

@@ -1,24 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "priv.h"
 
-static void fifo_push(struct function *fn, struct invocation *inv)
+/*
+ * A function's waiting calls, in order of arrival. Those with a place of an instance reserved for them (inv->place) wait for one of the node's slots; the others
+ * wait for an instance. fn->unplaced is the first of the others, so that none of this depends on how many wait.
+ */
+
+static struct invocation *next_unplaced(struct invocation *inv)
+{
+	while (inv && inv->place)
+		inv = TAILQ_NEXT(inv, entry);
+	return inv;
+}
+
+static void leave_place(struct function *fn, struct invocation *inv)
+{
+	inv->place->held--;
+	inv->place = NULL;
+	LIST_REMOVE(inv, running);
+	fn->placed--;
+}
+
+void waiting_push(struct function *fn, struct invocation *inv)
 {
 	TAILQ_INSERT_TAIL(&fn->queue, inv, entry);
+	inv->queued = true;
+	fn->queued++;
+	if (!fn->unplaced)
+		fn->unplaced = inv;
 }
 
-static struct invocation *fifo_peek(struct function *fn)
+void waiting_remove(struct function *fn, struct invocation *inv)
 {
-	return TAILQ_FIRST(&fn->queue);
-}
-
-static void fifo_remove(struct function *fn, struct invocation *inv)
-{
+	if (inv->place)
+		leave_place(fn, inv);
+	else if (fn->unplaced == inv)
+		fn->unplaced = next_unplaced(TAILQ_NEXT(inv, entry));
 	TAILQ_REMOVE(&fn->queue, inv, entry);
+	inv->queued = false;
+	fn->queued--;
 }
 
-const struct queue_policy queue_fifo = {
-	.name = "fifo",
-	.push = fifo_push,
-	.peek = fifo_peek,
-	.remove = fifo_remove,
-};
+void waiting_place(struct function *fn, struct invocation *inv, struct instance *inst)
+{
+	inv->place = inst;
+	inst->held++;
+	LIST_INSERT_HEAD(&inst->placed, inv, running);
+	fn->placed++;
+	if (fn->unplaced == inv)
+		fn->unplaced = next_unplaced(inv);
+}
+
+void waiting_unplace(struct function *fn, struct invocation *inv)
+{
+	leave_place(fn, inv);
+	/* ids grow in order of arrival */
+	if (!fn->unplaced || inv->id < fn->unplaced->id)
+		fn->unplaced = inv;
+}

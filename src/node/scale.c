@@ -24,13 +24,17 @@ static unsigned slots_wanted(const struct scale_input *in)
 
 unsigned scale_more(const struct scale_input *in)
 {
-	unsigned room = in->instances < in->max_instances ? in->max_instances - in->instances : 0, wanted, more;
+	unsigned room = in->instances < in->max_instances ? in->max_instances - in->instances : 0, there = in->hot_slots + in->coming_slots, wanted, more;
 
 	if (in->queued == 0)
 		return 0;
 	wanted = slots_wanted(in);
-	if (wanted == 0 && in->hot_slots + in->coming_slots == 0)
+	if (wanted == 0 && there == 0)
 		wanted = 1;
+	if (in->node_slots && there >= in->node_slots)
+		return 0;
+	if (in->node_slots)
+		wanted = min_u(wanted, in->coming_slots + in->node_slots - there);
 	if (wanted <= in->coming_slots)
 		return 0;
 	more = (wanted - in->coming_slots + in->slots_per_instance - 1) / in->slots_per_instance;

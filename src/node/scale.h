@@ -11,11 +11,12 @@
  * @coming_slots: slots of instances that are being started or woken
  * @instances:   instances that have or will have a process
  * @cpus:        of the machine
+ * @node_slots:  calls that run at a time on the node, of all functions; 0 no limit. More places than that would only wait for them.
  * @exec_ns:     how long a call takes, 0 not known yet
  * @start_ns:    how long one more instance takes until it is ready, 0 not known yet
  */
 struct scale_input {
-	unsigned queued, hot_slots, coming_slots, instances, max_instances, slots_per_instance, cpus;
+	unsigned queued, hot_slots, coming_slots, instances, max_instances, slots_per_instance, cpus, node_slots;
 	uint64_t exec_ns, start_ns;
 };
 

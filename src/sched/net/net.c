@@ -5,6 +5,8 @@
 
 const struct net_backend *const net_backends[] = {
 	&net_udp,
+	&net_xdp,
+	&net_dpdk,
 	NULL,
 };
 

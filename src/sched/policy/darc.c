@@ -216,11 +216,16 @@ static void learnt(struct sched *s, uint64_t now_ns)
 /* all means given, and for DARC all ratios too: nothing has to be learnt before workers are reserved */
 static bool all_given(const struct sched *s)
 {
+	bool some = false;
+
 	for (uint32_t t = 0; t < s->types_n; t++) {
+		if (type_is_spare(s, t))
+			continue;
 		if (s->cfg.types[t].mean_ns == 0 || (s->cfg.types[t].ratio <= 0 && s->cfg.policy == SCHED_DARC))
 			return false;
+		some = true;
 	}
-	return true;
+	return some;
 }
 
 static bool all_learnt(const struct sched *s)

@@ -66,7 +66,7 @@ static void explain_type(const struct sched *s, uint32_t t, struct text *out)
 	struct sched_type_stats y;
 
 	sched_stats(s, t, &y);
-	if (t == s->types_n && y.enqueued + y.dropped == 0)
+	if (type_is_spare(s, t) || (t == s->types_n && y.enqueued + y.dropped == 0))
 		return;
 	text_add(out, "type ");
 	text_type(out, s, t);

@@ -17,8 +17,10 @@
 #define GROUP_DELTA .2
 #define PLAIN 2e-4              /* probability to wait at all, below which nothing is held */
 #define TOLERANCE 1.001f        /* a prediction is not that exact */
+#define OVERDUE .1f             /* of its mean: what is left at least of one that takes longer than that */
 #define EARLY .02f              /* of its mean: an end that much sooner than predicted is news */
-#define NOISE .15f              /* how far ends of requests that vary are taken for memoryless, for each worker's coefficient of variation; */
+#define NOISE .4f               /* how far ends of requests that vary are taken for memoryless, for each worker's coefficient of variation; */
+#define SPACING 1.5f            /* mean distances between ends of memoryless requests that are prepared for */
 #define NOISE_MIN .02f          /* less is not looked at */
 #define LOOK_AGAIN .1f          /* of the shortest mean that matters: not sooner than that */
 
@@ -108,11 +110,11 @@ static uint32_t group_types(const struct sched *s, const uint16_t *order, uint16
 
 static void model_type(struct minimax_type *m, double mean, double pe)
 {
-	double c2 = fmin(1, pe / (mean * mean)), sd = fmin(sqrt(pe), mean);
+	double c2 = fmin(1, pe / (mean * mean));
 
 	*m = (struct minimax_type){
 		.mean = (float)mean, .inv_mean = (float)(1 / mean), .slope = (float)(1 - c2), .floor = (float)(c2 * mean), .overdue = (float)(1.001 * mean),
-		.overdue_floor = (float)(fmax(c2, .1) * mean), .add = (float)sd, .cap = c2 < .9 ? (float)mean : INFINITY, .cv = (float)(sqrt(c2)),
+		.overdue_floor = (float)(fmax(c2, OVERDUE) * mean), .cv = (float)sqrt(c2),
 	};
 }
 
@@ -132,11 +134,10 @@ static void model_group(struct sched *s, struct minimax_group *g, double rho, do
 	}
 }
 
-/* the work of a type, by what is known of it; how uncertain its rate is makes it more */
-static void add_work(const struct estimate *e, double *rho, double *v)
+/* How much of the rate that was measured may be chance: a standard deviation of the number of requests that are remembered. */
+static double rate_of(const struct estimate *e)
 {
-	*rho += e->rate * e->mean_ns;
-	*v += e->rate * e->m2;
+	return e->samples > 0 ? e->rate * (1 + 1 / sqrt(e->samples + 1)) : e->rate;
 }
 
 static void list_types(struct sched *s, const uint16_t *of)
@@ -180,7 +181,8 @@ static void model(struct sched *s)
 		for (uint32_t t = 0; t <= u; t++) {
 			if (of[t] != g)
 				continue;
-			add_work(&s->est.of[t], &rho, &v);
+			rho += rate_of(&s->est.of[t]) * s->est.of[t].mean_ns;
+			v += rate_of(&s->est.of[t]) * s->est.of[t].m2;
 			shortest = fmin(shortest, m->type[t].mean);
 		}
 		m->group[g].mean = (float)shortest;
@@ -202,12 +204,12 @@ static void model(struct sched *s)
 
 /* ---- the decision ---- */
 
+/* what is left of a request: the more service times vary, the less its age says */
 static inline float rest_of(const struct minimax_type *t, float age)
 {
 	float r = t->mean - age * t->slope, low = age > t->overdue ? t->overdue_floor : t->floor;
 
-	r = (r > low ? r : low) + t->add;
-	return r < t->cap ? r : t->cap;
+	return r > low ? r : low;
 }
 
 static void view_queued(const struct sched *s, struct minimax_view *v)
@@ -300,7 +302,7 @@ static void part_spread(const struct minimax *m, struct part *p)
 	if (c <= NOISE_MIN)
 		return;
 	for (uint32_t k = 0; k < p->n; k++) {
-		h += 2 / rate;
+		h += SPACING / rate;
 		rate -= m->type[p->type[k]].inv_mean;
 		rate = rate > 1e-12f ? rate : 1e-12f;
 		p->rest[k] = (1 - c) * p->rest[k] + c * h;
@@ -587,7 +589,7 @@ static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t g, st
 
 	text_add(out, "group %u:", g);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->types[t].queue != g)
+		if (s->types[t].queue != g || type_is_spare(s, t))
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);

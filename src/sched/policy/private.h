@@ -133,6 +133,12 @@ bool sched_last_due(const struct sched *s, uint64_t now_ns);
 /** sched_number - a type as the owner knows it */
 static inline uint32_t sched_number(const struct sched *s, uint32_t type) { return type == s->types_n ? SCHED_UNKNOWN : type; }
 
+/** type_is_spare - not configured in any way, and never seen: room for a type to come, of which there is nothing to say */
+static inline bool type_is_spare(const struct sched *s, uint32_t t)
+{
+	return t < s->types_n && s->cfg.types[t].name[0] == '\0' && s->cfg.types[t].mean_ns == 0 && s->types[t].arrived == 0;
+}
+
 /* Text that is cut at the end of its room. */
 struct text {
 	char *at;

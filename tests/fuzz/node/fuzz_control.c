@@ -12,7 +12,7 @@ static void try_line(const uint8_t *data, size_t len)
 	json_t *reply;
 	char *text;
 
-	if (!n.cgroups && cgroup_probe_from("", "", &n.cgroups, &err) < 0)
+	if (!n.cgroups && (cgroup_probe_from("", "", &n.cgroups, &err) < 0 || node_slots_init(&n, &err) < 0))
 		abort();
 	reply = answer(&n, (const char *)data, len);
 	text = json_dumps(reply, JSON_COMPACT);

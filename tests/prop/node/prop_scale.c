@@ -20,6 +20,7 @@ static struct scale_input random_input(struct rng *g)
 		.max_instances = 1 + (unsigned)rng_below(g, 20),
 		.slots_per_instance = 1 + (unsigned)rng_below(g, 8),
 		.cpus = 1 + (unsigned)rng_below(g, 64),
+		.node_slots = rng_below(g, 2) ? 1 + (unsigned)rng_below(g, 40) : 0,
 		.exec_ns = rng_below(g, 4) ? rng_below(g, 5000) * MS : 0,
 		.start_ns = rng_below(g, 4) ? rng_below(g, 5000) * MS : 0,
 	};
@@ -38,6 +39,9 @@ static void keeps_its_limits(void **state)
 		assert_true(more == 0 || in.instances + more <= in.max_instances);
 		if (in.queued == 0)
 			assert_int_equal(more, 0);
+		/* places that would only wait for the node's slots are not made */
+		if (more > 0 && in.node_slots)
+			assert_true(in.hot_slots + in.coming_slots + (more - 1) * in.slots_per_instance < in.node_slots);
 		if (more > 0)
 			assert_true(in.coming_slots + (more - 1) * in.slots_per_instance < in.queued);
 		if (in.queued > 0 && in.hot_slots + in.coming_slots == 0 && in.instances < in.max_instances)
@@ -80,6 +84,12 @@ static void known_cases(void **state)
 	assert_int_equal(scale_more(&in), 8);
 	in.slots_per_instance = 4;
 	assert_int_equal(scale_more(&in), 4);
+	in.node_slots = 6;
+	assert_int_equal(scale_more(&in), 2);
+	in.coming_slots = 5;
+	assert_int_equal(scale_more(&in), 1);
+	in.hot_slots = 1;
+	assert_int_equal(scale_more(&in), 0);
 }
 
 int main(void)

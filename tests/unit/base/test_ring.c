@@ -37,11 +37,13 @@ static void test_laps(void **state)
 			assert_non_null(many);
 			for (int lap = 0; lap < 20; lap++) {
 				assert_null(spsc_pop(one));
+				assert_true(spsc_empty(one));
 				assert_null(mpsc_pop(many));
 				for (size_t i = 0; i < capacity; i++) {
 					assert_true(spsc_push(one, &items[i]));
 					assert_true(mpsc_push(many, &items[i]));
 				}
+				assert_false(spsc_empty(one));
 				assert_false(spsc_push(one, &items[0]));
 				assert_false(mpsc_push(many, &items[0]));
 				for (size_t i = 0; i < capacity; i++) {

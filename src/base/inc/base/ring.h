@@ -27,6 +27,7 @@ size_t spsc_bytes(size_t capacity);
 struct spsc *spsc_init(void *mem, size_t capacity);
 bool spsc_push(struct spsc *r, void *item);
 void *spsc_pop(struct spsc *r);
+bool spsc_empty(struct spsc *r);                /* the consumer's; for who is about to sleep */
 
 struct mpsc *mpsc_new(size_t capacity);
 struct mpsc *mpsc_free(struct mpsc *r);

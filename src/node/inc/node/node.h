@@ -17,6 +17,9 @@ struct node;
  * @libexec_dir: holds hearth-box and hearth-init
  * @criu:        path of the criu program; NULL: no parking
  * @isolation:   0 full, 1 none, 2 auto (full where the machine lets us)
+ * @slots:       calls that run at a time, of all functions; 0 = no limit
+ * @policy:      which of them, an enum sched_policy (sched/policy.h); @policy_reserved, @policy_window: see there
+ * @record_calls: file for a trace of the calls; NULL: none
  */
 struct node_config {
 	char *run_dir, *state_dir, *libexec_dir, *criu;
@@ -26,6 +29,9 @@ struct node_config {
 	uint64_t max_body_bytes;
 	int64_t max_connections, queue_limit, max_parks;
 	uint64_t image_bytes_max;
+	int64_t slots, policy_reserved, policy_window;
+	int policy;
+	char *record_calls;
 };
 
 enum node_isolation { NODE_ISOLATION_FULL, NODE_ISOLATION_NONE, NODE_ISOLATION_AUTO };

@@ -37,7 +37,7 @@ struct net_buf {
  * struct net_config
  * @backend:   "udp", "xdp", "dpdk"
  * @listen:    "ADDRESS:PORT"; IPv4 or [IPv6] for udp, IPv4 for xdp and dpdk
- * @interface: xdp: network interface, its queue @queue
+ * @interface: xdp: network interface, its queue @queue; @listen's address may be 0.0.0.0 there: the interface's own. udp: only what comes in there.
  * @eal:       dpdk: words for the EAL, NULL-terminated, or NULL
  * @tx_queues: how many workers will transmit
  * @buffers:   datagrams that may be inside at a time; power of two, 0 = 8192
@@ -78,12 +78,15 @@ struct net_backend {
 	void (*counters)(const struct net_port *p, struct net_counters *ret);
 	/* the address that was bound, "ADDRESS:PORT" (port 0 asks for any) */
 	void (*address)(const struct net_port *p, char *out, size_t n);
+	/* how this port works here, in words ("AF_XDP on eth0 queue 0: native program, zero-copy"); @p NULL: what probe found. NULL: nothing to say. */
+	void (*describe)(const struct net_port *p, char *out, size_t n);
 };
 
 /* Every port begins with this. */
 struct net_port { const struct net_backend *ops; };
 
-extern const struct net_backend net_udp;
+/* net_xdp and net_dpdk are in every build: what they need is in modules of their own, hearth-net-xdp.so and hearth-net-dpdk.so, loaded by probe and open */
+extern const struct net_backend net_udp, net_xdp, net_dpdk;
 extern const struct net_backend *const net_backends[];  /* those of this build; NULL-terminated */
 
 /** net_backend_find - NULL: this build has none of that name */

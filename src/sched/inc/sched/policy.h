@@ -40,7 +40,7 @@ extern const char *const sched_policy_names[SCHED_POLICIES + 1];        /* NULL-
 
 /**
  * struct sched_type - one configured type of requests
- * @name:        "" is its number
+ * @name:        "" is its number. A type without a name and a mean is spare until its first request: sched_explain says nothing of it, and DARC does not wait for it.
  * @mean_ns:     expected service time; 0 = to be learnt. A given one is where learning starts, not its end.
  * @deadline_ns: SCHED_EDF: after arrival; 0 = ten times the mean
  * @ratio:       expected share of requests, 0..1; 0 = to be learnt. If every type has mean_ns and ratio, DARC reserves from the first request on.
