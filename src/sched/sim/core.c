@@ -24,7 +24,7 @@ static void config_fill(const struct engine *e, struct sched_config *c)
 	const struct workload *w = e->arrivals.w;
 
 	*c = (struct sched_config){ .policy = cfg->policy, .workers = cfg->workers, .types_n = w->types_n, .reserved = cfg->reserved, .seed = cfg->seed,
-		.window_requests = cfg->window_requests, .queue_max = cfg->queue_max ? cfg->queue_max : SIM_QUEUE_MAX_DEFAULT };
+		.window_requests = cfg->window_requests, .hold_max = cfg->hold_max, .queue_max = cfg->queue_max ? cfg->queue_max : SIM_QUEUE_MAX_DEFAULT };
 	for (uint32_t t = 0; t < w->types_n; t++) {
 		memcpy(c->types[t].name, w->types[t].name, sizeof(c->types[t].name));
 		if (cfg->known) {
