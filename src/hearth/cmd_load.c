@@ -16,7 +16,7 @@
 static const char usage[] =
 	"usage: hearth load ADDRESS:PORT | URL  --workload NAME|FILE.yaml | --trace FILE.csv | --azure FILE.csv | --function NAME[=RATIO]...\n"
 	"                   [--rate N] [--duration TIME] [--arrivals poisson|uniform] [--warmup SHARE] [--timeout TIME] [--seed S] [--dilate N]\n"
-	"                   [--threads N] [--flows N] [--spin TIME|always] [--app spin|rocksdb] [--types NAME,NAME...] [--keys N]\n"
+	"                   [--threads N] [--flows N] [--spin TIME|always] [--segment] [--app spin|rocksdb] [--types NAME,NAME...] [--keys N]\n"
 	"                   [--scan-limit N] [-X METHOD] [-H HEADER]... [-d DATA|@FILE] [--max-loss SHARE] [--json]\n"
 	"                   [--find-max-load TARGET] [--metric NAME] [--min-rate N] [--precision SHARE]\n"
 	"\n"
@@ -35,13 +35,14 @@ static const char usage[] =
 	"  --threads N        default 1\n"
 	"  --flows N          UDP ports or HTTP connections of a thread; default 8, over HTTP 64\n"
 	"  --spin TIME        watch the clock for the last part of a wait instead of sleeping; default 0; always: never sleep\n"
+	"  --segment          UDP: let the kernel cut up what is due at once on a flow; cheaper\n"
 	"  --app A            UDP: what the server runs; default spin\n"
 	"  --types LIST       UDP: names of the server's types in its order, if that is another than the workload's\n"
 	"  --find-max-load T  the highest rate at which --metric (default slowdown_p999) stays at or below T and no more than --max-loss (default 0.001) is lost\n"
 	"  --json             print the results as JSON\n";
 
 enum {
-	O_WORKLOAD = 256, O_TRACE, O_AZURE, O_FUNCTION, O_RATE, O_DURATION, O_ARRIVALS, O_WARMUP, O_TIMEOUT, O_SEED, O_DILATE, O_TYPES, O_THREADS, O_FLOWS, O_SPIN, O_APP, O_KEYS,
+	O_WORKLOAD = 256, O_TRACE, O_AZURE, O_FUNCTION, O_RATE, O_DURATION, O_ARRIVALS, O_WARMUP, O_TIMEOUT, O_SEED, O_DILATE, O_TYPES, O_THREADS, O_FLOWS, O_SPIN, O_SEGMENT, O_APP, O_KEYS,
 	O_SCAN_LIMIT, O_MAX_LOSS, O_FIND, O_METRIC, O_MIN_RATE, O_PRECISION, O_JSON, O_HELP,
 };
 
@@ -61,6 +62,7 @@ static const struct option long_options[] = {
 	{ "threads", required_argument, NULL, O_THREADS },
 	{ "flows", required_argument, NULL, O_FLOWS },
 	{ "spin", required_argument, NULL, O_SPIN },
+	{ "segment", no_argument, NULL, O_SEGMENT },
 	{ "app", required_argument, NULL, O_APP },
 	{ "keys", required_argument, NULL, O_KEYS },
 	{ "scan-limit", required_argument, NULL, O_SCAN_LIMIT },
@@ -167,6 +169,7 @@ static int set_option(struct cli *cli, struct load_options *o, int c)
 	case 'X': o->method = optarg; return CLI_OK;
 	case 'd': o->data = optarg; return CLI_OK;
 	case 'H': return take_header(o, optarg);
+	case O_SEGMENT: o->cfg.segment = true; return CLI_OK;
 	case O_JSON: cli->json = true; return CLI_OK;
 	case O_HELP: o->help = true; return CLI_OK;
 	case O_FUNCTION:

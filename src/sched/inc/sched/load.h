@@ -72,6 +72,7 @@ struct load_progress { uint64_t elapsed_ns, total_ns, sent, answered, lost, flyi
  * @warmup:       share of the run, 0..0.9, whose requests are sent but not measured
  * @timeout_ns:   a request without an answer for so long is lost
  * @spin_ns:      the last part of a wait is spent looking at the clock; UINT64_MAX: never sleep
+ * @segment:      UDP: what is due at once on a flow is given to the kernel as one buffer to cut up
  * @keys:         rocksdb: keys are 0..keys-1; @scan_limit: keys that a SCAN reads
  * @http:         one a type; NULL for UDP
  * @has_service:  HTTP: the workload's service times are real ones (else there is no slowdown)
@@ -91,7 +92,7 @@ struct load_config {
 	uint64_t keys;
 	uint32_t scan_limit;
 	const struct load_http *http;
-	bool has_service;
+	bool has_service, segment;
 	const atomic_bool *stop;
 	void (*progress)(void *ctx, const struct load_progress *p);
 	void *ctx;

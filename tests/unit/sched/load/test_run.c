@@ -189,6 +189,29 @@ static void all_answered(void **state)
 	load_result_free(r);
 }
 
+/* More is due at once than goes into a system call. */
+static void bursts(void **state)
+{
+	for (int segment = 0; segment < 2; segment++) {
+		struct udp_double d;
+		struct load_config cfg;
+		struct load_result *r;
+
+		double_start(&d, (void (*)(struct udp_double *, struct request *))reply);
+		cfg = config(&d);
+		cfg.arrivals = LOAD_UNIFORM;
+		cfg.rate_hz = 1e6;
+		cfg.duration_ns = NS_PER_MS;
+		cfg.segment = segment;
+		r = run(&cfg);
+		double_stop(&d);
+		check_sums(r);
+		assert_int_equal(r->total.ok, 1000);
+		assert_int_equal(atomic_load(&d.malformed), 0);
+		load_result_free(r);
+	}
+}
+
 static void garbled(struct udp_double *d, struct request *r)
 {
 	uint8_t bad[4] = "bad!";
@@ -494,7 +517,7 @@ static void wrong_configurations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_answered), cmocka_unit_test(every_kind_of_answer), cmocka_unit_test(late_answers), cmocka_unit_test(a_stall_is_seen),
+		cmocka_unit_test(all_answered), cmocka_unit_test(bursts), cmocka_unit_test(every_kind_of_answer), cmocka_unit_test(late_answers), cmocka_unit_test(a_stall_is_seen),
 		cmocka_unit_test(nobody_answers), cmocka_unit_test(another_protocol), cmocka_unit_test(stopped_early), cmocka_unit_test(numbers_on_the_wire),
 		cmocka_unit_test(rocksdb), cmocka_unit_test(reports), cmocka_unit_test(wrong_configurations),
 	};
