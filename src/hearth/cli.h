@@ -63,5 +63,6 @@ int cmd_explain(struct cli *cli, int argc, char **argv);
 int cmd_replay(struct cli *cli, int argc, char **argv);
 int cmd_trace(struct cli *cli, int argc, char **argv);
 int cmd_sim(struct cli *cli, int argc, char **argv);
+int cmd_experiment(struct cli *cli, int argc, char **argv);
 
 #endif

@@ -153,7 +153,7 @@ static void screen_line(void *ctx, const char *line)
 static void draw(const json_t *o)
 {
 	const json_t *node = json_object_get(o, "node");
-	char own[32], all[32];
+	char own[32], all[32], slots[128] = "";
 	double memory = 0;
 	json_t *inst;
 	size_t i;
@@ -163,8 +163,11 @@ static void draw(const json_t *o)
 	json_array_foreach(json_object_get(o, "instances"), i, inst)
 		memory += (double)number(inst, "memory_bytes");
 	erase();
-	put(&out, "hearth %s  %s  up %llds  instances %s  hearthd %s  parked %lld  (q quits)", text(node, "version"), text(node, "gateway"), number(node, "uptime_s"),
-	    cli_bytes(all, sizeof(all), memory), cli_bytes(own, sizeof(own), (double)number(node, "memory_bytes")), number(node, "parked"));
+	if (number(node, "slots"))
+		snprintf(slots, sizeof(slots), "  slots %lld of %lld in use, %lld calls wait (%s)", number(node, "slots_busy"), number(node, "slots"),
+			 number(node, "slots_waiting"), text(node, "policy"));
+	put(&out, "hearth %s  %s  up %llds  instances %s  hearthd %s  parked %lld%s  (q quits)", text(node, "version"), text(node, "gateway"), number(node, "uptime_s"),
+	    cli_bytes(all, sizeof(all), memory), cli_bytes(own, sizeof(own), (double)number(node, "memory_bytes")), number(node, "parked"), slots);
 	row++;
 	put_functions(&out, json_object_get(o, "functions"));
 	row++;

@@ -14,7 +14,7 @@
 
 static const char usage[] =
 	"usage: hearth sim [--workload NAME|FILE.yaml | --trace FILE.csv] [--policy POLICY] [--workers N] [--load 0..1 | --rate RPS] [--requests N] [--seed S]\n"
-	"                  [--rtt-us X] [--overhead-ns X] [--dispatch-ns X] [--scv X] [--known] [--misclassify X] [--slowdown request|mean] [--warmup X]\n"
+	"                  [--rtt-us X] [--overhead-ns X] [--measure dispatcher|worker] [--dispatch-ns X] [--scv X] [--known] [--misclassify X] [--slowdown request|mean] [--warmup X]\n"
 	"                  [--reserved N] [--window N] [--queue-max N] [--quantum-us X] [--preempt-ns X] [--ts-queues single|multi] [--steal-ns X]\n"
 	"                  [--interval TIME] [--find-max-load TARGET] [--jobs N] [--json]\n"
 	"\n"
@@ -31,6 +31,7 @@ static const char options_help[] =
 	"  --seed S           the same seed, the same requests, whatever the policy; default 1\n"
 	"  --rtt-us X         added to every latency; default 0\n"
 	"  --overhead-ns X    of a worker's time, with every request; default 0\n"
+	"  --measure WHO      service times as the policy learns them: dispatcher: with the overhead (default); worker: without\n"
 	"  --dispatch-ns X    of the dispatcher's time, before a request is queued; default 0\n"
 	"  --scv X            squared coefficient of variation of all service times: 0 fixed, 1 exponential, else log-normal; default: the workload's\n"
 	"  --known            tell the policy the types' mean times and shares; else it learns them\n"
@@ -48,7 +49,7 @@ static const char options_help[] =
 	"  --json             everything, as JSON\n";
 
 enum {
-	O_WORKLOAD = 256, O_TRACE, O_POLICY, O_WORKERS, O_LOAD, O_RATE, O_REQUESTS, O_SEED, O_RTT, O_OVERHEAD, O_DISPATCH, O_SCV, O_KNOWN, O_MISCLASSIFY, O_SLOWDOWN,
+	O_WORKLOAD = 256, O_TRACE, O_POLICY, O_WORKERS, O_LOAD, O_RATE, O_REQUESTS, O_SEED, O_RTT, O_OVERHEAD, O_MEASURE, O_DISPATCH, O_SCV, O_KNOWN, O_MISCLASSIFY, O_SLOWDOWN,
 	O_WARMUP, O_RESERVED, O_WINDOW, O_QUEUE_MAX, O_QUANTUM, O_PREEMPT, O_TS_QUEUES, O_STEAL, O_INTERVAL, O_FIND, O_JOBS, O_JSON, O_HELP,
 };
 
@@ -63,6 +64,7 @@ static const struct option long_options[] = {
 	{ "seed", required_argument, NULL, O_SEED },
 	{ "rtt-us", required_argument, NULL, O_RTT },
 	{ "overhead-ns", required_argument, NULL, O_OVERHEAD },
+	{ "measure", required_argument, NULL, O_MEASURE },
 	{ "dispatch-ns", required_argument, NULL, O_DISPATCH },
 	{ "scv", required_argument, NULL, O_SCV },
 	{ "known", no_argument, NULL, O_KNOWN },
@@ -219,6 +221,7 @@ static int set_policy(struct sim_config *c, int option)
 	case O_WINDOW: return take_whole32("--window", optarg, 1, UINT32_MAX, &c->window_requests);
 	case O_QUEUE_MAX: return take_whole32("--queue-max", optarg, 1, 1 << 24, &c->queue_max);
 	case O_TS_QUEUES: return take_either("--ts-queues", optarg, "single", "multi", &c->ts_multi);
+	case O_MEASURE: return take_either("--measure", optarg, "dispatcher", "worker", &c->service_only);
 	case O_KNOWN: c->known = true; return CLI_OK;
 	case O_MISCLASSIFY: return take_double("--misclassify", optarg, 0, 1, &c->misclassify);
 	default: return set_cost(c, option);

@@ -31,6 +31,7 @@ static const struct command commands[] = {
 	{ "replay", cmd_replay, "TRACE --out DIR [...]", "replay a trace of invocations through the gateway" },
 	{ "trace", cmd_trace, "generate|info [...]", "make a synthetic trace, or describe one" },
 	{ "sim", cmd_sim, "[--workload W] [--policy P] [--load L] [...]", "simulate the scheduler: any policy under any mix of requests" },
+	{ "experiment", cmd_experiment, "[NAME] [--out DIR] [...]", "reproduce a published figure: CSV, plot, and published beside ours" },
 	{ 0 },
 };
 
@@ -38,7 +39,7 @@ static void print_help(FILE *f)
 {
 	fputs("usage: hearth [--run DIR] [--json] COMMAND [...]\n\n", f);
 	for (const struct command *c = commands; c->name; c++)
-		fprintf(f, "  %-8s %s\n", c->name, c->summary);
+		fprintf(f, "  %-10s %s\n", c->name, c->summary);
 	fputs("\n--run DIR  the daemon's run folder (default: $HEARTH_RUN, else /run/hearth as root)\n"
 	      "--json     machine-readable output\n"
 	      "Exit status: 0 done, 1 it could not be done, 2 the command line was wrong. `hearth COMMAND --help` says more.\n", f);
@@ -122,7 +123,7 @@ int main(int argc, char **argv)
 			continue;
 		cli.command = c;
 		/* these have options enough for help texts of their own */
-		if (wants_help(argc - 1, argv + 1) && c->run != cmd_load && c->run != cmd_replay && c->run != cmd_trace && c->run != cmd_sim) {
+		if (wants_help(argc - 1, argv + 1) && c->run != cmd_load && c->run != cmd_replay && c->run != cmd_trace && c->run != cmd_sim && c->run != cmd_experiment) {
 			printf("usage: hearth %s %s\n\n%s.\nSee hearth-%s(1).\n", c->name, c->synopsis, c->summary, c->name);
 			return CLI_OK;
 		}

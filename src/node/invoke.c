@@ -137,7 +137,7 @@ static void account(struct invocation *inv)
 	}
 	types_record(n->types, inv->call.type, latency_ns, service_ns);
 	if (n->recorder)
-		call_recorder_write(n->recorder, inv->arrived_ns, n->types->type[inv->call.type].name, service_ns);
+		call_recorder_end(n->recorder, inv->record, true, inv->call.type, service_ns);
 }
 
 static void invocation_end(struct invocation *inv)
@@ -147,6 +147,8 @@ static void invocation_end(struct invocation *inv)
 
 	if (inst)
 		account(inv);
+	if (fn->node->recorder && !inv->answered)
+		call_recorder_end(fn->node->recorder, inv->record, false, 0, 0);
 	if (fn->node->submitting == inv)
 		fn->node->submitting = NULL;
 	ev_timer_stop(fn->node->loop, &inv->timer);
@@ -567,6 +569,8 @@ void invocation_submit(struct function *fn, struct invocation *inv)
 
 	fn->count.requests++;
 	inv->call.type = fn->type;
+	if (n->recorder)
+		inv->record = call_recorder_begin(n->recorder, inv->arrived_ns);
 	if (fn->queued == 0 && !slots_limited(n->slots) && (inst = instance_free_slot(fn))) {
 		run(inv, inst);
 		return;

@@ -71,7 +71,7 @@ int node_slots_init(struct node *n, struct hearth_err *err)
 		return err_set(err, -ENOMEM, "cannot start: out of memory");
 	r = configure(n, &cfg, err);
 	if (r == 0 && n->cfg->record_calls && *n->cfg->record_calls)
-		r = call_recorder_open(n->cfg->record_calls, &n->recorder, err);
+		r = call_recorder_open(n->cfg->record_calls, n->types, &n->recorder, err);
 	return r;
 }
 
@@ -293,7 +293,7 @@ json_t *op_explain(struct node *n, const json_t *request)
 static int record(struct node *n, const char *path, struct hearth_err *err)
 {
 	struct call_recorder *fresh = NULL;
-	int r = *path ? call_recorder_open(path, &fresh, err) : 0;
+	int r = *path ? call_recorder_open(path, n->types, &fresh, err) : 0;
 
 	if (r < 0)
 		return r;

@@ -129,6 +129,7 @@ struct invocation {
 	char waited_ms[16];                     /* in the queue, as text; "" when it did not wait */
 	char request_id[37];
 	uint64_t arrived_ns, started_ns;
+	uint64_t record;                        /* its number in the recording of calls, 0 none */
 	enum start_kind start;
 	bool wrap;                              /* lambda called as a web address: event and answer are translated */
 	bool queued, answered;
@@ -350,10 +351,13 @@ json_t *op_explain(struct node *n, const json_t *request);
 void function_set_type(struct function *fn);
 
 struct call_recorder;
-/** call_recorder_open - replaces what the file held. Return: 0, -errno with message. */
-int call_recorder_open(const char *path, struct call_recorder **ret, struct hearth_err *err);
-/** call_recorder_write - a call that was answered; only in memory until call_recorder_flush, and no more than there is room for */
-void call_recorder_write(struct call_recorder *r, uint64_t arrived_ns, const char *type, uint64_t service_ns);
+/** call_recorder_open - replaces what the file held. @types: borrowed. Return: 0, -errno with message. */
+int call_recorder_open(const char *path, const struct types *types, struct call_recorder **ret, struct hearth_err *err);
+/** call_recorder_begin - a call has arrived, in order of arrival. Return: its number, 0 if it is not recorded. */
+uint64_t call_recorder_begin(struct call_recorder *r, uint64_t arrived_ns);
+/** call_recorder_end - it is over; a line is written of answered ones. Numbers of other recordings, and 0, are nobody's. */
+void call_recorder_end(struct call_recorder *r, uint64_t number, bool answered, uint32_t type, uint64_t service_ns);
+/** call_recorder_flush - to the file: until then lines are only in memory */
 void call_recorder_flush(struct call_recorder *r);
 const char *call_recorder_path(const struct call_recorder *r);
 uint64_t call_recorder_calls(const struct call_recorder *r);

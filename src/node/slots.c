@@ -6,6 +6,13 @@
 
 #include "slots.h"
 
+/*
+ * minimax holds nothing back whose slowdown is that already: a node has few slots, and its short functions may come once an hour. From 2 slots on this costs the
+ * shorts next to nothing (docs/adr/0011-node-slots.md). One slot cannot be kept free for anyone.
+ */
+#define SLOTS_HOLD_MAX 10
+#define SLOTS_HOLD_MAX_OF_ONE 1
+
 TAILQ_HEAD(slot_calls, slot_call);
 
 struct slots {
@@ -61,7 +68,7 @@ static uint64_t calls_seen(const struct types *t)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < t->n; i++)
-		n += t->type[i].completed;
+		n += t->type[i].functions ? t->type[i].completed : 0;
 	return n;
 }
 
@@ -77,10 +84,14 @@ static struct sched_config *core_config(const struct slots *s, const struct slot
 	c->workers = workers;
 	c->reserved = cfg->reserved;
 	c->window_requests = cfg->window;
+	c->hold_max = cfg->slots > 1 ? SLOTS_HOLD_MAX : SLOTS_HOLD_MAX_OF_ONE;
 	c->types_n = types_n;
 	for (uint32_t i = 0; i < s->types->n; i++) {
 		const struct call_type *t = &s->types->type[i];
 
+		/* one without a name is spare: no policy waits until it is known */
+		if (t->functions == 0 || (t->service_ns == 0 && types_n < TYPES_MAX))
+			continue;
 		snprintf(c->types[i].name, sizeof(c->types[i].name), "%.*s", SCHED_NAME_MAX - 1, t->name);
 		c->types[i].mean_ns = t->service_ns;
 		c->types[i].ratio = seen ? (double)t->completed / (double)seen : 0;

@@ -81,8 +81,8 @@ static int choose_device(struct dpdk_port *p, struct rte_eth_dev_info *ret_info,
 	int r;
 
 	if (id >= RTE_MAX_ETHPORTS)
-		return err_set(err, -ENODEV, "DPDK has no device: bind one to vfio-pci (dpdk-devbind.py), or name one in the words for its EAL: "
-			       "--no-pci --vdev=net_af_packet0,iface=eth0");
+		return err_set(err, -ENODEV, "DPDK has no device%s%s: bind one to vfio-pci (dpdk-devbind.py), or name one in the words for its EAL, as in "
+			       "--no-pci --vdev=net_af_packet0,iface=eth0", *dpdk_eal_complaint() ? ": " : "", dpdk_eal_complaint());
 	r = rte_eth_dev_info_get(id, ret_info);
 	if (r == 0)
 		r = rte_eth_macaddr_get(id, &mac);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -14,12 +15,14 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 
+#include "base/fd.h"
 #include "dpdk_eal.h"
 
 #define WORDS_MAX 64
 #define WORD_BYTES 4096
 
 static bool started;
+static char complaint[256];     /* the first that it said while it started, if any */
 
 /* Return: free huge pages of all sizes */
 static unsigned long huge_pages(void)
@@ -53,6 +56,14 @@ int dpdk_eal_usable(struct hearth_err *err)
 	return 0;
 }
 
+static bool has_word(char *const *words, const char *word)
+{
+	for (; words != NULL && *words != NULL; words++)
+		if (!strcmp(*words, word))
+			return true;
+	return false;
+}
+
 static bool names_cores(char *const *words)
 {
 	for (; words != NULL && *words != NULL; words++)
@@ -75,35 +86,52 @@ static void write_cores(const cpu_set_t *cpus, char *out, size_t n)
 	snprintf(out + at, n - at, ")");
 }
 
-/* the last line that says something */
-static const char *last_line(char *log)
+const char *dpdk_eal_complaint(void)
 {
-	size_t n = strlen(log);
-	char *line;
-
-	while (n > 0 && (log[n - 1] == '\n' || log[n - 1] == ' '))
-		log[--n] = '\0';
-	line = strrchr(log, '\n');
-	return line != NULL ? line + 1 : log;
+	return complaint;
 }
 
-/* Its own words go to memory while it starts. */
+/* A descriptor leads to nowhere for a while. Return: what brings it back; -1: nothing was done. */
+static int mute(int fd)
+{
+	FD_AUTO int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int kept = null >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+
+	if (kept >= 0)
+		dup2(null, fd);
+	return kept;
+}
+
+static void unmute(int fd, int kept)
+{
+	if (kept >= 0)
+		dup2(kept, fd);
+	fd_close(&kept);
+}
+
+/* While it starts, its log goes to memory, and the pages of usage that it prints when it does not like a word to nowhere. */
 static int init(int argc, char **argv, struct hearth_err *err)
 {
 	char *log = NULL;
 	size_t log_bytes;
 	FILE *f = open_memstream(&log, &log_bytes);
-	int r;
+	int out, r;
 
 	if (f == NULL)
 		return err_set(err, -ENOMEM, "DPDK: out of memory");
+	fflush(stdout);
+	out = mute(STDOUT_FILENO);
 	rte_openlog_stream(f);
 	r = rte_eal_init(argc, argv) < 0 ? -rte_errno : 0;
 	rte_openlog_stream(NULL);
+	fflush(stdout);
+	unmute(STDOUT_FILENO, out);
 	fclose(f);
-	if (r < 0)
-		err_set(err, r, "DPDK does not start (%s): %s; its EAL was given:", rte_strerror(-r), last_line(log));
+	/* the first line is what went wrong, the others are what followed from it */
+	snprintf(complaint, sizeof(complaint), "%.*s", log != NULL ? (int)strcspn(log, "\n") : 0, log);
 	free(log);
+	if (r < 0)
+		err_set(err, r, "DPDK does not start (%s): %s; its EAL was given:", rte_strerror(-r), complaint);
 	return r;
 }
 
@@ -117,9 +145,9 @@ static void append(struct hearth_err *err, const char *word)
 
 int dpdk_eal_start(char *const *words, struct hearth_err *err)
 {
-	static char name[] = "hearth", in_memory[] = "--in-memory", no_telemetry[] = "--no-telemetry", quiet[] = "--log-level=error", lcores[] = "--lcores";
+	static char name[] = "hearth", in_memory[] = "--in-memory", no_shconf[] = "--no-shconf", no_telemetry[] = "--no-telemetry", quiet[] = "--log-level=error", lcores[] = "--lcores";
 	static char cores[WORD_BYTES];
-	static char *argv[WORDS_MAX + 8];
+	static char *argv[WORDS_MAX + 8];       /* the EAL puts them into another order */
 	int argc = 0, own, r;
 	cpu_set_t cpus;
 
@@ -129,7 +157,7 @@ int dpdk_eal_start(char *const *words, struct hearth_err *err)
 	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
 		return err_set(err, -errno, "DPDK: which CPUs are ours: %s", strerror(errno));
 	argv[argc++] = name;
-	argv[argc++] = in_memory;
+	argv[argc++] = has_word(words, "--no-huge") ? no_shconf : in_memory;
 	argv[argc++] = no_telemetry;
 	argv[argc++] = quiet;
 	if (!names_cores(words)) {
@@ -138,17 +166,17 @@ int dpdk_eal_start(char *const *words, struct hearth_err *err)
 		argv[argc++] = cores;
 	}
 	own = argc;
-	for (; words != NULL && *words != NULL; words++) {
+	for (size_t i = 0; words != NULL && words[i] != NULL; i++) {
 		if (argc - own == WORDS_MAX)
 			return err_set(err, -E2BIG, "DPDK: more than %d words for its EAL", WORDS_MAX);
-		argv[argc++] = *words;
+		argv[argc++] = words[i];
 	}
 	argv[argc] = NULL;
 	started = true;         /* even if it fails: half of it is there then */
 	r = init(argc, argv, err);
 	(void)sched_setaffinity(0, sizeof(cpus), &cpus);
-	for (int i = 1; r < 0 && i < argc; i++)
-		append(err, argv[i]);
+	for (; r < 0 && words != NULL && *words != NULL; words++)
+		append(err, *words);
 	return r;
 }
 

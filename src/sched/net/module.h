@@ -5,9 +5,16 @@
 #include "sched/net.h"
 
 /*
- * Backends that need a library which not every machine has are shared objects, so that `hearth` starts without it, and as fast: hearth-net-NAME.so, searched
- * for beside the program, in ../libexec/hearth from there, and before both in $HEARTH_MODULES.
+ * What needs a library which not every machine has is a shared object, so that `hearth` starts without it, and as fast: backends in hearth-net-NAME.so.
  */
+
+/**
+ * module_find - where a module is: in $HEARTH_MODULES, beside the program, in ../libexec/hearth from there
+ * @what, @package: for the message: "DPDK", "libdpdk-dev"
+ * Return: 0, -EOPNOTSUPP with message.
+ */
+int module_find(const char *file, const char *what, const char *package, char *ret_path, size_t n, struct hearth_err *err);
+
 #define NET_MODULE_SYMBOL "hearth_net_module"
 
 /** struct net_module - what a module exports. @version: HEARTH_VERSION of its build; another one is refused: the interface is internal. */

@@ -36,27 +36,36 @@ static int load(struct wanted *w, const char *path, struct hearth_err *err)
 	return 0;
 }
 
-/* Return: 0, -EOPNOTSUPP with message. */
-static int find(struct wanted *w, struct hearth_err *err)
+int module_find(const char *file, const char *what, const char *package, char *ret_path, size_t n, struct hearth_err *err)
 {
-	char self[PATH_MAX] = "", path[PATH_MAX + 64];
+	char self[PATH_MAX] = "";
 	const char *folder[] = { getenv("HEARTH_MODULES"), self, self }, *below[] = { "", "", "/../libexec/hearth" };
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash = n > 0 ? strrchr(self, '/') : NULL;
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash = len > 0 ? strrchr(self, '/') : NULL;
 
-	if (w->loaded != NULL)
-		return 0;
 	if (slash != NULL)
 		*slash = '\0';
 	for (int i = 0; i < 3; i++) {
 		if (folder[i] == NULL || *folder[i] == '\0')
 			continue;
-		snprintf(path, sizeof(path), "%s%s/hearth-net-%s.so", folder[i], below[i], w->name);
-		if (access(path, F_OK) == 0)
-			return load(w, path, err);
+		snprintf(ret_path, n, "%s%s/%s", folder[i], below[i], file);
+		if (access(ret_path, F_OK) == 0)
+			return 0;
 	}
-	return err_set(err, -EOPNOTSUPP, "%s: hearth-net-%s.so is not there (looked in %s and %s/../libexec/hearth): this Hearth was built without; install %s "
-		       "and build it anew", w->what, w->name, self, self, w->package);
+	return err_set(err, -EOPNOTSUPP, "%s: %s is not in %s nor in %s/../libexec/hearth: this Hearth was built without; install %s and build it anew", what, file,
+		       self, self, package);
+}
+
+static int find(struct wanted *w, struct hearth_err *err)
+{
+	char path[PATH_MAX + 64], file[64];
+	int r;
+
+	if (w->loaded != NULL)
+		return 0;
+	snprintf(file, sizeof(file), "hearth-net-%s.so", w->name);
+	r = module_find(file, w->what, w->package, path, sizeof(path), err);
+	return r == 0 ? load(w, path, err) : r;
 }
 
 static int module_probe(struct wanted *w, struct hearth_err *err)
@@ -87,10 +96,24 @@ static int fwd_fd(const struct net_port *p) { return p->ops->fd(p); }
 static bool fwd_arm(struct net_port *p) { return p->ops->arm(p); }
 static void fwd_counters(const struct net_port *p, struct net_counters *ret) { p->ops->counters(p, ret); }
 static void fwd_address(const struct net_port *p, char *out, size_t n) { p->ops->address(p, out, n); }
-static void fwd_describe(const struct net_port *p, char *out, size_t n) { p->ops->describe(p, out, n); }
+
+/* without a port: what probe found */
+static void describe(struct wanted *w, const struct net_port *p, char *out, size_t n)
+{
+	if (p != NULL)
+		p->ops->describe(p, out, n);
+	else if (find(w, NULL) == 0)
+		w->loaded->describe(NULL, out, n);
+	else
+		snprintf(out, n, "not there");
+}
+
+static void xdp_describe(const struct net_port *p, char *out, size_t n) { describe(&xdp, p, out, n); }
+static void dpdk_describe(const struct net_port *p, char *out, size_t n) { describe(&dpdk, p, out, n); }
 
 #define FORWARDED .close = fwd_close, .rx = fwd_rx, .tx = fwd_tx, .release = fwd_release, .fd = fwd_fd, .arm = fwd_arm, .counters = fwd_counters, \
-	.address = fwd_address, .describe = fwd_describe
+	.address = fwd_address
 
-const struct net_backend net_xdp = { .name = "xdp", .forks = true, .probe = xdp_probe, .open = xdp_open, .recover = fwd_recover, FORWARDED };
-const struct net_backend net_dpdk = { .name = "dpdk", .forks = false, .probe = dpdk_probe, .open = dpdk_open, FORWARDED };
+const struct net_backend net_xdp = { .name = "xdp", .forks = true, .probe = xdp_probe, .open = xdp_open, .recover = fwd_recover, .describe = xdp_describe,
+	FORWARDED };
+const struct net_backend net_dpdk = { .name = "dpdk", .forks = false, .probe = dpdk_probe, .open = dpdk_open, .describe = dpdk_describe, FORWARDED };

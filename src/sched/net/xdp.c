@@ -613,10 +613,18 @@ static void xdp_address(const struct net_port *port, char *out, size_t n)
 	snprintf(out, n, "%s:%u", ip, ntohs(p->host.port));
 }
 
+#define LIBBPF_TEXT_(x) #x
+#define LIBBPF_TEXT(x) LIBBPF_TEXT_(x)
+
 static void xdp_describe(const struct net_port *port, char *out, size_t n)
 {
 	const struct xdp_port *p = (const struct xdp_port *)port;
 
+	if (p == NULL) {
+		snprintf(out, n, "AF_XDP sockets and programs work (libxdp, libbpf " LIBBPF_TEXT(LIBBPF_MAJOR_VERSION) "." LIBBPF_TEXT(LIBBPF_MINOR_VERSION)
+			 "); whether a driver copies is seen when an interface is opened");
+		return;
+	}
 	snprintf(out, n, "AF_XDP on %s queue %u: %s program, %s", p->interface, p->if_queue, p->prog.native ? "native" : "generic",
 		 p->zerocopy ? "zero-copy" : "copy mode");
 }

@@ -69,6 +69,8 @@ int config_check(const struct sched_config *cfg, struct hearth_err *err)
 			cfg->workers - 1);
 	if (cfg->queue_max > QUEUE_LIMIT)
 		return err_set(err, -EINVAL, "scheduler: queue_max %u is over %u", cfg->queue_max, QUEUE_LIMIT);
+	if (!(cfg->hold_max >= 0))
+		return err_set(err, -EINVAL, "scheduler: hold_max %g is no slowdown; use 1 or more, or 0 for no end", cfg->hold_max);
 	for (uint32_t t = 0; t < cfg->types_n; t++) {
 		int r = check_type(cfg, t, err);
 

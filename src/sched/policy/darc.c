@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fcfs.h"
-#include "priority.h"
+#include "fp.h"
 
 #define GROUP_DELTA .2          /* a group's means are within that of its shortest */
 #define DEMAND_CHANGE .1
@@ -112,19 +112,28 @@ static void reserve(struct sched *s)
 	for (uint32_t g = 0; g < d->groups_n; g++)
 		reserve_group(s, g, up, up_n, &used);
 	bit_set(d->group[d->groups_n].reserved, d->spillway);
-	lanes_set(s, d->groups_n + 1, of, NULL);
+	sched_map(s, d->groups_n + 1, of);
 	d->reserved = true;
 	d->updates++;
 }
 
 /* ---- learning ---- */
 
-static void window_begin(struct darc *d)
+static void window_begin(struct sched *s)
 {
-	memset(d->seen, 0, sizeof(d->seen));
-	d->window = 0;
+	struct darc *d = &s->darc;
+
+	for (uint32_t t = 0; t <= s->types_n; t++) {
+		d->begin[t].completed = s->types[t].completed;
+		d->begin[t].sum_ns = s->types[t].sum_ns;
+	}
+	d->window = s->completed;
 	d->delayed = false;
+	s->look_at_policy = s->completed + s->cfg.window_requests;
 }
+
+static double seen_n(const struct sched *s, uint32_t t) { return (double)(s->types[t].completed - s->darc.begin[t].completed); }
+static double seen_ns(const struct sched *s, uint32_t t) { return (double)(s->types[t].sum_ns - s->darc.begin[t].sum_ns); }
 
 /* means and ratios of the window; a type's mean is kept when it did not come */
 static void window_take(struct sched *s)
@@ -134,11 +143,11 @@ static void window_take(struct sched *s)
 
 	/* the unknown ones are in no group and have no demand */
 	for (uint32_t t = 0; t < s->types_n; t++)
-		n += (double)d->seen[t].n;
+		n += seen_n(s, t);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (d->seen[t].n > 0)
-			d->mean_ns[t] = fmax(1, (double)d->seen[t].sum_ns / (double)d->seen[t].n);
-		d->ratio[t] = n > 0 ? (double)d->seen[t].n / n : 0;
+		if (seen_n(s, t) > 0)
+			d->mean_ns[t] = fmax(1, seen_ns(s, t) / seen_n(s, t));
+		d->ratio[t] = n > 0 ? seen_n(s, t) / n : 0;
 	}
 }
 
@@ -149,37 +158,33 @@ static bool demand_changed(const struct sched *s)
 	double work = 0;
 
 	for (uint32_t t = 0; t < s->types_n; t++)
-		work += (double)d->seen[t].sum_ns;
+		work += seen_ns(s, t);
 	if (work <= 0)
 		return false;
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		double share = (double)d->seen[t].sum_ns / work;
+		double share = seen_ns(s, t) / work;
 
-		if ((d->share[t] >= 0) != (d->seen[t].n > 0))
+		if ((d->share[t] >= 0) != (seen_n(s, t) > 0))
 			return true;
-		if (d->seen[t].n > 0 && fabs(share - d->share[t]) > DEMAND_CHANGE * d->share[t])
+		if (d->share[t] >= 0 && fabs(share - d->share[t]) > DEMAND_CHANGE * d->share[t])
 			return true;
 	}
 	return false;
 }
 
-static void window_end(struct sched *s)
-{
-	if (!s->darc.reserved || demand_changed(s)) {
-		window_take(s);
-		reserve(s);
-	}
-	window_begin(&s->darc);
-}
-
-static void done(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker, uint64_t service_ns)
+/* The window is over; but while nobody waits for long, it goes on. */
+static uint64_t look(struct sched *s, uint64_t now_ns)
 {
 	struct darc *d = &s->darc;
 
-	d->seen[type].n++;
-	d->seen[type].sum_ns += service_ns;
-	if (__builtin_expect(++d->window >= s->cfg.window_requests, 0) && (d->delayed || !d->reserved) && s->cfg.policy == SCHED_DARC)
-		window_end(s);
+	if (d->reserved && !d->delayed)
+		return SCHED_NEVER;
+	if (!d->reserved || demand_changed(s)) {
+		window_take(s);
+		reserve(s);
+	}
+	window_begin(s);
+	return s->look_at_policy;
 }
 
 static void darc_static_learn(struct sched *s)
@@ -237,6 +242,9 @@ static void attach(struct sched *s, uint64_t now_ns)
 	memset(d, 0, sizeof(*d));
 	d->updates = updates;
 	fcfs_attach(s, now_ns);
+	window_begin(s);
+	if (s->cfg.policy == SCHED_DARC_STATIC)
+		s->look_at_policy = SCHED_NEVER;
 	for (uint32_t t = 0; t < s->types_n; t++)
 		rate += s->est.of[t].rate;
 	if (s->cfg.policy == SCHED_DARC_STATIC) {
@@ -259,46 +267,84 @@ static void attach(struct sched *s, uint64_t now_ns)
 
 /* ---- deciding ---- */
 
-static bool pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker)
+/*
+ * The head of that queue starts now. Has the request behind it waited for longer than one of its kind takes? Then the reservation is worth a look.
+ */
+static __attribute__((noinline)) void watch(struct sched *s, uint64_t now_ns, uint32_t g)
 {
 	struct darc *d = &s->darc;
-	uint32_t u = s->types_n, w;
+	uint32_t next = head_of(s, g)->next;
+	const struct node *second = &s->slab.nodes[next];
 
-	if (!d->reserved)
-		return fcfs_pick(s, now_ns, ret_queue, ret_worker);
-	if (s->queues.q[u].len > 0 && bit_get(s->idle, d->spillway) && policy_unknown_due(s, now_ns)) {
-		*ret_queue = u;
-		*ret_worker = d->spillway;
-		return true;
-	}
-	for (uint32_t i = 0; i < s->lanes.words; i++) {
-		for (uint64_t some = s->lanes.nonempty[i]; some; some &= some - 1) {
-			uint32_t g = i * 64 + (uint32_t)__builtin_ctzll(some), t;
-
-			w = bit_first_and(d->group[g].reserved, s->idle, s->words);
-			if (w == NONE) {
-				w = bit_first_and(d->group[g].stealable, s->idle, s->words);
-				if (w == NONE)
-					continue;
-				t = lane_top(&s->lanes, g);
-				s->types[t].steals++;
-			}
-			*ret_queue = lane_top(&s->lanes, g);
-			*ret_worker = w;
-			return true;
-		}
-	}
-	return false;
+	if (next == NONE || (double)(int64_t)(now_ns - second->arrival_ns) <= s->est.of[second->type].mean_ns)
+		return;
+	d->delayed = true;
+	s->look_at_policy = d->window + s->cfg.window_requests;
+	sched_look_again(s);
 }
 
-/* Does the request behind the one that starts now wait for longer than one of its kind takes? Then the reservation is worth a look. */
-static void started(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
+static void count_steal(struct sched *s, uint32_t g) { s->counts[head_of(s, g)->type].steals++; }
+
+static uint64_t pick_wide(struct sched *s)
 {
 	struct darc *d = &s->darc;
 
-	if (s->queues.q[type].len == 0 || d->delayed || type == s->types_n)
-		return;
-	d->delayed = (double)(now_ns - head_of(s, type)->arrival_ns) > s->est.of[type].mean_ns;
+	for (uint32_t i = 0; i < s->queues.words; i++) {
+		for (uint64_t some = s->queues.nonempty[i]; some; some &= some - 1) {
+			uint32_t g = i * 64 + (uint32_t)__builtin_ctzll(some), w = bit_first_and(d->group[g].reserved, s->idle, s->words);
+
+			if (w != NONE)
+				return pick_of(g, w);
+			w = bit_first_and(d->group[g].stealable, s->idle, s->words);
+			if (w == NONE)
+				continue;
+			count_steal(s, g);
+			return pick_of(g, w);
+		}
+	}
+	return PICK_NONE;
+}
+
+/* at most 64 workers and 64 groups: no loops over words */
+static inline uint64_t pick_narrow(struct sched *s)
+{
+	const struct darc_group *group = s->darc.group;
+	uint64_t idle = s->idle[0];
+
+	for (uint64_t some = s->queues.nonempty[0]; some; some &= some - 1) {
+		uint32_t g = (uint32_t)__builtin_ctzll(some);
+		uint64_t mine = group[g].reserved[0] & idle, any = mine ? mine : group[g].stealable[0] & idle;
+
+		if (any == 0)
+			continue;
+		/* whether it steals is like the toss of a coin: no branch for that */
+		s->counts[head_of(s, g)->type].steals += mine == 0;
+		return pick_of(g, (uint32_t)__builtin_ctzll(any));
+	}
+	return PICK_NONE;
+}
+
+/* what the spillway's own queue waits for, and looking at what waits behind the head: both not for every request */
+static __attribute__((noinline)) uint64_t pick_slowly(struct sched *s, uint64_t now_ns)
+{
+	uint32_t last = s->queues.n - 1, spillway = s->darc.spillway;
+	uint64_t pick;
+
+	if (waits(s, last) && bit_get(s->idle, spillway) && sched_last_due(s, now_ns))
+		return pick_of(last, spillway);
+	pick = s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
+	if (pick != PICK_NONE && !s->darc.delayed && s->cfg.policy == SCHED_DARC)
+		watch(s, now_ns, (uint32_t)(pick >> 32));
+	return pick;
+}
+
+static uint64_t pick(struct sched *s, uint64_t now_ns)
+{
+	if (__builtin_expect(!s->darc.reserved, 0))
+		return fcfs_pick(s, now_ns);
+	if ((s->waiting > 1 && !s->darc.delayed) || waits(s, s->queues.n - 1))
+		return pick_slowly(s, now_ns);
+	return s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
 }
 
 static void workers(struct sched *s, uint64_t now_ns)
@@ -319,7 +365,7 @@ static size_t groups(const struct sched *s, struct sched_group *ret, size_t max)
 		memcpy(ret[n].reserved, d->group[n].reserved, sizeof(ret[n].reserved));
 		memcpy(ret[n].stealable, d->group[n].stealable, sizeof(ret[n].stealable));
 		for (uint32_t t = 0; t < s->types_n; t++) {
-			if (s->lanes.of[t] == n)
+			if (s->types[t].queue == n)
 				ret[n].types[ret[n].types_n++] = (uint16_t)t;
 		}
 	}
@@ -334,13 +380,13 @@ static void explain_group(const struct sched *s, uint32_t g, struct text *out)
 
 	text_add(out, "group %u:", g);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->lanes.of[t] != g)
+		if (s->types[t].queue != g)
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);
 		text_add(out, " (mean ");
 		text_ns(out, d->mean_ns[t]);
-		text_add(out, ", %.3g%% of requests, %llu steals)", 100 * d->ratio[t], (unsigned long long)s->types[t].steals);
+		text_add(out, ", %.3g%% of requests, %llu steals)", 100 * d->ratio[t], (unsigned long long)s->counts[t].steals);
 	}
 	if (s->cfg.policy == SCHED_DARC)
 		text_add(out, ": demand %.2f workers", d->group[g].demand);
@@ -356,18 +402,19 @@ static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 	const struct darc *d = &s->darc;
 
 	if (!d->reserved) {
-		text_add(out, "nothing is reserved yet: in order of arrival until %u requests are done (%u are)\n", s->cfg.window_requests, d->window);
+		text_add(out, "nothing is reserved yet: in order of arrival until %u requests are done (%llu are)\n", s->cfg.window_requests,
+			(unsigned long long)(s->completed - d->window));
 		return;
 	}
 	for (uint32_t g = 0; g < d->groups_n; g++)
 		explain_group(s, g, out);
 	text_add(out, "worker %u is the spillway: unknown requests run there only\n", d->spillway);
 	if (s->cfg.policy == SCHED_DARC)
-		text_add(out, "reserved %llu times; %u requests since the last look, the next one at %u%s\n", (unsigned long long)d->updates, d->window,
-			s->cfg.window_requests, d->delayed ? "" : ", if a request waits for longer than its mean by then");
+		text_add(out, "reserved %llu times; %llu requests since the last look, the next one at %u%s\n", (unsigned long long)d->updates,
+			(unsigned long long)(s->completed - d->window), s->cfg.window_requests, d->delayed ? "" : ", if a request waits for longer than its mean by then");
 }
 
 const struct policy policy_darc = {
-	.attach = attach, .pick = pick, .started = started, .done = done, .learnt = learnt, .workers = workers, .groups = groups, .updates = updates,
+	.attach = attach, .pick = pick, .learnt = learnt, .look = look, .workers = workers, .groups = groups, .updates = updates,
 	.explain = explain,
 };

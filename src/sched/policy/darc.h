@@ -10,9 +10,9 @@ struct darc_group {
 struct darc {
 	bool reserved;                                  /* before that: c-FCFS */
 	bool delayed;                                   /* some type's second request has waited for longer than its mean */
-	uint32_t groups_n, window, spillway;            /* window: completions since the last look */
-	uint64_t updates;
-	struct { uint64_t n, sum_ns; } seen[TYPES];     /* in this window */
+	uint32_t groups_n, spillway;
+	uint64_t updates, window;                       /* window: s->completed when it began */
+	struct { uint64_t completed, sum_ns; } begin[TYPES];    /* of struct type, then */
 	double share[TYPES];                            /* of the work that arrived, as of the last reservation; < 0: the type was not there */
 	double mean_ns[TYPES], ratio[TYPES];            /* what that was computed from */
 	struct darc_group group[TYPES];                 /* by lane; the last one is of what has no group */

@@ -42,40 +42,43 @@ static uint32_t route(struct sched *s, uint32_t type, uint32_t flow)
 
 static void attach(struct sched *s, uint64_t now_ns)
 {
-	for (uint32_t w = 0; w < s->workers_n; w++) {
-		if (s->queues.q[w].len > 0)
-			bit_set(s->loaded, w);
-	}
+	sched_map(s, s->workers_n, NULL);
 }
 
-static bool pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker)
+static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
-	uint32_t w = bit_first_and(s->loaded, s->idle, s->words);
+	uint32_t w = bit_first_and(s->queues.nonempty, s->idle, s->words);
 
-	if (w == NONE)
-		return false;
-	*ret_queue = *ret_worker = w;
-	return true;
+	return w != NONE ? pick_of(w, w) : PICK_NONE;
 }
 
 static void workers(struct sched *s, uint64_t now_ns)
 {
 	for (uint32_t w = 0; w < s->workers_n; w++) {
-		struct queue q = s->queues.q[w];
+		uint32_t n = s->queues.q[w].head;
 
-		if (q.len == 0 || !bit_get(s->down, w) || next_up(s, w) == w)
+		if (n == NONE || !bit_get(s->down, w) || next_up(s, w) == w)
 			continue;
-		s->queues.q[w] = (struct queue){ NONE, NONE, 0 };
-		bit_clear(s->loaded, w);
-		for (uint32_t n = q.head; q.len > 0; q.len--) {
-			const struct node *node = &s->queues.nodes[n];
+		s->queues.q[w].head = NONE;
+		bit_clear(s->queues.nonempty, w);
+		while (n != NONE) {
+			const struct node *node = &s->slab.nodes[n];
 			uint32_t next = node->next, to = route(s, node->type, node->flow);
 
-			queue_push(&s->queues, queue_of(s, to), n);
-			bit_set(s->loaded, to);
+			queue_push(&s->slab, &s->queues.q[to], n);
+			bit_set(s->queues.nonempty, to);
 			n = next;
 		}
 	}
+}
+
+static uint32_t length(const struct sched *s, uint32_t w)
+{
+	uint32_t k = 0;
+
+	for (uint32_t n = s->queues.q[w].head; n != NONE; n = s->slab.nodes[n].next)
+		k++;
+	return k;
 }
 
 static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
@@ -84,8 +87,8 @@ static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 
 	text_add(out, "a queue for each worker, chosen %s at arrival\n", by[s->cfg.policy]);
 	for (uint32_t w = 0; w < s->workers_n; w++) {
-		if (s->queues.q[w].len > 0)
-			text_add(out, "worker %u: %u waiting%s\n", w, s->queues.q[w].len, bit_get(s->down, w) ? " (it is down)" : "");
+		if (s->queues.q[w].head != NONE)
+			text_add(out, "worker %u: %u waiting%s\n", w, length(s, w), bit_get(s->down, w) ? " (it is down)" : "");
 	}
 }
 

@@ -13,43 +13,45 @@ void estimates_init(struct sched *s)
 		s->est.of[t].m2 = s->est.of[t].mean_ns * s->est.of[t].mean_ns;
 }
 
-static void begin_window(struct sched *s, uint64_t now_ns)
-{
-	struct estimates *e = &s->est;
-	uint32_t full = ESTIMATE_WINDOW_PER_WORKER * s->workers_n;
-
-	e->begin_ns = now_ns;
-	e->end_ns = now_ns + ESTIMATE_WINDOW_NS;
-	e->n = 0;
-	e->limit = e->closed < 16 && ESTIMATE_FIRST << e->closed < full ? ESTIMATE_FIRST << e->closed : full;
-}
-
 void estimates_begin(struct sched *s, uint64_t now_ns)
 {
-	begin_window(s, now_ns);
-	for (uint32_t t = 0; t <= s->types_n; t++) {
-		struct estimate *e = &s->est.of[t];
+	struct estimates *e = &s->est;
+	uint64_t full = (uint64_t)ESTIMATE_WINDOW_PER_WORKER * s->workers_n, n = full;
 
-		e->arrived = e->n = e->sum_ns = 0;
-		e->sum2 = e->err2 = 0;
+	if (e->closed < 16 && (uint64_t)ESTIMATE_FIRST << e->closed < full)
+		n = (uint64_t)ESTIMATE_FIRST << e->closed;
+	e->begin_ns = now_ns;
+	e->begin = s->completed;
+	s->look_at_ns = now_ns + ESTIMATE_WINDOW_NS;
+	s->look_at_estimates = s->completed + n;
+	sched_look_again(s);
+	for (uint32_t t = 0; t <= s->types_n; t++) {
+		struct type *y = &s->types[t];
+
+		e->of[t].arrived = y->arrived;
+		e->of[t].completed = y->completed;
+		e->of[t].sum_ns = y->sum_ns;
+		y->sum2 = 0;
 	}
 }
 
-/* one type's completions of a window; @weight: of the window among those remembered */
-static void learn_service(struct estimate *e, double weight)
+/* a type's completions of a window; @weight: of the window among those remembered */
+static void learn_service(struct estimate *e, const struct type *y, double weight)
 {
-	double n = (double)e->n, mean = (double)e->sum_ns / n, m2 = e->sum2 / n, a;
+	double n = (double)(y->completed - e->completed), mean = (double)(y->sum_ns - e->sum_ns) / n, m2 = y->sum2 / n, error2, a;
 
 	if (mean < 1)
-		mean = 1;
+		mean = m2 = 1;
+	/* of the prediction, not of the window's own mean */
+	error2 = fmax(0, m2 - 2 * mean * e->mean_ns + e->mean_ns * e->mean_ns);
 	if (e->samples == 0) {
 		/* a configured mean counts as a few requests */
 		a = e->mean_ns > 0 ? n / (n + 8) : 1;
-		e->pe = e->mean_ns > 0 ? e->err2 / n : fmax(0, m2 - mean * mean);
+		e->pe = e->mean_ns > 0 ? error2 : fmax(0, m2 - mean * mean);
 	} else {
-		/* few requests in a window say little; many that were remembered for long make a new one say less */
-		a = fmin(1, fmax(weight * n / (n + 5) * 1.2, n / (n + e->samples) * (e->samples < 64)));
-		e->pe += a * (e->err2 / n - e->pe);
+		/* few requests in a window say little, unless few are remembered */
+		a = fmin(1, fmax(weight * n / (n + 5) * 1.2, e->samples < 64 ? n / (n + e->samples) : 0));
+		e->pe += a * (error2 - e->pe);
 	}
 	e->mean_ns += a * (mean - e->mean_ns);
 	e->m2 += a * (m2 - e->m2);
@@ -59,27 +61,22 @@ static void learn_service(struct estimate *e, double weight)
 void estimates_close(struct sched *s, uint64_t now_ns)
 {
 	struct estimates *e = &s->est;
-	double span = (double)(now_ns - e->begin_ns), full = ESTIMATE_WINDOW_PER_WORKER * s->workers_n, weight;
+	double span = (double)(now_ns - e->begin_ns), full = ESTIMATE_WINDOW_PER_WORKER * s->workers_n, n = (double)(s->completed - e->begin), weight;
 
-	if (span < 1)
-		span = 1;
-	weight = fmin(1.0 / ESTIMATE_MEMORY, fmax(e->n / full / ESTIMATE_MEMORY, span / ESTIMATE_MEMORY_NS));
-	if (e->closed == 0)
-		weight = 1;
-	else        /* no window weighs less than those before it together do by their number of requests: quick at the start */
-		weight = fmax(weight, fmin(.5, e->n / (e->n + e->arrivals)));
+	span = fmax(span, 1);
+	weight = fmin(1.0 / ESTIMATE_MEMORY, fmax(n / full / ESTIMATE_MEMORY, span / ESTIMATE_MEMORY_NS));
+	/* at the start, as much as those before it together by their number of requests: quick */
+	weight = e->closed == 0 ? 1 : fmax(weight, fmin(.5, n / (n + e->arrivals)));
 	for (uint32_t t = 0; t <= s->types_n; t++) {
 		struct estimate *x = &e->of[t];
 
-		x->rate += weight * ((double)x->arrived / span - x->rate);
-		if (x->n > 0)
-			learn_service(x, weight);
-		x->arrived = x->n = x->sum_ns = 0;
-		x->sum2 = x->err2 = 0;
+		x->rate += weight * ((double)(s->types[t].arrived - x->arrived) / span - x->rate);
+		if (s->types[t].completed > x->completed)
+			learn_service(x, &s->types[t], weight);
 	}
-	e->arrivals += e->n - weight * e->arrivals;
+	e->arrivals += n - weight * e->arrivals;
 	e->closed++;
-	begin_window(s, now_ns);
+	estimates_begin(s, now_ns);
 	if (s->ops->learnt != NULL)
 		s->ops->learnt(s, now_ns);
 }

@@ -14,16 +14,14 @@
 #define ESTIMATE_FIRST 64u                      /* requests in the first window; then twice as many, ... */
 
 struct estimate {
-	/* this window: changes at every request */
-	uint64_t arrived, n, sum_ns;
-	double sum2, err2;
+	uint64_t arrived, completed, sum_ns;    /* of struct type, when this window began */
 	/* as of the last one; mean_ns 0 = not known; rate in 1/ns; samples: how many requests are remembered */
 	double mean_ns, rate, m2, pe, samples;
 };
 
 struct estimates {
-	uint64_t begin_ns, end_ns;
-	uint32_t n, limit, closed;      /* completions in this window; at most; windows so far */
+	uint64_t begin_ns, begin;       /* of this window, by time and by s->completed */
+	uint32_t closed;                /* windows so far */
 	double arrivals;                /* remembered, of all types */
 	struct estimate of[TYPES];
 };

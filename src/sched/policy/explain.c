@@ -61,31 +61,29 @@ void text_workers(struct text *t, const uint64_t *map)
 		text_add(t, "none");
 }
 
-static void explain_types(const struct sched *s, struct text *out)
+static void explain_type(const struct sched *s, uint32_t t, struct text *out)
 {
-	for (uint32_t t = 0; t <= s->types_n; t++) {
-		const struct type *y = &s->types[t];
-		const struct estimate *e = &s->est.of[t];
+	struct sched_type_stats y;
 
-		if (type_is_spare(s, t) || (t == s->types_n && y->enqueued + y->dropped == 0))
-			continue;
-		text_add(out, "type ");
-		text_type(out, s, t);
-		if (e->mean_ns > 0) {
-			text_add(out, ": mean ");
-			text_ns(out, e->mean_ns);
-		} else {
-			text_add(out, ": mean not known yet");
-		}
-		text_add(out, ", %.4g/s, %u waiting, %llu started", e->rate * 1e9, y->depth, (unsigned long long)y->started);
-		if (y->dropped > 0)
-			text_add(out, ", %llu dropped (queue of %u full)", (unsigned long long)y->dropped, y->max);
-		if (y->lost > 0)
-			text_add(out, ", %llu lost with their workers", (unsigned long long)y->lost);
-		if (y->cancelled > 0)
-			text_add(out, ", %llu cancelled", (unsigned long long)y->cancelled);
-		text_add(out, "\n");
+	sched_stats(s, t, &y);
+	if (type_is_spare(s, t) || (t == s->types_n && y.enqueued + y.dropped == 0))
+		return;
+	text_add(out, "type ");
+	text_type(out, s, t);
+	if (y.mean_ns > 0) {
+		text_add(out, ": mean ");
+		text_ns(out, s->est.of[t].mean_ns);
+	} else {
+		text_add(out, ": mean not known yet");
 	}
+	text_add(out, ", %.4g/s, %u waiting, %llu started", y.rate_hz, y.depth, (unsigned long long)y.started);
+	if (y.dropped > 0)
+		text_add(out, ", %llu dropped (queue of %u full)", (unsigned long long)y.dropped, s->types[t].max);
+	if (y.lost > 0)
+		text_add(out, ", %llu lost with their workers", (unsigned long long)y.lost);
+	if (y.cancelled > 0)
+		text_add(out, ", %llu cancelled", (unsigned long long)y.cancelled);
+	text_add(out, "\n");
 }
 
 void sched_explain(const struct sched *s, uint64_t now_ns, char *out, size_t n)
@@ -96,7 +94,8 @@ void sched_explain(const struct sched *s, uint64_t now_ns, char *out, size_t n)
 	if (n == 0)
 		return;
 	out[0] = '\0';
-	text_add(&t, "policy %s: %u workers, %u idle, %u requests waiting\n", sched_policy_names[s->cfg.policy], s->workers_n, s->idle_n, s->waiting);
+	text_add(&t, "policy %s: %u workers, %u idle, %u requests waiting\n", sched_policy_names[s->cfg.policy], s->workers_n,
+		sched_idle(s), s->waiting);
 	for (uint32_t i = 0; i < WORDS; i++)
 		down |= s->down[i] != 0;
 	if (down) {
@@ -105,5 +104,6 @@ void sched_explain(const struct sched *s, uint64_t now_ns, char *out, size_t n)
 		text_add(&t, "\n");
 	}
 	s->ops->explain(s, now_ns, &t);
-	explain_types(s, &t);
+	for (uint32_t i = 0; i <= s->types_n; i++)
+		explain_type(s, i, &t);
 }

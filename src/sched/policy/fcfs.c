@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Centralised first come, first served: one lane. What DARC and minimax do until they know enough, too. */
-#include <string.h>
-
 #include "fcfs.h"
 
 void fcfs_attach(struct sched *s, uint64_t now_ns)
 {
 	static const uint16_t all_one[TYPES];
 
-	lanes_set(s, 1, all_one, NULL);
+	sched_map(s, 1, all_one);
 }
 
-bool fcfs_pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker)
+uint64_t fcfs_pick(struct sched *s, uint64_t now_ns)
 {
-	*ret_queue = lane_top(&s->lanes, 0);
-	*ret_worker = bit_first(s->idle, s->words);
-	return true;
+	uint32_t w = bit_first(s->idle, s->words);
+
+	return w != NONE ? pick_of(0, w) : PICK_NONE;
 }
 
 static void explain(const struct sched *s, uint64_t now_ns, struct text *out)

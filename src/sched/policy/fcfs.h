@@ -5,6 +5,6 @@
 #include "private.h"
 
 void fcfs_attach(struct sched *s, uint64_t now_ns);
-bool fcfs_pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker);
+uint64_t fcfs_pick(struct sched *s, uint64_t now_ns);
 
 #endif

@@ -8,14 +8,59 @@
 #include <string.h>
 
 #include "fcfs.h"
-#include "priority.h"
+#include "fp.h"
 
 #define K 1.4f                  /* how much of its own slowdown a request may pass on */
 #define Z 2.25f                 /* standard deviations of the arriving work that are prepared for */
 #define OVERTAKE 1.5f           /* a longer type goes first when its head suffers that much more than the shorter's */
 #define GROUP_DELTA .2
 #define PLAIN 2e-4              /* probability to wait at all, below which nothing is held */
+#define TOLERANCE 1.001f        /* a prediction is not that exact */
+#define NOISE .15f              /* how far ends of requests that vary are taken for memoryless, for each worker's coefficient of variation; */
+#define NOISE_MIN .02f          /* less is not looked at */
 #define LOOK_AGAIN .1f          /* of the shortest mean that matters: not sooner than that */
+
+/* ---- what runs ---- */
+
+static void busy_insert(struct sched *s, uint32_t worker, uint64_t end_ns)
+{
+	struct minimax *m = &s->minimax;
+	uint32_t k = m->busy_n++;
+
+	m->end_ns[worker] = end_ns;
+	for (; k > 0 && m->end_ns[m->busy[k - 1]] > end_ns; k--)
+		m->busy[k] = m->busy[k - 1];
+	m->busy[k] = (uint8_t)worker;
+}
+
+static void busy_remove(struct minimax *m, uint32_t worker)
+{
+	uint32_t k = 0;
+
+	while (m->busy[k] != worker)
+		k++;
+	m->busy_n--;
+	for (; k < m->busy_n; k++)
+		m->busy[k] = m->busy[k + 1];
+}
+
+static void runs(struct sched *s, uint32_t type, uint32_t worker, uint64_t start_ns)
+{
+	if (s->types[type].queue == 0)
+		bit_set(s->minimax.shortest, worker);
+	else
+		busy_insert(s, worker, start_ns + (uint64_t)s->minimax.type[type].mean);
+}
+
+static void busy_all(struct sched *s)
+{
+	s->minimax.busy_n = 0;
+	memset(s->minimax.shortest, 0, sizeof(s->minimax.shortest));
+	for (uint32_t w = 0; w < s->workers_n; w++) {
+		if (s->workers[w].type != NONE)
+			runs(s, s->workers[w].type, w, s->workers[w].start_ns);
+	}
+}
 
 /* ---- the model ---- */
 
@@ -92,12 +137,28 @@ static void add_work(const struct estimate *e, double *rho, double *v)
 	*v += e->rate * e->m2;
 }
 
+static void list_types(struct sched *s, const uint16_t *of)
+{
+	struct minimax *m = &s->minimax;
+	uint16_t n = 0;
+
+	for (uint32_t g = 0; g < MINIMAX_GROUPS; g++) {
+		m->group[g].first = n;
+		for (uint32_t t = 0; t <= s->types_n; t++) {
+			if (of[t] == g)
+				m->by_group[n++] = (uint16_t)t;
+		}
+	}
+	m->group[MINIMAX_GROUPS].first = n;
+}
+
 static void model(struct sched *s)
 {
 	struct minimax *m = &s->minimax;
 	uint16_t order[TYPES], of[TYPES];
 	uint32_t n, u = s->types_n;
-	double longest = 1, rho = 0, v = 0, total = 0;
+	double longest = 1, rho = 0, v = 0;
+	float noise = 0;
 
 	types_by_mean(s, order);
 	n = group_types(s, order, of);
@@ -108,7 +169,9 @@ static void model(struct sched *s)
 
 		/* what is not known is taken for long */
 		model_type(&m->type[t], of[t] < n ? e->mean_ns : longest, of[t] < n ? e->pe : 0);
+		noise = fmaxf(noise, m->type[t].cv);
 	}
+	m->noisy = noise * (float)s->workers_n > NOISE_MIN / NOISE;
 	for (uint32_t g = 0; g <= n; g++) {
 		double shortest = longest, before = rho;
 
@@ -123,50 +186,20 @@ static void model(struct sched *s)
 		m->group[g].own_rho = rho - before;
 		model_group(s, &m->group[g], rho, v);
 	}
-	total = rho;
-	m->plain = erlang_c(s->workers_n, total) < PLAIN;
+	m->plain = erlang_c(s->workers_n, rho) < PLAIN;
 	m->groups_n = n;
-	if (!m->ready || s->lanes.n != n + 1 || memcmp(of, s->lanes.of, (u + 1) * sizeof(*of)) != 0) {
-		lanes_set(s, n + 1, of, NULL);
-		for (uint32_t g = 0; g <= n; g++)
-			m->group[g].hold_until_ns = 0;
+	list_types(s, of);
+	if (sched_map(s, n + 1, of) || !m->ready)
+		busy_all(s);
+	for (uint32_t g = 0; g <= n; g++) {
+		m->group[g].hold_until_ns = 0;
+		m->group[g].binding = 0;
 	}
 	m->ready = n > 0;
 	m->updates++;
 }
 
-/* ---- what runs ---- */
-
-static void busy_insert(struct sched *s, uint32_t worker, uint64_t end_ns)
-{
-	struct minimax *m = &s->minimax;
-	uint32_t k = m->busy_n++;
-
-	m->end_ns[worker] = end_ns;
-	for (; k > 0 && m->end_ns[m->busy[k - 1]] > end_ns; k--)
-		m->busy[k] = m->busy[k - 1];
-	m->busy[k] = (uint8_t)worker;
-}
-
-static void busy_remove(struct minimax *m, uint32_t worker)
-{
-	uint32_t k = 0;
-
-	while (m->busy[k] != worker)
-		k++;
-	m->busy_n--;
-	for (; k < m->busy_n; k++)
-		m->busy[k] = m->busy[k + 1];
-}
-
-static void busy_all(struct sched *s)
-{
-	s->minimax.busy_n = 0;
-	for (uint32_t w = 0; w < s->workers_n; w++) {
-		if (s->workers[w].type != NONE)
-			busy_insert(s, w, s->workers[w].start_ns + (uint64_t)s->minimax.type[s->workers[w].type].mean);
-	}
-}
+/* ---- the decision ---- */
 
 static inline float rest_of(const struct minimax_type *t, float age)
 {
@@ -176,66 +209,139 @@ static inline float rest_of(const struct minimax_type *t, float age)
 	return r < t->cap ? r : t->cap;
 }
 
-/* The running requests and one more of @type, by their rest. Return: how many. */
-static uint32_t gather(const struct sched *s, uint64_t now_ns, uint32_t type, struct minimax_rest *ret)
+/* All that runs, and one request more, as the model sees it at a moment. */
+struct view {
+	uint32_t n, mine, workers, shortest_n;  /* mine: the place of the one more; workers: all that are up */
+	bool last;                              /* it would take the last idle worker */
+	float shortest;                         /* what is left of group 0's running requests */
+	float queued[MINIMAX_GROUPS];           /* work that waits, of this group and shorter ones */
+	float rest[SCHED_WORKERS_MAX + 1];      /* of the longer groups' running requests, ascending */
+	uint8_t group[SCHED_WORKERS_MAX + 1];
+	uint16_t type[SCHED_WORKERS_MAX + 1];
+};
+
+static void view_add(struct view *v, float rest, uint32_t group, uint32_t type)
 {
-	const struct minimax *m = &s->minimax;
-	struct minimax_rest mine = { m->type[type].mean, s->lanes.of[type], (uint16_t)type };
-	uint32_t n = 0;
+	uint32_t k = v->n++;
 
-	for (uint32_t i = 0; i <= m->busy_n; i++) {
-		struct minimax_rest x = mine;
-		uint32_t k = n++;
-
-		if (i < m->busy_n) {
-			const struct worker *w = &s->workers[m->busy[i]];
-
-			x = (struct minimax_rest){ rest_of(&m->type[w->type], (float)(now_ns - w->start_ns)), s->lanes.of[w->type], (uint16_t)w->type };
-		}
-		/* almost in order already */
-		for (; k > 0 && ret[k - 1].ns > x.ns; k--)
-			ret[k] = ret[k - 1];
-		ret[k] = x;
+	/* almost in order already */
+	for (; k > 0 && v->rest[k - 1] > rest; k--) {
+		v->rest[k] = v->rest[k - 1];
+		v->group[k] = v->group[k - 1];
+		v->type[k] = v->type[k - 1];
 	}
-	return n;
+	v->rest[k] = rest;
+	v->group[k] = (uint8_t)group;
+	v->type[k] = (uint16_t)type;
+	v->mine = k;
 }
 
-/* ---- the decision ---- */
+static void view_queued(const struct sched *s, uint32_t groups, struct view *v)
+{
+	const struct minimax *m = &s->minimax;
+	float queued = 0;
+
+	for (uint32_t g = 0; g < groups; g++) {
+		for (uint32_t i = m->group[g].first; waits(s, g) && i < m->group[g + 1].first; i++)
+			queued += (float)s->types[m->by_group[i]].depth * m->type[m->by_group[i]].mean;
+		v->queued[g] = queued;
+	}
+}
+
+static void view_make(const struct sched *s, uint64_t now_ns, uint32_t type, struct view *v)
+{
+	const struct minimax *m = &s->minimax;
+	uint32_t idle = sched_idle(s);
+
+	v->n = v->shortest_n = 0;
+	v->shortest = 0;
+	for (uint32_t i = 0; i < s->words; i++) {
+		for (uint64_t some = m->shortest[i]; some; some &= some - 1) {
+			const struct worker *w = &s->workers[i * 64 + (uint32_t)__builtin_ctzll(some)];
+
+			v->shortest += rest_of(&m->type[w->type], (float)(int64_t)(now_ns - w->start_ns));
+			v->shortest_n++;
+		}
+	}
+	for (uint32_t i = 0; i < m->busy_n; i++) {
+		const struct worker *w = &s->workers[m->busy[i]];
+
+		view_add(v, rest_of(&m->type[w->type], (float)(int64_t)(now_ns - w->start_ns)), s->types[w->type].queue, w->type);
+	}
+	view_add(v, m->type[type].mean, s->types[type].queue, type);
+	v->workers = idle + v->shortest_n + m->busy_n;
+	v->last = idle == 1;
+	view_queued(s, s->types[type].queue, v);
+}
+
+/* The part of a view that one group sees. */
+struct part {
+	uint32_t n, shorter_n, mine;
+	float work;                             /* of this group and shorter ones, running and waiting */
+	float rest[SCHED_WORKERS_MAX + 1];      /* of longer ones */
+	uint16_t type[SCHED_WORKERS_MAX + 1];
+};
+
+static void part_make(const struct view *v, uint32_t g, struct part *p)
+{
+	uint32_t n = 0;
+	float work = v->queued[g] + v->shortest;
+
+	p->mine = 0;
+	for (uint32_t k = 0; k < v->n; k++) {
+		bool longer = v->group[k] > g;
+
+		p->rest[n] = v->rest[k];
+		p->type[n] = v->type[k];
+		if (k == v->mine)
+			p->mine = n;
+		work += longer ? 0 : v->rest[k];
+		n += longer;
+	}
+	p->n = n;
+	p->work = work;
+	p->shorter_n = v->shortest_n + v->n - n;
+}
 
 /* Requests that are hard to predict end at the rate of memoryless ones, to a degree. */
-static void spread(const struct minimax *m, struct minimax_rest *r, uint32_t n)
+static void part_spread(const struct minimax *m, struct part *p)
 {
 	float rate = 0, c = 0, h = 0;
 
-	for (uint32_t k = 0; k < n; k++) {
-		rate += m->type[r[k].type].inv_mean;
-		c += m->type[r[k].type].cv;
+	for (uint32_t k = 0; k < p->n; k++) {
+		rate += m->type[p->type[k]].inv_mean;
+		c += m->type[p->type[k]].cv;
 	}
-	c *= .15f;
+	c *= NOISE;
 	c = c < 1 ? c : 1;
-	if (c <= .02f)
+	if (c <= NOISE_MIN)
 		return;
-	for (uint32_t k = 0; k < n; k++) {
+	for (uint32_t k = 0; k < p->n; k++) {
 		h += 2 / rate;
-		rate -= m->type[r[k].type].inv_mean;
+		rate -= m->type[p->type[k]].inv_mean;
 		rate = rate > 1e-12f ? rate : 1e-12f;
-		r[k].ns = (1 - c) * r[k].ns + c * h;
+		p->rest[k] = (1 - c) * p->rest[k] + c * h;
 	}
 }
 
+/* a wait, and how much of it passes with time while the request is held */
+struct wait { float ns, slope; };
+
 /*
- * How long a request of group @g may have to wait: the largest excess of work over what the workers have done by then. @r: the @n longer ones that run, by
- * their rest; @work: of the shorter ones, running and waiting. With @free workers now and one more at each rest, the excess is largest at one of the rests, or where
- * the arriving work's deviation stops to outgrow what the workers do (peak).
+ * How long a request of group @g may have to wait: the largest excess of work over what the workers have done by then, shared among them. There are `free` workers for it,
+ * and one more at each rest; the excess is largest at one of the rests, or where the arriving work's deviation stops to outgrow what the workers do (peak).
  */
-static float wait_of(const struct minimax *m, uint32_t g, const struct minimax_rest *r, uint32_t n, uint32_t workers, float work)
+static struct wait wait_of(const struct minimax *m, uint32_t g, const struct part *p, uint32_t workers)
 {
 	const struct minimax_group *x = &m->group[g];
-	uint32_t free = workers - n;
-	float wait = free == 0 ? r[0].ns : 0, done = 0, from = 0;
+	uint32_t n = p->n, free = workers - n;
+	struct wait worst = { 0, 1 };
+	float done = 0, from = 0;
 
+	if (free == 0)
+		worst.ns = p->rest[0];
 	for (uint32_t k = 0; k <= n; k++, free++) {
-		float to = k < n ? r[k].ns : INFINITY, t, root, excess;
+		float to = k < n ? p->rest[k] : INFINITY, t, root, excess;
 		bool peaks;
 
 		if (free == 0) {
@@ -244,75 +350,88 @@ static float wait_of(const struct minimax *m, uint32_t g, const struct minimax_r
 		}
 		t = m->peak[g][free];
 		peaks = t < to;
-		if (t >= from && peaks) {
-			root = m->peak_root[g][free];
-		} else {
-			t = !peaks ? (k < n ? to : from) : from;
+		root = m->peak_root[g][free];
+		if (!peaks || t < from) {
+			t = peaks || k == n ? from : to;
 			root = sqrtf(t);
 		}
-		excess = work + x->rho * t + x->zv * root - done - (float)free * (t - from) - (float)(free - 1) * x->bunch;
+		excess = p->work + x->rho * t + x->zv * root - done - (float)free * (t - from) - (float)(free - 1) * x->bunch;
 		excess *= m->inv[free];
-		wait = excess > wait ? excess : wait;
+		if (excess > worst.ns) {
+			worst.ns = excess;
+			/* those that will have ended by then end sooner when this one is held; it does not itself */
+			worst.slope = (float)(p->shorter_n + k - (p->mine < k)) * m->inv[free];
+		}
 		if (peaks)
 			break;
 		done += (float)free * (to - from);
 		from = to;
 	}
-	return wait;
-}
-
-/* @ret_mean: of the group whose slowdown it is */
-static float predicted(struct sched *s, uint64_t now_ns, uint32_t type, float *ret_mean)
-{
-	struct minimax *m = &s->minimax;
-	struct minimax_rest all[SCHED_WORKERS_MAX + 1], r[SCHED_WORKERS_MAX + 1];
-	uint32_t all_n = gather(s, now_ns, type, all), mine = s->lanes.of[type], up = s->idle_n + m->busy_n;
-	float worst = 1, queued = 0;
-
-	m->evaluations++;
-	*ret_mean = m->group[0].mean;
-	for (uint32_t g = 0; g < mine; g++) {
-		float work, x;
-		uint32_t n = 0;
-
-		/* TODO by group */
-		for (uint32_t t = 0; t <= s->types_n; t++)
-			queued += s->lanes.of[t] == g ? (float)s->queues.q[t].len * m->type[t].mean : 0;
-		if (m->group[g].rho <= 0)
-			continue;
-		work = queued;
-		for (uint32_t k = 0; k < all_n; k++) {
-			if (all[k].group > g)
-				r[n++] = all[k];
-			else
-				work += all[k].ns;
-		}
-		spread(m, r, n);
-		x = 1 + wait_of(m, g, r, n, up, work) * m->group[g].inv_mean;
-		if (s->idle_n == 1 && bit_get(s->lanes.nonempty, g)) {
-			uint32_t y = lane_top(&s->lanes, g);
-			float suffered = 1 + ((float)(now_ns - head_of(s, y)->arrival_ns) + all[0].ns) * m->type[y].inv_mean;
-
-			x = suffered > x ? suffered : x;
-		}
-		if (x > worst) {
-			worst = x;
-			*ret_mean = m->group[g].mean;
-		}
-	}
 	return worst;
 }
 
-struct candidate { uint32_t lane, type; float slowdown; };
+/* what a start now may cost group @g; @ret_ns: how long it has to be held at least until that is not over the limit any more, if it is */
+static float slowdown_of(struct sched *s, uint64_t now_ns, const struct view *v, uint32_t g, float limit, float limit_slope, float *ret_ns)
+{
+	const struct minimax *m = &s->minimax;
+	struct part p;
+	struct wait wait;
+	float x;
 
-/* The head of each lane: shorter ones first, but not those that suffer much less. */
+	part_make(v, g, &p);
+	if (m->noisy)
+		part_spread(m, &p);
+	wait = wait_of(m, g, &p, v->workers);
+	x = 1 + wait.ns * m->group[g].inv_mean;
+	*ret_ns = (x - limit) / (wait.slope * m->group[g].inv_mean + limit_slope);
+	if (v->last && waits(s, g)) {
+		const struct node *y = head_of(s, g);
+		float suffered = 1 + ((float)(int64_t)(now_ns - y->arrival_ns) + v->rest[0]) * m->type[y->type].inv_mean;
+
+		if (suffered > x) {
+			x = suffered;
+			*ret_ns = (x - limit) * .5f * m->group[g].mean;
+		}
+	}
+	*ret_ns = fmaxf(*ret_ns, LOOK_AGAIN * m->group[g].mean);
+	return x;
+}
+
+/* Does a start now cost no shorter group more than @limit? If it does: how much, and how long to hold it at least. */
+static bool affordable(struct sched *s, uint64_t now_ns, uint32_t type, float limit, float *ret_slowdown, float *ret_ns)
+{
+	struct minimax *m = &s->minimax;
+	uint32_t mine = s->types[type].queue, first = m->group[mine].binding;
+	struct view v;
+
+	m->evaluations++;
+	view_make(s, now_ns, type, &v);
+	for (uint32_t i = 0; i < mine; i++) {
+		/* the one that mattered last is likely to matter again */
+		uint32_t g = i == 0 ? first : i <= first ? i - 1 : i;
+
+		if (m->group[g].rho <= 0)
+			continue;
+		*ret_slowdown = slowdown_of(s, now_ns, &v, g, limit, K * m->type[type].inv_mean, ret_ns);
+		if (*ret_slowdown > limit * TOLERANCE) {
+			m->group[mine].binding = (uint16_t)g;
+			return false;
+		}
+	}
+	return true;
+}
+
+struct candidate { uint32_t group, type; float slowdown; };
+
+/* The head of each group: shorter ones first, but not those that suffer much less. */
 static uint32_t candidates(const struct sched *s, uint64_t now_ns, struct candidate *ret)
 {
 	uint32_t n = 0;
 
-	for (uint64_t some = s->lanes.nonempty[0]; some; some &= some - 1) {
-		uint32_t lane = (uint32_t)__builtin_ctzll(some), t = lane_top(&s->lanes, lane), k = n++;
-		struct candidate c = { lane, t, 1 + (float)(now_ns - head_of(s, t)->arrival_ns) * s->minimax.type[t].inv_mean };
+	for (uint64_t some = s->queues.nonempty[0]; some; some &= some - 1) {
+		uint32_t g = (uint32_t)__builtin_ctzll(some), k = n++;
+		const struct node *y = head_of(s, g);
+		struct candidate c = { g, y->type, 1 + (float)(int64_t)(now_ns - y->arrival_ns) * s->minimax.type[y->type].inv_mean };
 
 		for (; k > 0 && ret[k - 1].slowdown * OVERTAKE < c.slowdown; k--)
 			ret[k] = ret[k - 1];
@@ -324,48 +443,46 @@ static uint32_t candidates(const struct sched *s, uint64_t now_ns, struct candid
 /* May it start? If not, when to ask again. */
 static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *c)
 {
-	struct minimax_group *g = &s->minimax.group[c->lane];
-	float limit, worst, mean, again;
+	struct minimax_group *g = &s->minimax.group[c->group];
+	float most = (float)s->cfg.hold_max, again;
 
+	if (most > 0 && c->slowdown >= most)
+		return true;
 	if (now_ns >= g->hold_until_ns) {
-		limit = 1 + K * (c->slowdown - 1);
-		worst = predicted(s, now_ns, c->type, &mean);
-		if (worst <= limit + 1e-6f)
+		g->held_limit = 1 + K * (c->slowdown - 1);
+		if (affordable(s, now_ns, c->type, g->held_limit, &g->held_g, &again))
 			return true;
-		again = (worst - limit) * mean * .5f;
-		again = again > LOOK_AGAIN * mean ? again : LOOK_AGAIN * mean;
-		s->types[c->type].held += g->hold_until_ns == 0;
+		if (most > 0)
+			again = fminf(again, (most - c->slowdown) * s->minimax.type[c->type].mean);
+		s->counts[c->type].held += g->hold_until_ns == 0;
 		g->hold_until_ns = now_ns + (uint64_t)again + 1;
-		g->held_g = worst;
-		g->held_limit = limit;
 	}
 	if (g->hold_until_ns < s->timer_ns)
 		s->timer_ns = g->hold_until_ns;
 	return false;
 }
 
-static bool pick(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker)
+static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
 	struct minimax *m = &s->minimax;
 	struct candidate c[MINIMAX_GROUPS];
-	uint32_t n;
+	uint32_t n, w;
 
 	if (!m->ready)
-		return fcfs_pick(s, now_ns, ret_queue, ret_worker);
-	*ret_worker = bit_first(s->idle, s->words);
-	if (s->lanes.nonempty[0] == 1) {
-		*ret_queue = lane_top(&s->lanes, 0);
-		return true;
-	}
+		return fcfs_pick(s, now_ns);
+	w = bit_first(s->idle, s->words);
+	if (w == NONE)
+		return PICK_NONE;
+	if (s->queues.nonempty[0] == 1)
+		return pick_of(0, w);
 	n = candidates(s, now_ns, c);
 	for (uint32_t i = 0; i < n; i++) {
-		if (c[i].lane == 0 || m->plain || may_start(s, now_ns, &c[i])) {
-			*ret_queue = c[i].type;
-			m->group[c[i].lane].hold_until_ns = 0;
-			return true;
+		if (c[i].group == 0 || m->plain || may_start(s, now_ns, &c[i])) {
+			m->group[c[i].group].hold_until_ns = 0;
+			return pick_of(c[i].group, w);
 		}
 	}
-	return false;
+	return PICK_NONE;
 }
 
 /* ---- events ---- */
@@ -376,16 +493,21 @@ static void forget_holds(struct minimax *m)
 		m->group[g].hold_until_ns = 0;
 }
 
-static void started(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
+static void started(struct sched *s, uint64_t now_ns, uint32_t queue, uint32_t type, uint32_t worker)
 {
-	busy_insert(s, worker, now_ns + (uint64_t)s->minimax.type[type].mean);
+	runs(s, type, worker, now_ns);
 }
 
-static void done(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker, uint64_t service_ns)
+static void done(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
 {
-	busy_remove(&s->minimax, worker);
-	if (s->lanes.of[type] > 0)
-		forget_holds(&s->minimax);
+	struct minimax *m = &s->minimax;
+
+	if (s->types[type].queue == 0) {
+		bit_clear(m->shortest, worker);
+		return;
+	}
+	busy_remove(m, worker);
+	forget_holds(m);
 }
 
 static void learnt(struct sched *s, uint64_t now_ns)
@@ -409,9 +531,9 @@ static void attach(struct sched *s, uint64_t now_ns)
 	for (uint32_t k = 1; k <= SCHED_WORKERS_MAX; k++)
 		m->inv[k] = 1.0f / (float)k;
 	fcfs_attach(s, now_ns);
+	busy_all(s);
 	if (s->est.closed > 0)
 		model(s);
-	busy_all(s);
 }
 
 /* ---- saying so ---- */
@@ -424,7 +546,7 @@ static size_t groups(const struct sched *s, struct sched_group *ret, size_t max)
 	for (; m->ready && n < m->groups_n && n < max; n++) {
 		ret[n] = (struct sched_group){ .demand = m->group[n].own_rho };
 		for (uint32_t t = 0; t < s->types_n; t++) {
-			if (s->lanes.of[t] == n)
+			if (s->types[t].queue == n)
 				ret[n].types[ret[n].types_n++] = (uint16_t)t;
 		}
 	}
@@ -433,24 +555,24 @@ static size_t groups(const struct sched *s, struct sched_group *ret, size_t max)
 
 static uint64_t updates(const struct sched *s) { return s->minimax.updates; }
 
-static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t lane, struct text *out)
+static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t g, struct text *out)
 {
-	const struct minimax_group *g = &s->minimax.group[lane];
+	const struct minimax_group *x = &s->minimax.group[g];
 
-	text_add(out, "group %u:", lane);
+	text_add(out, "group %u:", g);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->lanes.of[t] != lane || type_is_spare(s, t))
+		if (s->types[t].queue != g || type_is_spare(s, t))
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);
 	}
-	text_add(out, lane == s->minimax.groups_n ? " unknown requests" : "");
-	text_add(out, ": brings %.2f workers' worth of work", g->own_rho);
-	if (g->hold_until_ns > now_ns) {
+	text_add(out, g == s->minimax.groups_n ? " unknown requests" : "");
+	text_add(out, ": brings %.2f workers' worth of work", x->own_rho);
+	if (x->hold_until_ns > now_ns) {
 		text_add(out, "; held for ");
-		text_ns(out, (double)(g->hold_until_ns - now_ns));
-		text_add(out, " at least: to start one now may slow shorter ones down %.2f times, its own slowdown allows %.2f", (double)g->held_g,
-			(double)g->held_limit);
+		text_ns(out, (double)(x->hold_until_ns - now_ns));
+		text_add(out, " at least: to start one now may slow shorter ones down %.2f times, its own slowdown allows %.2f", (double)x->held_g,
+			(double)x->held_limit);
 	}
 	text_add(out, "\n");
 }
@@ -460,7 +582,7 @@ static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 	const struct minimax *m = &s->minimax;
 
 	if (!m->ready) {
-		text_add(out, "nothing is known yet: in order of arrival until %u requests are done\n", s->est.limit);
+		text_add(out, "nothing is known yet: in order of arrival until %llu requests are done\n", (unsigned long long)(s->look_at - s->est.begin));
 		return;
 	}
 	if (m->plain)

@@ -15,24 +15,27 @@ struct minimax_group {
 	float mean, inv_mean;           /* of its shortest type */
 	float rho, zv, bunch;           /* of this group and the shorter ones: work in workers, Z * sqrt(variance rate), half the mean size of their work */
 	double own_rho;
+	uint16_t first;                 /* of its types in minimax.by_group */
+	uint16_t binding;               /* the shorter group that its last start was measured against */
 	uint64_t hold_until_ns;         /* its head is not looked at again before */
 	float held_g, held_limit;       /* why */
 };
 
-/* one running request, as the model sees it now */
-struct minimax_rest { float ns; uint16_t group, type; };
-
 struct minimax {
 	bool ready;                     /* before that: c-FCFS */
 	bool plain;                     /* so little waits that nothing needs to be held back */
+	bool noisy;                     /* service times differ within a type so much that it matters */
 	uint32_t groups_n, busy_n;
 	uint64_t updates, evaluations;
 	float inv[SCHED_WORKERS_MAX + 1];
 	struct minimax_type type[TYPES];
-	struct minimax_group group[MINIMAX_GROUPS];
+	struct minimax_group group[MINIMAX_GROUPS + 1];
+	uint16_t by_group[TYPES];       /* types */
 	/* Per group and number of workers that are free for it: when the work that is in excess peaks, and the root of that. */
 	float peak[MINIMAX_GROUPS][SCHED_WORKERS_MAX + 1], peak_root[MINIMAX_GROUPS][SCHED_WORKERS_MAX + 1];
-	uint8_t busy[SCHED_WORKERS_MAX];        /* those that run something, by the time when that should end */
+	/* Workers that run something of group 0; and the others, by the time when that should end. */
+	uint64_t shortest[WORDS];
+	uint8_t busy[SCHED_WORKERS_MAX];
 	uint64_t end_ns[SCHED_WORKERS_MAX];
 };
 

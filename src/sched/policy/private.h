@@ -5,8 +5,8 @@
 #include "sched/policy.h"
 
 /*
- * One struct sched, cut into parts with a file each: queues of requests (queue.h), lanes (lanes.h: which type's head is next), estimates (estimate.h),
- * and a policy (struct policy) that only says which waiting request goes to which idle worker. sched.c holds them together.
+ * One struct sched, cut into parts with a file each: queues of requests (queue.h), estimates (estimate.h), and a policy (struct policy) that says which types share a
+ * queue, and which queue's head goes to which idle worker. sched.c holds them together.
  *
  * A type is an index 0..types_n here; types_n is SCHED_UNKNOWN's.
  */
@@ -35,30 +35,39 @@ static inline uint32_t bit_first(const uint64_t *a, uint32_t words) { return bit
 struct text;
 
 #include "queue.h"
-#include "lanes.h"
 #include "estimate.h"
+#include "edf.h"
 #include "darc.h"
 #include "minimax.h"
 
-/* what is known of a type besides its estimates */
+/* A type: what changes at every request. What else is counted follows from these and struct type_counts: see sched_stats. */
 struct type {
-	uint32_t depth, max;
-	uint64_t enqueued, started, completed, dropped, lost, cancelled, steals, held;
-};
+	uint32_t queue, depth, max;
+	uint64_t arrived, completed, sum_ns;    /* since the beginning; of all service times */
+	double sum2;                    /* of their squares, in this window of the estimates */
+} __attribute__((aligned(64)));
+
+struct type_counts { uint64_t dropped, lost, cancelled, steals, held; };
 
 struct worker {
 	uint64_t start_ns;
 	uint32_t type;          /* of what it runs; NONE: idle or down */
 };
 
+#define PICK_NONE UINT64_MAX
+/** pick_of - a decision: the head of that queue, on that worker */
+static inline uint64_t pick_of(uint32_t queue, uint32_t worker) { return (uint64_t)queue << 32 | worker; }
+
 /**
  * struct policy - how one policy differs from another; every member but attach and pick may be NULL
- * @attach:   the policy begins: requests may wait, workers may run
+ * @attach:   the policy begins: requests may wait, workers may run. It maps the types to queues (sched_map); the last queue is that of the unknown ones.
  * @route:    queues are per worker: the one that this request waits for
- * @pick:     something waits and a worker is idle; Return: false, and s->timer_ns set if time alone will change that
- * @started:  @type has left its queue for @worker
+ * @pick:     something waits, perhaps no worker is idle; Return: pick_of; or PICK_NONE, and s->timer_ns set if time alone will change that
+ * @head:     a queue has another head, or none, but not by a start
+ * @started:  a request of @type has left @queue for @worker
  * @done:     a request ended; the worker is idle already
  * @learnt:   the estimates are new
+ * @look:     s->completed has reached what it returned last. Return: when to look again; SCHED_NEVER.
  * @workers:  a worker went down or came up
  * @groups, @updates: as in policy.h
  * @explain:  appends its lines
@@ -66,10 +75,12 @@ struct worker {
 struct policy {
 	void (*attach)(struct sched *s, uint64_t now_ns);
 	uint32_t (*route)(struct sched *s, uint32_t type, uint32_t flow);
-	bool (*pick)(struct sched *s, uint64_t now_ns, uint32_t *ret_queue, uint32_t *ret_worker);
-	void (*started)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker);
-	void (*done)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker, uint64_t service_ns);
+	uint64_t (*pick)(struct sched *s, uint64_t now_ns);
+	void (*head)(struct sched *s, uint32_t queue);
+	void (*started)(struct sched *s, uint64_t now_ns, uint32_t queue, uint32_t type, uint32_t worker);
+	void (*done)(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker);
 	void (*learnt)(struct sched *s, uint64_t now_ns);
+	uint64_t (*look)(struct sched *s, uint64_t now_ns);
 	void (*workers)(struct sched *s, uint64_t now_ns);
 	size_t (*groups)(const struct sched *s, struct sched_group *ret, size_t max);
 	uint64_t (*updates)(const struct sched *s);
@@ -80,29 +91,44 @@ extern const struct policy policy_cfcfs, policy_dfcfs, policy_fp, policy_edf, po
 
 struct sched {
 	const struct policy *ops;
-	uint32_t types_n, workers_n, waiting, idle_n, words;
-	uint64_t idle[WORDS], down[WORDS];
+	uint32_t types_n, workers_n, words, waiting;
+	struct slab slab;
+	uint64_t idle[WORDS];
 	uint64_t timer_ns;
-	struct worker workers[SCHED_WORKERS_MAX];
-	struct type types[TYPES];
+	/* When there is more to do at a completion: by their number, or by time; look_at is the least of the estimates' and the policy's. */
+	uint64_t completed, look_at, look_at_ns, look_at_estimates, look_at_policy;
 	struct queues queues;
-	struct lanes lanes;
-	struct estimates est;
-	/* d-FCFS: the worker that is next in turn, and the state of its random numbers; workers whose queue holds something */
+	struct type types[TYPES];
+	struct worker workers[SCHED_WORKERS_MAX];
+	struct type_counts counts[TYPES];
+	uint64_t down[WORDS];
+	/* when something out of the last queue was last started: what keeps unknown requests from starving */
+	uint64_t last_ns;
+	uint64_t rng;                   /* d-FCFS: random numbers, whose turn it is */
 	uint32_t turn;
-	uint64_t rng, loaded[WORDS];
-	/* when an unknown request was last started: what keeps them from starving */
-	uint64_t unknown_ns;
+	struct estimates est;
+	struct edf edf;
 	struct darc darc;
 	struct minimax minimax;
 	struct sched_config cfg;
 };
 
-static inline struct queue *queue_of(struct sched *s, uint32_t q) { return &s->queues.q[q]; }
-static inline const struct node *head_of(const struct sched *s, uint32_t q) { return &s->queues.nodes[s->queues.q[q].head]; }
+static inline const struct node *head_of(const struct sched *s, uint32_t queue) { return &s->slab.nodes[s->queues.q[queue].head]; }
+static inline bool waits(const struct sched *s, uint32_t queue) { return s->queues.q[queue].head != NONE; }
 
-/** policy_unknown_due - an unknown request waits, and it is time that one is started before all others. So they get a start a while, and no more than that. */
-bool policy_unknown_due(const struct sched *s, uint64_t now_ns);
+/** sched_look_again - look_at_estimates or look_at_policy have changed */
+static inline void sched_look_again(struct sched *s)
+{
+	s->look_at = s->look_at_policy < s->look_at_estimates ? s->look_at_policy : s->look_at_estimates;
+}
+
+/** sched_map - so many queues, and the queue of each type (NULL: queues are per worker); what waits moves there. Return: false, it was so already. */
+bool sched_map(struct sched *s, uint32_t queues, const uint16_t *of);
+/**
+ * sched_last_due - something waits in the last queue, and it is time that it is started before all else: the longest type's mean has passed ten times since it
+ * came and since the last such start. So unknown requests get a start a while, and no more than that.
+ */
+bool sched_last_due(const struct sched *s, uint64_t now_ns);
 
 /** sched_number - a type as the owner knows it */
 static inline uint32_t sched_number(const struct sched *s, uint32_t type) { return type == s->types_n ? SCHED_UNKNOWN : type; }
@@ -110,7 +136,7 @@ static inline uint32_t sched_number(const struct sched *s, uint32_t type) { retu
 /** type_is_spare - not configured in any way, and never seen: room for a type to come, of which there is nothing to say */
 static inline bool type_is_spare(const struct sched *s, uint32_t t)
 {
-	return t < s->types_n && s->cfg.types[t].name[0] == '\0' && s->cfg.types[t].mean_ns == 0 && s->types[t].enqueued + s->types[t].dropped == 0;
+	return t < s->types_n && s->cfg.types[t].name[0] == '\0' && s->cfg.types[t].mean_ns == 0 && s->types[t].arrived == 0;
 }
 
 /* Text that is cut at the end of its room. */

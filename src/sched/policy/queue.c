@@ -1,82 +1,100 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "private.h"
 
-int queues_init(struct queues *qs, uint32_t nodes)
+int slab_init(struct slab *b, uint32_t nodes)
 {
 	/* pages that are never used are never there */
-	qs->nodes = calloc(nodes, sizeof(*qs->nodes));
-	if (qs->nodes == NULL)
+	b->nodes = calloc(nodes, sizeof(*b->nodes));
+	if (b->nodes == NULL)
 		return -ENOMEM;
-	qs->nodes_n = nodes;
-	qs->fresh = 0;
-	qs->free = NONE;
-	for (uint32_t i = 0; i < TYPES; i++)
-		qs->q[i] = (struct queue){ NONE, NONE, 0 };
+	b->nodes_n = nodes;
+	b->fresh = 0;
+	b->free = NONE;
 	return 0;
 }
 
-void queues_done(struct queues *qs)
+void slab_done(struct slab *b)
 {
-	free(qs->nodes);
-	qs->nodes = NULL;
+	free(b->nodes);
+	b->nodes = NULL;
 }
 
-bool queue_insert(struct queues *qs, struct queue *q, uint32_t n)
+bool queue_insert(struct slab *b, struct queue *q, uint32_t n)
 {
-	struct node *node = &qs->nodes[n];
-	uint32_t prev = NONE, at = q->len > 0 ? q->head : NONE;
+	struct node *node = &b->nodes[n];
+	uint32_t prev = NONE, at = q->head;
 
-	while (at != NONE && node_before(&qs->nodes[at], node)) {
+	while (at != NONE && node_before(&b->nodes[at], node)) {
 		prev = at;
-		at = qs->nodes[at].next;
+		at = b->nodes[at].next;
 	}
 	node->next = at;
 	if (prev == NONE)
 		q->head = n;
 	else
-		qs->nodes[prev].next = n;
+		b->nodes[prev].next = n;
 	if (at == NONE)
 		q->tail = n;
-	q->len++;
 	return prev == NONE;
 }
 
-uint32_t queue_remove(struct queues *qs, struct queue *q, uint32_t type, uint64_t request, bool *ret_head)
+uint32_t queue_remove(struct slab *b, struct queue *q, uint32_t type, uint64_t request, bool *ret_head)
 {
-	uint32_t prev = NONE, at = q->len > 0 ? q->head : NONE;
+	uint32_t prev = NONE, at = q->head;
 
-	while (at != NONE && (qs->nodes[at].request != request || qs->nodes[at].type != type)) {
+	while (at != NONE && (b->nodes[at].request != request || b->nodes[at].type != type)) {
 		prev = at;
-		at = qs->nodes[at].next;
+		at = b->nodes[at].next;
 	}
 	if (at == NONE)
 		return NONE;
 	*ret_head = prev == NONE;
 	if (prev == NONE)
-		q->head = qs->nodes[at].next;
+		q->head = b->nodes[at].next;
 	else
-		qs->nodes[prev].next = qs->nodes[at].next;
+		b->nodes[prev].next = b->nodes[at].next;
 	if (q->tail == at)
 		q->tail = prev;
-	q->len--;
 	return at;
 }
 
-static int by_arrival(const void *a, const void *b)
+void queues_init(struct queues *qs, uint32_t n)
 {
-	return node_before(a, b) ? -1 : node_before(b, a);
+	qs->n = n;
+	qs->words = (n + 63) / 64;
+	for (uint32_t i = 0; i < QUEUE_WORDS; i++)
+		qs->nonempty[i] = 0;
+	for (uint32_t i = 0; i < n; i++)
+		qs->q[i] = (struct queue){ NONE, NONE };
 }
 
-void queues_sorted(const struct queues *qs, uint32_t queues_n, struct node *ret)
+static uint32_t merge(struct slab *b, uint32_t x, uint32_t y)
 {
-	size_t k = 0;
+	uint32_t first = NONE, *at = &first;
 
-	for (uint32_t i = 0; i < queues_n; i++) {
-		uint32_t n = qs->q[i].head;
+	while (x != NONE && y != NONE) {
+		uint32_t *from = node_before(&b->nodes[y], &b->nodes[x]) ? &y : &x, n = *from;
 
-		for (uint32_t left = qs->q[i].len; left > 0; left--, n = qs->nodes[n].next)
-			ret[k++] = qs->nodes[n];
+		*from = b->nodes[n].next;
+		*at = n;
+		at = &b->nodes[n].next;
 	}
-	if (k > 1)
-		qsort(ret, k, sizeof(*ret), by_arrival);
+	*at = x != NONE ? x : y;
+	return first;
+}
+
+uint32_t queues_take(struct slab *b, struct queues *qs)
+{
+	uint32_t list[TYPES], n = qs->n;
+
+	for (uint32_t i = 0; i < n; i++)
+		list[i] = qs->q[i].head;
+	queues_init(qs, n);
+	for (; n > 1; n = (n + 1) / 2) {
+		for (uint32_t i = 0; i < n / 2; i++)
+			list[i] = merge(b, list[2 * i], list[2 * i + 1]);
+		if (n % 2)
+			list[n / 2] = list[n - 1];
+	}
+	return n > 0 ? list[0] : NONE;
 }

@@ -25,10 +25,8 @@ static void adopt_config(struct sched *s, const struct sched_config *cfg)
 	for (uint32_t w = s->workers_n; w < more; w++) {
 		s->workers[w].type = NONE;
 		bit_set(s->idle, w);
-		s->idle_n++;
 	}
 	for (uint32_t w = more; w < s->workers_n; w++) {
-		s->idle_n -= bit_get(s->idle, w);
 		bit_clear(s->idle, w);
 		bit_clear(s->down, w);
 	}
@@ -42,6 +40,15 @@ static void adopt_config(struct sched *s, const struct sched_config *cfg)
 	s->timer_ns = SCHED_NEVER;
 }
 
+/* the policy takes over what waits and runs */
+static void begin(struct sched *s, uint64_t now_ns)
+{
+	estimates_begin(s, now_ns);
+	s->look_at_policy = SCHED_NEVER;
+	s->ops->attach(s, now_ns);
+	sched_look_again(s);
+}
+
 int sched_new(const struct sched_config *cfg, struct sched **ret, struct hearth_err *err)
 {
 	struct sched *s;
@@ -53,13 +60,12 @@ int sched_new(const struct sched_config *cfg, struct sched **ret, struct hearth_
 	if (s == NULL)
 		return err_set(err, -ENOMEM, "scheduler: no memory for its state");
 	adopt_config(s, cfg);
-	if (queues_init(&s->queues, config_nodes(&s->cfg)) < 0) {
+	if (slab_init(&s->slab, config_nodes(&s->cfg)) < 0) {
 		free(s);
 		return err_set(err, -ENOMEM, "scheduler: no memory for %u waiting requests; a smaller queue_max needs less", config_nodes(cfg));
 	}
 	estimates_init(s);
-	estimates_begin(s, 0);
-	s->ops->attach(s, 0);
+	begin(s, 0);
 	*ret = s;
 	return 0;
 }
@@ -67,7 +73,7 @@ int sched_new(const struct sched_config *cfg, struct sched **ret, struct hearth_
 struct sched *sched_free(struct sched *s)
 {
 	if (s != NULL)
-		queues_done(&s->queues);
+		slab_done(&s->slab);
 	free(s);
 	return NULL;
 }
@@ -87,16 +93,6 @@ static int check_switch(const struct sched *s, const struct sched_config *cfg, s
 	return 0;
 }
 
-/* a node of before, as a new one in the queue where it belongs now */
-static void wait_again(struct sched *s, const struct node *old)
-{
-	uint32_t n = node_get(&s->queues), q;
-
-	s->queues.nodes[n] = *old;
-	q = s->ops->route != NULL ? s->ops->route(s, old->type, old->flow) : old->type;
-	queue_push(&s->queues, queue_of(s, q), n);
-}
-
 /* What waits beyond the new bounds stays, and takes no room from other types. */
 static uint32_t nodes_for(const struct sched *s, const struct sched_config *full)
 {
@@ -113,9 +109,8 @@ static uint32_t nodes_for(const struct sched *s, const struct sched_config *full
 int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cfg, struct hearth_err *err)
 {
 	struct sched_config full;
-	struct node *waiting;
-	struct queues old = s->queues;
-	uint32_t n;
+	struct slab old = s->slab, slab = { .seq = s->slab.seq };
+	uint32_t n, at;
 	int r = check_switch(s, cfg, err);
 
 	if (r < 0)
@@ -123,24 +118,20 @@ int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cf
 	full = *cfg;
 	config_defaults(&full);
 	n = nodes_for(s, &full);
-	waiting = calloc(s->waiting + 1, sizeof(*waiting));
-	if (waiting == NULL)
-		return err_set(err, -ENOMEM, "scheduler: no memory to sort %u waiting requests", s->waiting);
-	if (queues_init(&s->queues, n) < 0) {
-		s->queues = old;
-		free(waiting);
+	if (slab_init(&slab, n) < 0)
 		return err_set(err, -ENOMEM, "scheduler: no memory for %u waiting requests; a smaller queue_max needs less", n);
-	}
-	queues_sorted(&old, TYPES, waiting);
-	s->queues.seq = old.seq;
-	queues_done(&old);
+	at = queues_take(&old, &s->queues);
+	s->slab = slab;
 	adopt_config(s, cfg);
-	memset(s->loaded, 0, sizeof(s->loaded));
-	for (uint32_t i = 0; i < s->waiting; i++)
-		wait_again(s, &waiting[i]);
-	free(waiting);
-	estimates_begin(s, now_ns);
-	s->ops->attach(s, now_ns);
+	/* through one queue for all, from where the policy takes it */
+	queues_init(&s->queues, 1);
+	for (; at != NONE; at = old.nodes[at].next) {
+		n = node_get(&s->slab);
+		s->slab.nodes[n] = old.nodes[at];
+		queue_push(&s->slab, &s->queues.q[0], n);
+	}
+	slab_done(&old);
+	begin(s, now_ns);
 	return 0;
 }
 
@@ -148,75 +139,132 @@ int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cf
 
 static uint32_t index_of(const struct sched *s, uint32_t type) { return type < s->types_n ? type : s->types_n; }
 
+bool sched_map(struct sched *s, uint32_t queues, const uint16_t *of)
+{
+	bool same = s->queues.n == queues;
+	uint32_t at, next, q;
+
+	for (uint32_t t = 0; t <= s->types_n && of != NULL; t++) {
+		same &= s->types[t].queue == of[t];
+		s->types[t].queue = of[t];
+	}
+	if (same && of != NULL)
+		return false;
+	at = queues_take(&s->slab, &s->queues);
+	queues_init(&s->queues, queues);
+	for (; at != NONE; at = next) {
+		const struct node *node = &s->slab.nodes[at];
+
+		next = node->next;
+		q = of != NULL ? of[node->type] : s->ops->route(s, node->type, node->flow);
+		queue_push(&s->slab, &s->queues.q[q], at);
+		bit_set(s->queues.nonempty, q);
+	}
+	return true;
+}
+
 /* the head of a queue is another one than before */
 static inline void head_changed(struct sched *s, uint32_t q)
 {
-	if (s->ops->route != NULL) {
-		if (queue_of(s, q)->len > 0)
-			bit_set(s->loaded, q);
-		else
-			bit_clear(s->loaded, q);
-	} else if (lane_single(&s->lanes, s->lanes.of[q])) {
-		if (queue_of(s, q)->len > 0)
-			bit_set(s->lanes.nonempty, s->lanes.of[q]);
-		else
-			bit_clear(s->lanes.nonempty, s->lanes.of[q]);
-	} else {
-		lanes_sift(s, q);
-	}
+	if (!waits(s, q))
+		bit_clear(s->queues.nonempty, q);
+	if (__builtin_expect(s->ops->head != NULL, 0))
+		s->ops->head(s, q);
 }
 
-int sched_enqueue_late(struct sched *s, uint64_t now_ns, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request)
+/* not at the end of its queue, or the policy wants to know */
+static __attribute__((noinline)) int put_slowly(struct sched *s, uint32_t q, uint32_t n)
 {
-	uint32_t t = index_of(s, type), n, q = t;
-	struct type *ty = &s->types[t];
-	struct node *node;
-
-	s->est.of[t].arrived++;
-	n = ty->depth < ty->max ? node_get(&s->queues) : NONE;
-	if (__builtin_expect(n == NONE, 0)) {
-		ty->dropped++;
-		return -ENOBUFS;
+	if (queue_push(&s->slab, &s->queues.q[q], n)) {
+		bit_set(s->queues.nonempty, q);
+		if (s->ops->head != NULL)
+			s->ops->head(s, q);
 	}
-	node = &s->queues.nodes[n];
+	return 0;
+}
+
+static __attribute__((noinline, cold)) int drop(struct sched *s, uint32_t t)
+{
+	s->counts[t].dropped++;
+	return -ENOBUFS;
+}
+
+/* The ways of every request are written so that they call nothing, or at their end, and have little wait for a load of the node: registers and branches, not memory. */
+static inline __attribute__((always_inline)) int put(struct sched *s, uint64_t arrival_ns, uint32_t t, uint32_t q, uint32_t flow, uint64_t request)
+{
+	struct type *y = &s->types[t];
+	struct queue *queue = &s->queues.q[q];
+	struct node *node;
+	uint32_t n;
+
+	y->arrived++;
+	if (y->depth >= y->max || (n = node_get(&s->slab)) == NONE)
+		return drop(s, t);
+	node = &s->slab.nodes[n];
 	node->request = request;
 	node->arrival_ns = arrival_ns;
+	node->next = NONE;
 	node->flow = flow;
+	node->seq = s->slab.seq++;
 	node->type = (uint16_t)t;
-	node->seq = s->queues.seq++;
-	if (s->ops->route != NULL)
-		q = s->ops->route(s, t, flow);
-	ty->enqueued++;
-	ty->depth++;
+	y->depth++;
 	s->waiting++;
-	if (queue_push(&s->queues, queue_of(s, q), n))
-		head_changed(s, q);
+	if (queue->head == NONE) {
+		queue->head = queue->tail = n;
+		bit_set(s->queues.nonempty, q);
+		if (__builtin_expect(s->ops->head != NULL, 0))
+			s->ops->head(s, q);
+		return 0;
+	}
+	if (__builtin_expect(arrival_ns < s->slab.nodes[queue->tail].arrival_ns, 0))
+		return put_slowly(s, q, n);
+	s->slab.nodes[queue->tail].next = n;
+	queue->tail = n;
 	return 0;
+}
+
+static __attribute__((noinline)) int put_routed(struct sched *s, uint64_t arrival_ns, uint32_t t, uint32_t flow, uint64_t request)
+{
+	return put(s, arrival_ns, t, s->ops->route(s, t, flow), flow, request);
+}
+
+static inline __attribute__((always_inline)) int enqueue(struct sched *s, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request)
+{
+	uint32_t t = index_of(s, type);
+
+	if (s->ops->route != NULL)
+		return put_routed(s, arrival_ns, t, flow, request);
+	return put(s, arrival_ns, t, s->types[t].queue, flow, request);
 }
 
 int sched_enqueue(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t flow, uint64_t request)
 {
-	return sched_enqueue_late(s, now_ns, now_ns, type, flow, request);
+	return enqueue(s, now_ns, type, flow, request);
+}
+
+int sched_enqueue_late(struct sched *s, uint64_t now_ns, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request)
+{
+	return enqueue(s, arrival_ns, type, flow, request);
 }
 
 int sched_cancel(struct sched *s, uint64_t now_ns, uint32_t type, uint64_t request)
 {
-	uint32_t t = index_of(s, type), first = t, last = t, n;
+	uint32_t t = index_of(s, type), first = s->types[t].queue, last = first, n;
 	bool head = false;
 
 	if (s->ops->route != NULL) {
 		first = 0;
-		last = s->workers_n - 1;
+		last = s->queues.n - 1;
 	}
 	for (uint32_t q = first; q <= last; q++) {
-		n = queue_remove(&s->queues, queue_of(s, q), t, request, &head);
+		n = queue_remove(&s->slab, &s->queues.q[q], t, request, &head);
 		if (n == NONE)
 			continue;
-		node_put(&s->queues, n);
+		node_put(&s->slab, n);
 		if (head)
 			head_changed(s, q);
 		s->types[t].depth--;
-		s->types[t].cancelled++;
+		s->counts[t].cancelled++;
 		s->waiting--;
 		return 0;
 	}
@@ -226,27 +274,33 @@ int sched_cancel(struct sched *s, uint64_t now_ns, uint32_t type, uint64_t reque
 bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
 {
 	uint32_t q, w, n, t;
-	struct node *node;
+	uint64_t pick;
+	const struct node *node;
 
 	s->timer_ns = SCHED_NEVER;
-	if (s->waiting == 0 || s->idle_n == 0 || !s->ops->pick(s, now_ns, &q, &w))
+	if (s->waiting == 0 || (pick = s->ops->pick(s, now_ns)) == PICK_NONE)
 		return false;
-	n = queue_pop(&s->queues, queue_of(s, q));
-	node = &s->queues.nodes[n];
+	q = (uint32_t)(pick >> 32);
+	w = (uint32_t)pick;
+	n = queue_pop(&s->slab, &s->queues.q[q]);
+	if (!waits(s, q))
+		bit_clear(s->queues.nonempty, q);
+	node = &s->slab.nodes[n];
 	t = node->type;
-	*ret = (struct sched_start){ node->request, node->arrival_ns, w, sched_number(s, t) };
-	node_put(&s->queues, n);
-	head_changed(s, q);
+	ret->request = node->request;
+	ret->arrival_ns = node->arrival_ns;
+	ret->worker = w;
+	ret->type = sched_number(s, t);
+	node_put(&s->slab, n);
 	s->waiting--;
 	s->types[t].depth--;
-	s->types[t].started++;
-	s->workers[w] = (struct worker){ now_ns, t };
+	s->workers[w].start_ns = now_ns;
+	s->workers[w].type = t;
 	bit_clear(s->idle, w);
-	s->idle_n--;
-	if (t == s->types_n)
-		s->unknown_ns = now_ns;
+	if (q + 1 == s->queues.n)
+		s->last_ns = now_ns;
 	if (s->ops->started != NULL)
-		s->ops->started(s, now_ns, t, w);
+		s->ops->started(s, now_ns, q, t, w);
 	return true;
 }
 
@@ -254,35 +308,44 @@ uint64_t sched_timer(const struct sched *s) { return s->timer_ns; }
 
 /* ---- workers ---- */
 
-void sched_complete_service(struct sched *s, uint64_t now_ns, uint32_t worker, uint64_t service_ns)
+static __attribute__((noinline)) void look(struct sched *s, uint64_t now_ns, uint32_t t, uint32_t worker)
 {
-	struct estimate *e;
-	uint32_t t;
-	double x = (double)service_ns, d;
+	if (s->ops->done != NULL)
+		s->ops->done(s, now_ns, t, worker);
+	if (s->completed >= s->look_at_estimates || now_ns >= s->look_at_ns)
+		estimates_close(s, now_ns);
+	if (s->completed >= s->look_at_policy)
+		s->look_at_policy = s->ops->look(s, now_ns);
+	sched_look_again(s);
+}
 
-	if (worker >= s->workers_n || s->workers[worker].type == NONE)
-		return;
-	t = s->workers[worker].type;
+static inline void complete(struct sched *s, uint64_t now_ns, uint32_t worker, uint64_t service_ns)
+{
+	uint32_t t = s->workers[worker].type;
+	struct type *y = &s->types[t];
+	double x = (double)(int64_t)service_ns;
+
 	s->workers[worker].type = NONE;
 	bit_set(s->idle, worker);
-	s->idle_n++;
-	s->types[t].completed++;
-	e = &s->est.of[t];
-	e->n++;
-	e->sum_ns += service_ns;
-	e->sum2 += x * x;
-	d = x - e->mean_ns;
-	e->err2 += d * d;
-	if (s->ops->done != NULL)
-		s->ops->done(s, now_ns, t, worker, service_ns);
-	if (__builtin_expect(++s->est.n >= s->est.limit || now_ns >= s->est.end_ns, 0))
-		estimates_close(s, now_ns);
+	y->completed++;
+	y->sum_ns += service_ns;
+	y->sum2 += x * x;
+	if (__builtin_expect(++s->completed >= s->look_at || now_ns >= s->look_at_ns, 0))
+		look(s, now_ns, t, worker);
+	else if (s->ops->done != NULL)
+		s->ops->done(s, now_ns, t, worker);
+}
+
+void sched_complete_service(struct sched *s, uint64_t now_ns, uint32_t worker, uint64_t service_ns)
+{
+	if (worker < s->workers_n && s->workers[worker].type != NONE)
+		complete(s, now_ns, worker, service_ns);
 }
 
 void sched_complete(struct sched *s, uint64_t now_ns, uint32_t worker)
 {
-	if (worker < s->workers_n)
-		sched_complete_service(s, now_ns, worker, now_ns - s->workers[worker].start_ns);
+	if (worker < s->workers_n && s->workers[worker].type != NONE)
+		complete(s, now_ns, worker, now_ns - s->workers[worker].start_ns);
 }
 
 bool sched_worker_down(struct sched *s, uint64_t now_ns, uint32_t worker)
@@ -292,14 +355,11 @@ bool sched_worker_down(struct sched *s, uint64_t now_ns, uint32_t worker)
 	if (worker >= s->workers_n || bit_get(s->down, worker))
 		return false;
 	bit_set(s->down, worker);
+	bit_clear(s->idle, worker);
 	t = s->workers[worker].type;
-	if (t == NONE) {
-		bit_clear(s->idle, worker);
-		s->idle_n--;
-	} else {
-		s->workers[worker].type = NONE;
-		s->types[t].lost++;
-	}
+	s->workers[worker].type = NONE;
+	if (t != NONE)
+		s->counts[t].lost++;
 	if (s->ops->workers != NULL)
 		s->ops->workers(s, now_ns);
 	return t != NONE;
@@ -311,26 +371,23 @@ void sched_worker_up(struct sched *s, uint64_t now_ns, uint32_t worker)
 		return;
 	bit_clear(s->down, worker);
 	bit_set(s->idle, worker);
-	s->idle_n++;
 	if (s->ops->workers != NULL)
 		s->ops->workers(s, now_ns);
 }
 
-/* Ten times the longest type's mean, and the same again after each. */
-bool policy_unknown_due(const struct sched *s, uint64_t now_ns)
+bool sched_last_due(const struct sched *s, uint64_t now_ns)
 {
-	uint32_t u = s->types_n;
-	double longest = s->est.of[u].mean_ns;
+	uint32_t last = s->queues.n - 1;
+	double longest = 0;
 	uint64_t since;
 
-	if (s->queues.q[u].len == 0)
+	if (!waits(s, last))
 		return false;
-	since = head_of(s, u)->arrival_ns;
-	if (s->types[u].started > 0 && s->unknown_ns > since)
-		since = s->unknown_ns;
+	since = head_of(s, last)->arrival_ns;
+	since = s->last_ns > since ? s->last_ns : since;
 	if (now_ns <= since)
 		return false;
-	for (uint32_t t = 0; t < u; t++)
+	for (uint32_t t = 0; t <= s->types_n; t++)
 		longest = s->est.of[t].mean_ns > longest ? s->est.of[t].mean_ns : longest;
 	return (double)(now_ns - since) > 10 * longest;
 }
@@ -340,12 +397,14 @@ bool policy_unknown_due(const struct sched *s, uint64_t now_ns)
 void sched_stats(const struct sched *s, uint32_t type, struct sched_type_stats *ret)
 {
 	uint32_t t = index_of(s, type);
-	const struct type *ty = &s->types[t];
+	const struct type *y = &s->types[t];
+	const struct type_counts *c = &s->counts[t];
+	uint64_t enqueued = y->arrived - c->dropped;
 
 	*ret = (struct sched_type_stats){
-		.enqueued = ty->enqueued, .started = ty->started, .completed = ty->completed, .dropped = ty->dropped, .lost = ty->lost,
-		.cancelled = ty->cancelled, .steals = ty->steals, .held = ty->held,
-		.mean_ns = (uint64_t)(s->est.of[t].mean_ns + .5), .rate_hz = s->est.of[t].rate * 1e9, .depth = ty->depth,
+		.enqueued = enqueued, .started = enqueued - c->cancelled - y->depth, .completed = y->completed, .dropped = c->dropped, .lost = c->lost,
+		.cancelled = c->cancelled, .steals = c->steals, .held = c->held,
+		.mean_ns = (uint64_t)(s->est.of[t].mean_ns + .5), .rate_hz = s->est.of[t].rate * 1e9, .depth = y->depth,
 	};
 }
 
@@ -357,4 +416,12 @@ size_t sched_groups(const struct sched *s, struct sched_group *ret, size_t max)
 uint64_t sched_updates(const struct sched *s) { return s->ops->updates != NULL ? s->ops->updates(s) : 0; }
 const struct sched_config *sched_config_of(const struct sched *s) { return &s->cfg; }
 uint32_t sched_waiting(const struct sched *s) { return s->waiting; }
-uint32_t sched_idle(const struct sched *s) { return s->idle_n; }
+
+uint32_t sched_idle(const struct sched *s)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < WORDS; i++)
+		n += (uint32_t)__builtin_popcountll(s->idle[i]);
+	return n;
+}

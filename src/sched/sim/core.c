@@ -14,7 +14,8 @@ struct core {
 	uint64_t updates;                       /* sched_updates when we last looked */
 	struct sched_group *groups;             /* room for one a type and one for unknown ones */
 	size_t groups_max, updates_cap;
-	bool log;
+	bool service_only;
+	uint64_t service_ns[SCHED_WORKERS_MAX]; /* of what a worker runs */
 };
 
 static void config_fill(const struct engine *e, struct sched_config *c)
@@ -27,7 +28,7 @@ static void config_fill(const struct engine *e, struct sched_config *c)
 	for (uint32_t t = 0; t < w->types_n; t++) {
 		memcpy(c->types[t].name, w->types[t].name, sizeof(c->types[t].name));
 		if (cfg->known) {
-			c->types[t].mean_ns = (uint64_t)(w->phases[0].mean_ns[t] + 0.5) + cfg->overhead_ns;
+			c->types[t].mean_ns = (uint64_t)(w->phases[0].mean_ns[t] + 0.5) + (cfg->service_only ? 0 : cfg->overhead_ns);
 			c->types[t].ratio = w->phases[0].ratio[t];
 		}
 	}
@@ -45,6 +46,7 @@ static int core_init(struct engine *e, struct hearth_err *err)
 		return err_set(err, -ENOMEM, "no memory for the policy");
 	}
 	config_fill(e, cfg);
+	c->service_only = e->cfg->service_only && e->cfg->overhead_ns > 0;
 	c->groups_max = cfg->types_n + 1;
 	c->groups = calloc(c->groups_max, sizeof(*c->groups));
 	rc = c->groups ? sched_new(cfg, &c->sched, err) : err_set(err, -ENOMEM, "no memory for the policy");
@@ -105,8 +107,10 @@ static inline void start_all(struct engine *e, struct core *c)
 {
 	struct sched_start s;
 
-	while (sched_next(c->sched, e->now, &s))
+	while (sched_next(c->sched, e->now, &s)) {
 		engine_start(e, s.worker, s.arrival_ns, s.request, 0);
+		c->service_ns[s.worker] = request_service_ns(s.request);
+	}
 	e->timer_ns = sched_timer(c->sched);
 }
 
@@ -125,7 +129,10 @@ static int core_worker(struct engine *e, uint32_t w)
 
 	engine_idle(e, w);
 	e->result.completed++;
-	sched_complete(c->sched, e->now, w);
+	if (__builtin_expect(c->service_only, 0))
+		sched_complete_service(c->sched, e->now, w, c->service_ns[w]);
+	else
+		sched_complete(c->sched, e->now, w);
 	start_all(e, c);
 	if (__builtin_expect(sched_updates(c->sched) != c->updates, 0))
 		note_groups(e, c);

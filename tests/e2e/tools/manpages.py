@@ -61,10 +61,13 @@ def check_words(pages, page, what, words, before=r'\.TP\n\.BR? '):
 
 def check_tables(pages, source):
     node = os.path.join(source, 'src', 'node')
-    metrics = read(node, 'metrics.c')
+    metrics = read(node, 'metrics.c') + read(node, 'metrics_sched.c')
     names = set(re.findall(r'"(hearth_[a-z_]*[a-z])"', metrics)) | {f'hearth_function_{n}_total' for n in re.findall(r'FAMILY\("([a-z_]+)"', metrics)}
     return (check_words(pages, 'hearth-function.5', 'key', re.findall(r'^\tKEY\("([a-z_]+)"', read(node, 'manifest.c'), re.M))
             + check_words(pages, 'hearthd.8', 'key', re.findall(r'^\tKEY\(([a-z_]+),', read(node, 'config.c'), re.M))
+            + check_words(pages, 'hearth-serve.1', 'key', re.findall(r'^\t(?:TYPE_)?KEY\(([a-z_]+),', read(source, 'src', 'sched', 'dispatch', 'config.c'), re.M))
+            + [f'hearth-serve.1: metric {m} is missing' for m in re.findall(r'"hearth_serve_([a-z_]*[a-z])"', read(source, 'src', 'sched', 'dispatch', 'metrics.c'))
+               if not re.search(rf'\b{m}\b', section(pages['hearth-serve.1'], 'METRICS'))]
             + check_words(pages, 'hearthd.8', 'metric', names, before='')
             + [f'hearth-control.7: operation {op} is missing' for op in re.findall(r'\{ "([a-z]+)", op_', read(node, 'control.c'))
                if not re.search(rf'^\.B[R]? (?:[a-z ",]*\b)?{op}\b', pages['hearth-control.7'], re.M)])

@@ -78,7 +78,7 @@ struct net_backend {
 	void (*counters)(const struct net_port *p, struct net_counters *ret);
 	/* the address that was bound, "ADDRESS:PORT" (port 0 asks for any) */
 	void (*address)(const struct net_port *p, char *out, size_t n);
-	/* how this port works here, in words ("AF_XDP on eth0 queue 0: native program, zero-copy"); NULL: nothing to say */
+	/* how this port works here, in words ("AF_XDP on eth0 queue 0: native program, zero-copy"); @p NULL: what probe found. NULL: nothing to say. */
 	void (*describe)(const struct net_port *p, char *out, size_t n);
 };
 

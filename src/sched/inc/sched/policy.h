@@ -59,6 +59,8 @@ struct sched_type {
  * @queue_max:       requests of a type that may wait, 0 = 4096; at most 2^24
  * @window_requests: DARC: completions before a reservation is looked at again; 0 = 50,000, as published
  * @seed:            SCHED_DFCFS_RANDOM
+ * @hold_max:        SCHED_MINIMAX: nothing is held back whose slowdown is that already; 0 = held for as long as it takes. With few workers and rare short requests
+ *                   that can be hundreds of times what it takes itself.
  */
 struct sched_config {
 	enum sched_policy policy;
@@ -66,6 +68,7 @@ struct sched_config {
 	struct sched_type types[SCHED_TYPES_MAX];
 	uint32_t reserved, queue_max, window_requests;
 	uint64_t seed;
+	double hold_max;
 };
 
 /** struct sched_start - a decision: @request (as given to sched_enqueue) runs on @worker from now on */

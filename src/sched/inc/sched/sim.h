@@ -70,6 +70,8 @@ struct sim_target {
  * @known:        the policy is told the types' mean service times and shares instead of learning them
  * @rtt_ns:       added to every latency, and so to the slowdown: network time that the scheduler does not see
  * @overhead_ns:  every request holds its worker so much longer (receive, reply, completion message)
+ * @service_only: the policy is told service times without overhead_ns, as a worker measures them itself (and as Persephone corrects them); else from start to
+ *                completion, as a dispatcher sees them
  * @dispatch_ns:  every request holds the dispatcher, which is one, so long before it is queued
  * @scv:          of all service times, in place of the workload's; < 0 = as the workload says
  * @misclassify:  share of the requests of which the policy is told a type drawn at random
@@ -90,7 +92,7 @@ struct sim_config {
 	double load, rate_hz, warmup, scv, misclassify;
 	uint64_t requests, seed;
 	uint64_t rtt_ns, overhead_ns, dispatch_ns, quantum_ns, preempt_ns, steal_ns, interval_ns;
-	bool known, of_mean, ts_multi;
+	bool known, of_mean, ts_multi, service_only;
 	struct sim_target stop;
 	bool (*progress)(void *arg, uint64_t done, uint64_t all);
 	void *progress_arg;

@@ -14,6 +14,7 @@ enum what { RETURN, FAIL, HANG, SUBMIT };
 
 struct thing {
 	enum what what;
+	sem_t *gate;                            /* HANG: until it opens; each test's own, as those that come late may still wait at it */
 	uint32_t type;
 	int seen;                               /* how often it ended */
 	struct hearth_sched_result result;
@@ -21,7 +22,7 @@ struct thing {
 
 static struct hearth_sched *scheduler;
 static atomic_int runs, ended, ends[4];
-static sem_t gate, all_done;
+static sem_t all_done;
 static atomic_int awaited;
 static struct thing extra;
 
@@ -36,7 +37,7 @@ static int run(void *ctx, uint32_t worker, uint32_t type, void *request)
 	case FAIL:
 		return 42;
 	case HANG:
-		while (sem_wait(&gate) < 0)
+		while (sem_wait(t->gate) < 0)
 			;
 		return 0;
 	case SUBMIT:
@@ -79,7 +80,6 @@ static void begin(const struct hearth_sched_config *cfg, int expected)
 	for (size_t i = 0; i < 4; i++)
 		atomic_store(&ends[i], 0);
 	atomic_store(&awaited, expected);
-	sem_init(&gate, 0, 0);
 	sem_init(&all_done, 0, 0);
 	if (hearth_sched_open(cfg, &scheduler, error, sizeof(error)) < 0)
 		fail_msg("%s", error);
@@ -179,14 +179,17 @@ static void test_many_submitters(void **state)
 static void test_hang(void **state)
 {
 	static struct thing hung[6], fine[100];
+	static sem_t gate;
 	struct hearth_sched_config cfg = config_of(2);
 
 	memset(hung, 0, sizeof(hung));
 	memset(fine, 0, sizeof(fine));
 	cfg.hang_ns = 20000000;
+	sem_init(&gate, 0, 0);
 	begin(&cfg, 106);
 	for (size_t i = 0; i < 6; i++) {
 		hung[i].what = HANG;
+		hung[i].gate = &gate;
 		assert_int_equal(hearth_sched_submit(scheduler, 0, &hung[i]), 0);
 	}
 	for (size_t i = 0; i < 100; i++) {
@@ -212,11 +215,14 @@ static void test_hang(void **state)
 static void test_close_with_work(void **state)
 {
 	static struct thing things[500];
+	static sem_t gate;
 	struct hearth_sched_config cfg = config_of(1);
 
 	memset(things, 0, sizeof(things));
 	begin(&cfg, -1);
 	things[0].what = HANG;
+	things[0].gate = &gate;
+	sem_init(&gate, 0, 0);
 	for (size_t i = 0; i < 500; i++)
 		assert_int_equal(hearth_sched_submit(scheduler, 0, &things[i]), 0);
 	while (atomic_load(&runs) == 0)
@@ -233,12 +239,15 @@ static void test_close_with_work(void **state)
 static void test_queue_limit(void **state)
 {
 	static struct thing things[200];
+	static sem_t gate;
 	struct hearth_sched_config cfg = config_of(1);
 	struct hearth_sched_stats stats;
 
 	memset(things, 0, sizeof(things));
 	begin(&cfg, 200);
 	things[0].what = HANG;
+	things[0].gate = &gate;
+	sem_init(&gate, 0, 0);
 	things[0].type = 0;
 	assert_int_equal(hearth_sched_submit(scheduler, 0, &things[0]), 0);
 	while (atomic_load(&runs) == 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SCHED_POLICY_PRIORITY_H
-#define SCHED_POLICY_PRIORITY_H
+#ifndef SCHED_POLICY_FP_H
+#define SCHED_POLICY_FP_H
 
 #include "private.h"
 

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fixed priority, the shortest type first: a queue for each type, in that order. */
+#include "fp.h"
+
+/* Ascending by mean, then by number; what is not known yet is first, so that it becomes known. */
+void types_by_mean(const struct sched *s, uint16_t *ret)
+{
+	for (uint32_t t = 0; t < s->types_n; t++) {
+		uint32_t k = t;
+
+		for (; k > 0 && s->est.of[ret[k - 1]].mean_ns > s->est.of[t].mean_ns; k--)
+			ret[k] = ret[k - 1];
+		ret[k] = (uint16_t)t;
+	}
+}
+
+static void order(struct sched *s, uint64_t now_ns)
+{
+	uint16_t by_mean[TYPES], of[TYPES];
+
+	types_by_mean(s, by_mean);
+	for (uint32_t i = 0; i < s->types_n; i++)
+		of[by_mean[i]] = (uint16_t)i;
+	of[s->types_n] = (uint16_t)s->types_n;
+	sched_map(s, s->types_n + 1, of);
+}
+
+static uint64_t pick(struct sched *s, uint64_t now_ns)
+{
+	uint32_t last = s->types_n, w = bit_first(s->idle, s->words);
+
+	if (w == NONE)
+		return PICK_NONE;
+	if (__builtin_expect(waits(s, last), 0) && sched_last_due(s, now_ns))
+		return pick_of(last, w);
+	return pick_of(bit_first(s->queues.nonempty, s->queues.words), w);
+}
+
+static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
+{
+	uint16_t by_mean[TYPES];
+
+	types_by_mean(s, by_mean);
+	text_add(out, "the shortest type first:");
+	for (uint32_t i = 0; i < s->types_n; i++) {
+		text_add(out, i > 0 ? ", " : " ");
+		text_type(out, s, by_mean[i]);
+	}
+	text_add(out, "; unknown requests last, but one each time the longest type's mean has passed ten times\n");
+}
+
+const struct policy policy_fp = { .attach = order, .pick = pick, .learnt = order, .explain = explain };

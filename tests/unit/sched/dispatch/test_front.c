@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rig.h"
+
+#include <semaphore.h>
+
+/* What became of each status; the double calls this under its lock. */
+struct sums {
+	unsigned long status[WIRE_STATUSES], bytes, invalid;
+};
+
+static void add(void *ctx, const uint8_t *data, size_t len)
+{
+	struct sums *s = ctx;
+	struct wire_header h;
+
+	if (wire_parse(data, len, &h) < 0 || h.kind != WIRE_REPLY) {
+		s->invalid++;
+		return;
+	}
+	s->status[h.status]++;
+	s->bytes += h.payload_len;
+}
+
+/* the first byte is the status; the reply repeats the payload */
+static int obey(void *worker, struct hearth_app_request *r)
+{
+	return r->len > 0 ? r->data[0] : HEARTH_APP_OK;
+}
+
+/* Every kind of datagram, many times, over both kinds of backend and every way to idle: nothing is lost, no buffer is given back twice. */
+static void test_all_kinds(void **state)
+{
+	static uint8_t messages[10][64];
+	const size_t n = 20000;
+
+	rig_message(messages[0], 0, 1, "\0abc", 4);
+	rig_message(messages[1], 1, 2, "\3", 1);
+	rig_message(messages[2], 9, 3, "", 0);
+	rig_message(messages[3], 0, 4, "\1x", 2);
+	rig_message(messages[4], 0, 5, "\2x", 2);
+	rig_message(messages[5], 0, 6, "\x63", 1);
+	rig_message(messages[6], 0, 7, "abcd", 4);
+	messages[6][63]--;              /* shorter than it says: answered */
+	rig_message(messages[7], 0, 8, "", 0);
+	messages[7][0] = 'X';           /* not ours: silent */
+	rig_message(messages[8], 0, 9, "", 0);
+	messages[8][5] = WIRE_REPLY;    /* silent */
+	messages[9][63] = 0;            /* empty: silent */
+	for (int mode = 0; mode < 6; mode++) {
+		struct rig *rig = rig_start(mode % 2, 3, SCHED_DARC, 0, (enum idle_mode)(mode / 2), obey);
+		struct sums sums = { 0 };
+
+		rig->net.sent = add;
+		rig->net.ctx = &sums;
+		rig_run(rig);
+		mem_feed(&rig->net, messages, 10, n);
+		while (atomic_load(&rig->net.sent_n) + atomic_load(&rig->net.released_n) < n)
+			sched_yield();
+		assert_int_equal(rig->front.counters.malformed, 3 * n / 10);
+		assert_int_equal(rig->front.counters.answered, n / 10);
+		assert_int_equal(rig->front.counters.replies, n / 10);
+		rig_end(rig);
+		assert_int_equal(sums.invalid, 0);
+		assert_int_equal(sums.status[WIRE_OK], 2 * n / 10);
+		assert_int_equal(sums.status[WIRE_FAILED], 2 * n / 10);
+		assert_int_equal(sums.status[WIRE_MALFORMED], 2 * n / 10);
+		assert_int_equal(sums.status[WIRE_UNKNOWN], n / 10);
+		assert_int_equal(sums.bytes, 4 * n / 10);
+	}
+}
+
+static sem_t gate;
+static atomic_int waiting;
+
+static int wait_at_gate(void *worker, struct hearth_app_request *r)
+{
+	atomic_fetch_add(&waiting, 1);
+	while (sem_wait(&gate) < 0)
+		;
+	return HEARTH_APP_OK;
+}
+
+/* Queues that are full: what is over is refused or dropped, at once, and counted; the rest is served in the end. */
+static void test_overflow(void **state)
+{
+	static uint8_t message[1][64];
+
+	rig_message(message[0], 0, 1, "", 0);
+	for (int silent = 0; silent < 2; silent++) {
+		struct rig *rig = rig_start(true, 2, SCHED_CFCFS, 10, IDLE_SLEEP, wait_at_gate);
+		struct sums sums = { 0 };
+
+		sem_init(&gate, 0, 0);
+		atomic_store(&waiting, 0);
+		rig->front.drop_silently = silent;
+		rig->net.sent = add;
+		rig->net.ctx = &sums;
+		rig_run(rig);
+		mem_feed(&rig->net, message, 1, 2);
+		while (atomic_load(&waiting) < 2)
+			sched_yield();
+		mem_feed(&rig->net, message, 1, 100);
+		while (rig_status(rig, 0, WIRE_OVERLOAD) < 90)
+			sched_yield();
+		for (int i = 0; i < 12; i++)
+			sem_post(&gate);
+		rig_end(rig);
+		assert_int_equal(sums.status[WIRE_OVERLOAD], silent ? 0 : 90);
+		assert_int_equal(sums.status[WIRE_OK], 12);
+	}
+}
+
+static void test_reject_unknown(void **state)
+{
+	static uint8_t messages[2][64];
+	struct rig *rig = rig_start(true, 1, SCHED_MINIMAX, 0, IDLE_SLEEP, obey);
+	struct sums sums = { 0 };
+
+	rig_message(messages[0], 0, 1, "", 0);
+	rig_message(messages[1], 2, 1, "", 0);
+	rig->front.reject_unknown = true;
+	rig->net.sent = add;
+	rig->net.ctx = &sums;
+	rig_run(rig);
+	mem_feed(&rig->net, messages, 2, 100);
+	while (atomic_load(&rig->net.sent_n) < 100)
+		sched_yield();
+	assert_int_equal(rig_status(rig, SCHED_UNKNOWN, WIRE_UNKNOWN), 50);
+	rig_end(rig);
+	assert_int_equal(sums.status[WIRE_UNKNOWN], 50);
+	assert_int_equal(sums.status[WIRE_OK], 50);
+}
+
+static void test_lhist(void **state)
+{
+	static struct lhist h;
+	uint64_t last = 0;
+
+	for (unsigned i = 0; i < LHIST_BUCKETS; i++) {
+		assert_int_equal(lhist_index(lhist_bound(i)), i);
+		assert_true(i == 0 || lhist_bound(i) > last);
+		assert_true(i == 0 || lhist_index(last + 1) == i);
+		last = lhist_bound(i);
+	}
+	assert_int_equal(last, UINT64_MAX);
+	assert_int_equal(lhist_quantile(&h, .5), 0);
+	for (uint64_t v = 1; v <= 1000; v++)
+		lhist_record(&h, v);
+	assert_in_range(lhist_quantile(&h, .5), 500, 600);
+	assert_int_equal(lhist_below(&h, lhist_bound(lhist_index(1000))), 1000);
+	assert_int_equal(lhist_below(&h, 3), 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_kinds),
+		cmocka_unit_test(test_overflow),
+		cmocka_unit_test(test_reject_unknown),
+		cmocka_unit_test(test_lhist),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
