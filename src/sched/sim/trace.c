@@ -78,7 +78,7 @@ static int take_type(struct parser *p, const char **at, uint32_t *ret)
 
 static int take_line(struct parser *p, const char **at)
 {
-	struct sim_request r;
+	struct sim_request r = { 0 };
 	uint64_t t_ns;
 	int rc;
 
