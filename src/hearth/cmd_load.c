@@ -42,8 +42,8 @@ static const char usage[] =
 	"  --json             print the results as JSON\n";
 
 enum {
-	O_WORKLOAD = 256, O_TRACE, O_AZURE, O_FUNCTION, O_RATE, O_DURATION, O_ARRIVALS, O_WARMUP, O_TIMEOUT, O_SEED, O_DILATE, O_TYPES, O_THREADS, O_FLOWS, O_SPIN, O_SEGMENT, O_APP, O_KEYS,
-	O_SCAN_LIMIT, O_MAX_LOSS, O_FIND, O_METRIC, O_MIN_RATE, O_PRECISION, O_JSON, O_HELP,
+	O_WORKLOAD = 256, O_TRACE, O_AZURE, O_FUNCTION, O_RATE, O_DURATION, O_ARRIVALS, O_WARMUP, O_TIMEOUT, O_SEED, O_DILATE, O_TYPES, O_THREADS,
+	O_FLOWS, O_SPIN, O_SEGMENT, O_APP, O_KEYS, O_SCAN_LIMIT, O_MAX_LOSS, O_FIND, O_METRIC, O_MIN_RATE, O_PRECISION, O_JSON, O_HELP,
 };
 
 static const struct option long_options[] = {
@@ -319,7 +319,8 @@ static int trial(void *ctx, double rate_hz, struct load_trial *ret, struct heart
 		ret->loss = loss_of(r);
 		ret->generator_limit = r->generator_limit;
 		if (ret->value < 0)
-			rc = err_set(err, -EINVAL, "there is no metric %s: it must be slowdown_ or latency_ and p50, p90, p99, p999, mean or max, then perhaps _ and a type", j->o.metric);
+			rc = err_set(err, -EINVAL, "there is no metric %s: it must be slowdown_ or latency_ and p50, p90, p99, p999, mean or max, then perhaps _ and a type",
+				j->o.metric);
 		else if (r->total.due == 0)
 			rc = err_set(err, -EINVAL, "no request was due in the measured part of a run at %g a second: a longer --duration or a higher --min-rate is needed", rate_hz);
 		else if (r->total.ok > 0 && r->total.slowdown.count == 0 && strncmp(j->o.metric, "slowdown", 8) == 0)
@@ -349,8 +350,8 @@ static int search_json(struct load_job *j, double best_hz, const struct load_tri
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, json_pack("{s:f, s:f, s:f, s:b, s:b}", "rate_rps", trials[i].rate_hz, "value", trials[i].value, "loss", trials[i].loss, "good",
 			trials[i].good, "generator_limit", trials[i].generator_limit));
-	o = json_pack("{s:f, s:s, s:f, s:f, s:o, s:o?}", "max_rate_rps", best_hz, "metric", j->o.metric, "target", j->o.find, "max_loss", j->o.max_loss, "trials", list,
-		"best", j->best ? load_report_json(&j->o.cfg, j->best) : NULL);
+	o = json_pack("{s:f, s:s, s:f, s:f, s:o, s:o?}", "max_rate_rps", best_hz, "metric", j->o.metric, "target", j->o.find, "max_loss", j->o.max_loss,
+		"trials", list, "best", j->best ? load_report_json(&j->o.cfg, j->best) : NULL);
 	rc = cli_print_json(o);
 	json_decref(o);
 	return rc;
@@ -383,11 +384,15 @@ static int search(struct load_job *j, struct hearth_err *err)
 	return CLI_OK;
 }
 
+static const struct load_options defaults = {
+	.cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 100000, .scan_limit = 5000, .progress = on_progress, .stop = &stop_asked },
+	.metric = "slowdown_p999", .dilate = 1, .precision = 0.02, .max_loss = -1,
+};
+
 int cmd_load(struct cli *cli, int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
-	struct load_job j = { .cli = cli, .tty = isatty(STDERR_FILENO), .o = { .cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 100000,
-		.scan_limit = 5000, .progress = on_progress, .stop = &stop_asked }, .metric = "slowdown_p999", .dilate = 1, .precision = 0.02, .max_loss = -1 } };
+	struct load_job j = { .cli = cli, .tty = isatty(STDERR_FILENO), .o = defaults };
 	struct hearth_err err = { 0 };
 	int rc = parse_options(cli, &j.o, argc, argv);
 

@@ -128,8 +128,8 @@ static struct workload *workload;
 static struct load_config config(const struct udp_double *d)
 {
 	/* Nothing here depends on how fast the machine is: the timeout is longer than any hiccup, but in tests that lose on purpose. */
-	return (struct load_config){ .target = d->address, .workload = workload, .rate_hz = 2000, .duration_ns = 500 * NS_PER_MS, .threads = 1, .flows = 2, .timeout_ns = 20 * NS_PER_S,
-		.seed = 3 };
+	return (struct load_config){ .target = d->address, .workload = workload, .rate_hz = 2000, .duration_ns = 500 * NS_PER_MS, .threads = 1, .flows = 2,
+		.timeout_ns = 20 * NS_PER_S, .seed = 3 };
 }
 
 static struct load_result *run(const struct load_config *cfg)
@@ -486,8 +486,9 @@ static void reports(void **state)
 static void wrong_configurations(void **state)
 {
 	static const struct { const char *target, *why; int rc; } bad[] = {
-		{ "127.0.0.1", "ADDRESS:PORT", -EINVAL }, { "127.0.0.1:", "ADDRESS:PORT", -EINVAL }, { ":80", "ADDRESS:PORT", -EINVAL }, { "::1:80", "[ADDRESS]:PORT", -EINVAL },
-		{ "[::1", "[ADDRESS]:PORT", -EINVAL }, { "127.0.0.1:0", "1..65535", -EINVAL }, { "127.0.0.1:65536", "1..65535", -EINVAL }, { "127.0.0.1:8x", "1..65535", -EINVAL },
+		{ "127.0.0.1", "ADDRESS:PORT", -EINVAL }, { "127.0.0.1:", "ADDRESS:PORT", -EINVAL }, { ":80", "ADDRESS:PORT", -EINVAL },
+		{ "::1:80", "[ADDRESS]:PORT", -EINVAL }, { "[::1", "[ADDRESS]:PORT", -EINVAL }, { "127.0.0.1:0", "1..65535", -EINVAL },
+		{ "127.0.0.1:65536", "1..65535", -EINVAL }, { "127.0.0.1:8x", "1..65535", -EINVAL },
 		{ "no-such-host.invalid:80", "cannot find the address", -EHOSTUNREACH },
 	};
 	struct udp_double none = { .address = "127.0.0.1:9" };
