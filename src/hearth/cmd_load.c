@@ -319,11 +319,12 @@ static int trial(void *ctx, double rate_hz, struct load_trial *ret, struct heart
 		ret->loss = loss_of(r);
 		ret->generator_limit = r->generator_limit;
 		if (ret->value < 0)
-			rc = err_set(err, -EINVAL, "there is no metric %s: it must be slowdown_ or latency_ and p50, p90, p99, p999, mean or max, then perhaps _ and a type",
+			rc = err_set(err, -EINVAL, "there is no metric %s: it must be slowdown_, latency_ or server_slowdown_ and p50, p90, p99, p999, mean or max, then perhaps _ and a type",
 				j->o.metric);
 		else if (r->total.due == 0)
 			rc = err_set(err, -EINVAL, "no request was due in the measured part of a run at %g a second: a longer --duration or a higher --min-rate is needed", rate_hz);
-		else if (r->total.ok > 0 && r->total.slowdown.count == 0 && strncmp(j->o.metric, "slowdown", 8) == 0)
+		else if (r->total.ok > 0 && ((r->total.slowdown.count == 0 && strncmp(j->o.metric, "slowdown", 8) == 0) ||
+		         (r->total.server_slowdown.count == 0 && strncmp(j->o.metric, "server", 6) == 0)))
 			rc = err_set(err, -EINVAL, "there is no slowdown without service times: give --workload, or --metric latency_p99");
 	}
 	if (rc < 0) {

@@ -49,6 +49,8 @@ static json_t *series_json(const struct load_config *cfg, const struct load_seri
 	if (o && s->queue.count) {
 		json_object_set_new(o, "queue_us", hist_json(&s->queue, 1e3));
 		json_object_set_new(o, "service_us", hist_json(&s->service, 1e3));
+		if (s->server_slowdown.count)
+			json_object_set_new(o, "server_slowdown", hist_json(&s->server_slowdown, LOAD_SLOWDOWN_UNIT));
 	}
 	return o;
 }
@@ -168,6 +170,9 @@ static void text_notes(FILE *f, const struct load_config *cfg, const struct load
 			" connections failed\n", r->total.late, r->total.duplicates, r->stray, r->malformed, r->refused, r->errors);
 	if (r->starts[0] + r->starts[1] + r->starts[2])
 		fprintf(f, "  starts: %" PRIu64 " cold, %" PRIu64 " wake, %" PRIu64 " hot\n", r->starts[0], r->starts[1], r->starts[2]);
+	if (r->total.server_slowdown.count)
+		fprintf(f, "  slowdown as the server saw it, without network and generator: p50 %.2f, p99 %.2f, p99.9 %.2f\n", slow(&r->total.server_slowdown, 0.5),
+			slow(&r->total.server_slowdown, 0.99), slow(&r->total.server_slowdown, 0.999));
 	if (cfg->http)
 		fprintf(f, "  waited for one of %u connections: p50 %.1f us, p99 %.1f us, max %.1f us\n", cfg->threads * cfg->flows, us(hist_quantile(&r->conn_wait, 0.5)),
 			us(hist_quantile(&r->conn_wait, 0.99)), us(r->conn_wait.max));

@@ -112,12 +112,13 @@ struct load_config {
  * @answered: in time, whatever the status; @ok: with a good one. due = unsent + answered + lost.
  * @lost:     not answered in time; @late: answered after that; @duplicates: answered once more
  * @in_window: good answers that arrived between warm-up and the end of the schedule: throughput
- * @latency, @slowdown, @queue, @service: of good answers; ns; queue and service as the server measured them
+ * @latency, @slowdown: of good answers; ns, thousandths
+ * @queue, @service, @server_slowdown: of good answers, as the server measured them: what it would be without network and generator
  */
 struct load_series {
 	uint64_t due, unsent, answered, ok, lost, late, duplicates, in_window;
 	uint64_t status[LOAD_STATUS_MAX];
-	struct hist latency, slowdown, queue, service;
+	struct hist latency, slowdown, queue, service, server_slowdown;
 };
 
 struct load_phase_result {
@@ -161,7 +162,10 @@ struct load_result *load_result_free(struct load_result *r);
 
 /* ---- the most it bears ---- */
 
-/** load_metric - "slowdown_p999", "latency_p99", "slowdown_p50_short" (of one type), ... Return: the value (latencies in us), negative: no such metric. */
+/**
+ * load_metric - "slowdown_p999", "latency_p99", "server_slowdown_mean", "slowdown_p50_short" (of one type), ...
+ * Return: the value (latencies in us), negative: no such metric.
+ */
 double load_metric(const struct load_result *r, const char *metric);
 
 struct load_trial { double rate_hz, value, loss; bool good, generator_limit; };

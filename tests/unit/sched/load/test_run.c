@@ -182,6 +182,8 @@ static void all_answered(void **state)
 	assert_int_equal(r->lag.count, 1000);
 	assert_int_equal(r->total.queue.count, 750);
 	assert_int_equal(r->total.service.max, 1000);
+	assert_int_equal(r->total.server_slowdown.max, 1500);
+	assert_true(load_metric(r, "server_slowdown_p50_long") == 1.5);
 	assert_true(fabs(r->offered_hz - 2000) < 1);
 	/* the slowdown of spin is relative to what was asked for, 1 us and 100 us, and kept in thousandths */
 	assert_int_equal(r->types[0].slowdown.max, r->types[0].latency.max);
