@@ -11,6 +11,7 @@
 #include "config.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
+#define IDLE_BY_CORES (-1)      /* where the key is not there */
 #define BUFFERS_MAX 65536u      /* by default; more must be asked for */
 
 static const char *const unknown_names[] = { "queue", "reject", NULL };
@@ -90,7 +91,7 @@ static struct serve_config *defaults(const char *path)
 	if (c == NULL)
 		return NULL;
 	c->dispatcher_cpu = -1;
-	c->idle = IDLE_ADAPTIVE;
+	c->idle = IDLE_BY_CORES;
 	c->idle_spin = 50 * NS_PER_US;
 	c->hang_timeout = 10 * NS_PER_S;
 	c->drain = 5 * NS_PER_S;
@@ -165,6 +166,9 @@ static int check(struct serve_config *c, struct hearth_err *err)
 		r = take_cpus(c, err);
 	if (r < 0)
 		return r;
+	/* who looks for work on a core that another needs keeps the work from coming */
+	if (c->idle == IDLE_BY_CORES)
+		c->idle = c->oversubscribe ? IDLE_SLEEP : IDLE_ADAPTIVE;
 	if (c->mask != NULL) {
 		errno = 0;
 		c->mask_value = strtoull(c->mask, &end, 0);

@@ -21,19 +21,14 @@
 
 /*
  * What server and nursery say to each other, one datagram each. A group is what one process holds: a worker, or all of them.
- * Server: NURSE_START, NURSE_KILL a group; NURSE_END. Nursery: NURSE_READY (text: why not, if value is not 0), NURSE_STARTED (value: pid), NURSE_DIED (status).
+ * Server: NURSE_START, NURSE_KILL a group; NURSE_END. Nursery: NURSE_READY (text: why not, if value is not 0), NURSE_DIED (value: status, or -errno of fork).
  */
-enum nurse_op { NURSE_START, NURSE_KILL, NURSE_END, NURSE_READY, NURSE_STARTED, NURSE_DIED };
+enum nurse_op { NURSE_START, NURSE_KILL, NURSE_END, NURSE_READY, NURSE_DIED };
 
 struct nurse_msg {
 	uint32_t op, group;
 	int32_t value;
 	char text[256];
-};
-
-struct group {
-	bool alive;                     /* asked for, and not heard to be dead */
-	_Atomic int pid;
 };
 
 struct crew_proc {
@@ -42,7 +37,7 @@ struct crew_proc {
 	uint32_t groups;
 	int fd;                         /* -1: there is no nursery */
 	_Atomic int pid;
-	struct group group[SCHED_WORKERS_MAX];
+	bool alive[SCHED_WORKERS_MAX];  /* of groups: asked for, and not heard to be dead */
 };
 
 /* ---- in a worker's process ---- */
@@ -145,7 +140,6 @@ static void nursery_start(struct nursery *n, uint32_t group)
 	}
 	n->child[group] = pid;
 	n->children++;
-	tell(n, NURSE_STARTED, group, pid, NULL);
 }
 
 static void nursery_reap(struct nursery *n)
@@ -283,16 +277,16 @@ static uint32_t group_of(const struct crew_proc *c, uint32_t worker)
 static int proc_start(void *ctx, uint32_t worker, struct slot *slot)
 {
 	struct crew_proc *c = ctx;
-	struct group *g = &c->group[group_of(c, worker)];
+	bool *alive = &c->alive[group_of(c, worker)];
 	int r = 0;
 
-	if (g->alive)
+	if (*alive)
 		return 0;       /* one process for all, and it is there */
 	if (c->fd < 0)
 		r = open_nursery(c);
 	if (r == 0)
 		r = ask(c, NURSE_START, group_of(c, worker));
-	g->alive = r == 0;
+	*alive = r == 0;
 	return r;
 }
 
@@ -306,12 +300,9 @@ static bool proc_kill(void *ctx, uint32_t worker, const struct req *r)
 
 static void group_died(struct crew_proc *c, uint32_t group)
 {
-	struct group *g = &c->group[group];
-
-	if (!g->alive)
+	if (!c->alive[group])
 		return;
-	g->alive = false;
-	atomic_store(&g->pid, 0);
+	c->alive[group] = false;
 	for (uint32_t w = 0; c->disp != NULL && w < c->cfg.workers; w++)
 		if (group_of(c, w) == group)
 			disp_died(c->disp, w);
@@ -360,8 +351,6 @@ static void proc_look(void *ctx)
 		}
 		if (m.op == NURSE_READY && m.value < 0)
 			log_error("the nursery cannot begin: %s", m.text);
-		if (m.op == NURSE_STARTED && m.group < c->groups)
-			atomic_store(&c->group[m.group].pid, m.value);
 		if (m.op == NURSE_DIED && m.group < c->groups) {
 			say_death(c, &m);
 			group_died(c, m.group);
@@ -434,7 +423,7 @@ void crew_proc_bind(struct crew_proc *c, struct disp *d)
 
 pid_t crew_proc_pid(const struct crew_proc *c, uint32_t worker)
 {
-	return (pid_t)atomic_load(&c->group[group_of(c, worker)].pid);
+	return (pid_t)atomic_load(&c->cfg.slots[worker]->pid);
 }
 
 pid_t crew_proc_nursery(const struct crew_proc *c)

@@ -99,7 +99,8 @@ void idle_pause(const struct idle *idle)
 #elif defined(__aarch64__)
 	__asm__ volatile("yield");
 #endif
-	if (idle->yield)
+	/* not where there is an end to it: who yields may be away for milliseconds, who sleeps is back at once */
+	if (idle->yield && idle->mode == IDLE_POLL)
 		sched_yield();
 }
 
@@ -152,6 +153,7 @@ void slot_ready(struct slot *s, const char *error)
 {
 	if (error != NULL)
 		snprintf(s->error, sizeof(s->error), "%s", error);
+	atomic_store(&s->pid, (int)getpid());
 	atomic_store_explicit(&s->ready, error != NULL ? 2 : 1, memory_order_release);
 	bell_ring(s->bell);
 }

@@ -19,7 +19,7 @@ enum idle_mode { IDLE_POLL, IDLE_SLEEP, IDLE_ADAPTIVE };
 /**
  * struct idle - how to wait
  * @spin_ns: IDLE_ADAPTIVE
- * @yield:   there are fewer cores than threads that poll: let others run
+ * @yield:   IDLE_POLL: there are fewer cores than threads that poll: let others run
  */
 struct idle {
 	enum idle_mode mode;
@@ -65,6 +65,7 @@ struct slot {
 	alignas(64) _Atomic uint64_t stage;     /* seq << 3 | enum stage; the worker's */
 	_Atomic uint32_t ready;                 /* 1: takes requests; 2: could not begin, @error says why; the worker's */
 	_Atomic uint32_t asleep;                /* futex */
+	_Atomic int pid;                        /* of the process that the worker is in; 0 = none yet */
 	_Atomic uint32_t stop;                  /* the dispatcher's */
 	_Atomic uint32_t refs;                  /* threads: 2, dispatcher's and worker's; the last one frees a slot that was seized */
 	alignas(64) struct spsc *in;

@@ -58,6 +58,7 @@ class Dies(ServeTest):
         for _ in range(5):
             client.send(spin(30_000_000))
             state = server.wait_for(lambda s: s['idle'] == 1)
+            self.assertGreater(min(state['pids']), 0)
             for pid in state['pids']:
                 os.kill(pid, signal.SIGKILL)
             self.assertEqual(client.receive().status, LOST)
@@ -147,8 +148,9 @@ class Hangs(ServeTest):
         client = self.client(server)
         for busy in (True, False):
             state = server.wait_for(lambda s: s['ready'] == 1)
+            self.assertGreater(state['pids'][0], 0)
             if busy:
-                client.send(spin(100_000))
+                client.send(spin(20_000_000))
                 server.wait_for(lambda s: s['idle'] == 0)
             os.kill(state['pids'][0], signal.SIGSTOP)
             if not busy:
