@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "cli.h"
 #include "node/node.h"
+#include "sched/net.h"
 
 /*
  * Works without a daemon and without privileges. Every line: does it work, and what it means if not. Exit status 0: functions run isolated and are parked
@@ -121,6 +122,23 @@ static void check_daemon(struct cli *cli, json_t *items)
 	json_decref(reply);
 }
 
+/* what `hearth serve` can listen with; none of it is needed for functions */
+static void check_backends(json_t *items)
+{
+	for (size_t i = 0; net_backends[i] != NULL; i++) {
+		const struct net_backend *b = net_backends[i];
+		struct hearth_err err = { .msg = "" };
+		char name[32], words[256] = "sockets work";
+		bool ok = b->probe(&err) == 0;
+
+		if (ok && b->describe != NULL)
+			b->describe(NULL, words, sizeof(words));
+		snprintf(name, sizeof(name), "net %s", b->name);
+		add(items, name, ok, "%s", ok ? words : err.msg);
+		json_object_set_new(json_array_get(items, json_array_size(items) - 1), "optional", json_true());
+	}
+}
+
 static bool all_ok(const json_t *items)
 {
 	json_t *item;
@@ -172,6 +190,7 @@ int cmd_doctor(struct cli *cli, int argc, char **argv)
 	check_programs(items, &cfg);
 	check_box(items, &cfg);
 	check_daemon(cli, items);
+	check_backends(items);
 	ok = all_ok(items);
 	if (cli->json) {
 		o = json_pack("{s:b,s:O}", "ok", ok, "items", items);
