@@ -57,7 +57,7 @@ static double decision_ns(enum sched_policy policy, uint32_t types, uint32_t wor
 	if (sched_new(&cfg, &s, NULL) < 0)
 		return -1;
 	for (int round = 0; round < ROUNDS; round++) {
-		uint64_t begin = clock_mono_ns();
+		uint64_t begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 		uint32_t ended = head;
 
 		for (uint32_t i = 0; i < DECISIONS; i++) {
@@ -68,7 +68,7 @@ static double decision_ns(enum sched_policy policy, uint32_t types, uint32_t wor
 			while (sched_next(s, now, &start))
 				running[tail++ % SCHED_WORKERS_MAX] = start.worker;
 		}
-		begin = clock_mono_ns() - begin;
+		begin = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
 		ended = head - ended;
 		if ((double)begin / (double)ended < best)
 			best = (double)begin / (double)ended;
@@ -94,7 +94,7 @@ static double replay_ns(struct sim *sim, enum sched_policy policy)
 	sim_config(sim, policy, false, &cfg);
 	if (sched_new(&cfg, &s, NULL) < 0)
 		return -1;
-	begin = clock_mono_ns();
+	begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (size_t i = 0; i < sim->tape_n; i++) {
 		const struct tape_event *e = &sim->tape[i];
 
@@ -105,14 +105,14 @@ static double replay_ns(struct sim *sim, enum sched_policy policy)
 		while (sched_next(s, e->now_ns, &start))
 			;
 	}
-	begin = clock_mono_ns() - begin;
+	begin = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
 	sched_free(s);
 	return (double)begin / (double)requests;
 }
 
 static int request_line(const char *mix, enum sched_policy policy, double load)
 {
-	struct sim sim = { .mix = mix_find(mix), .load = load, .workers = 14, .requests = 300000, .seed = 42, .tape_max = 4000000 };
+	struct sim sim = { .mix = mix_find(mix), .load = load, .workers = 14, .requests = 100000, .seed = 42, .tape_max = 1000000 };
 	struct sched_config cfg;
 	struct sched *s;
 	double best = 1e9;

@@ -10,10 +10,11 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 
 import test_gateway
-from node_harness import NATIVE, Node, main, need_full, wait_for
+from node_harness import BIN, NATIVE, Node, main, need_full, wait_for
 
 GATED = """
 import os, time
@@ -568,6 +569,17 @@ def test_a_daemon_that_was_killed(_):
         wait_for("the old call's end", lambda: not any(i["inflight"] for i in node.instances("long")))
         assert node.invoke("long", {"n": 1}).json()["n"] == 1
         assert state(node)["busy"] == 0
+
+
+def test_a_configuration_that_cannot_be(node):
+    for text, word in (("policy: ts\n", "simulator"), ("policy: best\n", "policy"), ("slots: 257\n", "slots"), ("slots: -1\n", "slots"),
+                       ("slots: 2\npolicy: darc-static\n", "reserved"), ("slots: 2\npolicy: darc-static\npolicy_reserved: 2\n", "reserved"),
+                       ("record_calls: here.csv\n", "absolute"), ("policy_window: 0\n", "policy_window")):
+        path = node.write("wrong.yaml", text, 0o644)
+        run = os.path.join(node.dir, "other-run")
+        done = subprocess.run([os.path.join(BIN, "hearthd"), "--config", path, "--run", run, "--state", os.path.join(node.dir, "other-state"), "--listen", "127.0.0.1:0"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == 1 and word in done.stderr.decode(), (text, done)
 
 
 def make_node():
