@@ -146,8 +146,8 @@ static int ask_interface(struct xdp_port *p, const struct net_config *cfg, struc
 		return err_set(err, -EINVAL, "AF_XDP: which interface? Name it");
 	if (strlen(cfg->interface) >= IF_NAMESIZE)
 		return err_set(err, -EINVAL, "AF_XDP: \"%s\" is no name of an interface", cfg->interface);
-	strcpy(ifr.ifr_name, cfg->interface);
-	strcpy(p->interface, cfg->interface);
+	memcpy(ifr.ifr_name, cfg->interface, strlen(cfg->interface));
+	memcpy(p->interface, cfg->interface, strlen(cfg->interface));
 	p->ifindex = (int)if_nametoindex(cfg->interface);
 	if (p->ifindex == 0 || fd < 0)
 		return err_set(err, -ENODEV, "AF_XDP: interface %s: %s; ip link shows those there are", cfg->interface, strerror(errno));

@@ -458,6 +458,7 @@ class ServeDpdk(Serve):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))      # a test that takes too long leaves nothing behind either
     try:
         LINK.up()
     except Skip as e:
