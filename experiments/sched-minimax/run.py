@@ -21,6 +21,7 @@ COSTS_EXTREME = {**COSTS, 'minimax': 100}
 
 def options(parser):
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='seeds, from --seed on; default 1')
+    parser.add_argument('--mixes', metavar='A,B', help='only these')
     parser.add_argument('--scv', type=float, metavar='X', help='all service times vary within their type: 0.1 a little, 1 exponential')
     parser.add_argument('--slowdown', choices=('request', 'mean'), default='mean', help='with --scv: of the request\'s own service time, or of its type\'s mean (default)')
     parser.add_argument('--cost', action='store_true', help='charge what the policies\' decisions cost the dispatcher')
@@ -30,14 +31,15 @@ def options(parser):
 def main():
     e = Experiment('sched-minimax', __doc__, requests=4000000, add_options=options)
     a = e.args
-    cells = [(mix, load, policy, seed) for mix in MIXES for load in LOADS for policy in POLICIES for seed in range(a.seed, a.seed + a.seeds)]
+    mixes = [m for m in MIXES if not a.mixes or m in a.mixes.split(',')] or sys.exit(f'hearth experiment: --mixes: there are {", ".join(MIXES)}')
+    cells = [(mix, load, policy, seed) for mix in mixes for load in LOADS for policy in POLICIES for seed in range(a.seed, a.seed + a.seeds)]
     more = {'scv': a.scv, 'slowdown': a.slowdown} if a.scv is not None else {}
     results = e.sims([{'workload': m, 'load': load, 'policy': p, 'seed': s, **more,
                        **({'dispatch_ns': (COSTS_EXTREME if m == 'extreme-bimodal' else COSTS)[p]} if a.cost else {})} for m, load, p, s in cells])
     values = dict(zip(cells, map(slowdown, results)))
-    of = {(m, load, p): sum(values[m, load, p, a.seed + i] for i in range(a.seeds)) / a.seeds for m in MIXES for load in LOADS for p in POLICIES}
+    of = {(m, load, p): sum(values[m, load, p, a.seed + i] for i in range(a.seeds)) / a.seeds for m in mixes for load in LOADS for p in POLICIES}
     rows, worst = [], []
-    for m in MIXES:
+    for m in mixes:
         for load in LOADS:
             four = [of[m, load, p] for p in POLICIES]
             behind = four[3] / min(four[:3]) - 1
@@ -47,7 +49,7 @@ def main():
     e.csv(['label', 'seed', 'seeds', 'requests', 'scv', 'slowdown_of', 'cost', 'mix', 'load', 'darc', 'fp', 'c_fcfs', 'minimax', 'behind_best'], rows)
 
     def draw(axes):
-        for axis, m in zip(axes, MIXES):
+        for axis, m in zip(axes, mixes):
             for p in POLICIES:
                 axis.plot(LOADS, [of[m, load, p] for load in LOADS], marker='.', color=STYLE[p][0], label=STYLE[p][1])
             axis.set_yscale('log')
@@ -57,7 +59,7 @@ def main():
         axes[0].set_ylabel('p99.9 slowdown')
         axes[0].legend(fontsize=8)
 
-    e.plot(draw, len(MIXES))
+    e.plot(draw, len(mixes))
     behind, m, load = max(worst)
     e.row('farthest behind the best of the three', 'at most 5%', f'{behind:+.1%} ({m} at {load:.0%})')
     e.finish()

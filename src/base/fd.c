@@ -44,6 +44,24 @@ ssize_t fd_read_full(int fd, void *data, size_t n)
 	return (ssize_t)done;
 }
 
+ssize_t fd_pread_full(int fd, void *data, size_t n, off_t at)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t got = pread(fd, (char *)data + done, n - done, at + (off_t)done);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
 int fd_write_full(int fd, const void *data, size_t n)
 {
 	size_t done = 0;

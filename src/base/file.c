@@ -9,107 +9,14 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/fd.h"
 #include "base/file.h"
 
-#define READ_CHUNK_BYTES (256u << 10)
 #define SEAL_HEAD "#xxh3 "
 #define SEAL_LEN (sizeof(SEAL_HEAD) - 1 + DIGEST_HEX_LEN + 1)
 #define TEMP_TRIES 16
 #define REMOVE_PASSES 8
-
-/* ---- digests ---- */
-
-struct digest digest_mem(const void *data, size_t n)
-{
-	XXH128_hash_t h = XXH3_128bits(data, n);
-
-	return (struct digest){ .hi = h.high64, .lo = h.low64 };
-}
-
-/* Large reads, not mmap: a file that shrinks under a mapping kills the reader with SIGBUS. */
-static int digest_stream(int fd, XXH3_state_t *state, void *chunk, struct digest *ret, uint64_t *ret_bytes)
-{
-	uint64_t bytes = 0;
-	XXH128_hash_t h;
-	ssize_t n;
-
-	do {
-		n = fd_read_full(fd, chunk, READ_CHUNK_BYTES);
-		if (n < 0)
-			return (int)n;
-		if (XXH3_128bits_update(state, chunk, (size_t)n) != XXH_OK)
-			return -EIO;
-		bytes += (uint64_t)n;
-	} while (n == READ_CHUNK_BYTES);
-	h = XXH3_128bits_digest(state);
-	*ret = (struct digest){ .hi = h.high64, .lo = h.low64 };
-	if (ret_bytes != NULL)
-		*ret_bytes = bytes;
-	return 0;
-}
-
-int digest_file(int dirfd, const char *path, struct digest *ret, uint64_t *ret_bytes)
-{
-	XXH3_state_t *state = NULL;
-	void *chunk = NULL;
-	struct stat st;
-	int fd, r;
-
-	/* O_NONBLOCK: a FIFO found in place of the file is an error, not a wait */
-	fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	r = fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-	if (r < 0)
-		goto out;
-	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	r = -ENOMEM;
-	state = XXH3_createState();
-	chunk = malloc(READ_CHUNK_BYTES);
-	if (state == NULL || chunk == NULL)
-		goto out;
-	r = XXH3_128bits_reset(state) == XXH_OK ? digest_stream(fd, state, chunk, ret, ret_bytes) : -EIO;
-out:
-	free(chunk);
-	XXH3_freeState(state);
-	close(fd);
-	return r;
-}
-
-void digest_to_hex(struct digest d, char hex[DIGEST_HEX_LEN + 1])
-{
-	snprintf(hex, DIGEST_HEX_LEN + 1, "%016llx%016llx", (unsigned long long)d.hi, (unsigned long long)d.lo);
-}
-
-int digest_from_hex(const char *hex, struct digest *ret)
-{
-	uint64_t half[2] = { 0, 0 };
-
-	for (int i = 0; i < DIGEST_HEX_LEN; i++) {
-		char c = hex[i];
-		unsigned v;
-
-		if (c >= '0' && c <= '9')
-			v = (unsigned)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			v = (unsigned)(c - 'a') + 10;
-		else
-			return -EINVAL; /* the NUL of a text that is too short, too */
-		half[i / 16] = half[i / 16] << 4 | v;
-	}
-	if (hex[DIGEST_HEX_LEN] != '\0')
-		return -EINVAL;
-	*ret = (struct digest){ .hi = half[0], .lo = half[1] };
-	return 0;
-}
-
-bool digest_equal(struct digest a, struct digest b)
-{
-	return a.hi == b.hi && a.lo == b.lo;
-}
 
 /* ---- reading ---- */
 

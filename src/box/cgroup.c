@@ -524,9 +524,42 @@ int cgroup_join(struct cgroup_tree *tree, const char *name, pid_t pid, struct he
 	for (int k = 0; k < n && r == 0; k++)
 		r = put(path[k], "cgroup.procs", text);
 	free(path);
-	if (r < 0)
-		return err_set(err, r, "cannot put process %d into cgroup %s: %s", (int)pid, name, strerror(-r));
-	return 0;
+	return r < 0 ? err_set(err, r, "cannot put process %d into cgroup %s: %s", (int)pid, name, strerror(-r)) : 0;
+}
+
+
+int cgroup_join_thread(struct cgroup_tree *tree, const char *name, struct hearth_err *err)
+{
+	char path[PATH_MAX];
+	int r = tree->version == CGROUP_V1 ? 0 : -EOPNOTSUPP;
+
+	for (int c = 0; c < CGROUP_CTL_N && r == 0; c++)
+		if (folder_for(tree, (enum cgroup_ctl)c, name ? name : ".", path))
+			r = put(path, "tasks", "0");
+	return r < 0 ? err_set(err, r, "cannot put a thread into cgroup %s: %s", name ? name : "(its own)", strerror(-r)) : 0;
+}
+
+int cgroup_rename(struct cgroup_tree *tree, const char *from, const char *to, const struct cgroup_limits *limits, struct hearth_err *err)
+{
+	char (*old)[PATH_MAX] = malloc(sizeof(*old) * 2 * (CGROUP_CTL_N + 1)), (*new)[PATH_MAX] = old + CGROUP_CTL_N + 1;
+	int n, m, k, r;
+
+	if (!old)
+		return err_set(err, -ENOMEM, "cannot rename cgroup %s: out of memory", from);
+	n = tree->version == CGROUP_V1 ? folders(tree, from, old) : -EOPNOTSUPP;
+	m = n < 0 ? n : folders(tree, to, new);
+	r = m < 0 ? m : 0;
+	for (k = 0; k < n && r == 0; k++)
+		if (rename(old[k], new[k]) < 0) {
+			r = -errno;
+			break;
+		}
+	if (r == 0)
+		r = set_limits(tree, to, limits);
+	for (k--; r < 0 && k >= 0; k--)
+		(void)rename(new[k], old[k]);
+	free(old);
+	return r < 0 ? err_set(err, r, "cannot rename cgroup %s to %s: %s", from, to, strerror(-r)) : 0;
 }
 
 /* ---- ending groups ---- */
@@ -552,7 +585,7 @@ static int kill_listed(const char *dir)
 
 		if (end == p)
 			break;
-		if (pid > 1)
+		if (pid > 1 && pid != getpid())
 			kill((pid_t)pid, SIGKILL);
 	}
 	free(text);

@@ -133,6 +133,31 @@ bool fill_take_from(struct fill_space *s, uint64_t address, uint64_t max_bytes, 
 	return true;
 }
 
+uint64_t fill_next(const struct fill_space *s, uint64_t address)
+{
+	size_t k = find(s, address);
+
+	return k == s->n ? UINT64_MAX : s->ranges[k].start > address ? s->ranges[k].start : address;
+}
+
+bool fill_take_below(struct fill_space *s, uint64_t address, uint64_t max_bytes, struct pagemap_range *ret)
+{
+	size_t k = find(s, address);
+	struct pagemap_range r;
+
+	if (k < s->n && s->ranges[k].start < address) {
+		r = cut(s->ranges[k], s->ranges[k].start, address);
+	} else if (k > s->first) {
+		r = s->ranges[--k];
+	} else {
+		return false;
+	}
+	if (r.end - r.start > max_bytes)
+		r = cut(r, r.end - max_bytes, r.end);
+	*ret = take_piece(s, k, r);
+	return true;
+}
+
 bool fill_take_around(struct fill_space *s, uint64_t address, uint64_t window_bytes, struct pagemap_range *ret)
 {
 	uint64_t lo = address & ~(window_bytes - 1), hi = lo + window_bytes;

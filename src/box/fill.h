@@ -22,6 +22,10 @@ struct fill_space {
 bool fill_take(struct fill_space *s, uint64_t max_bytes, struct pagemap_range *ret);
 /** fill_take_from - remove up to @max_bytes from the first that is missing at an address or behind it. Return: false if nothing is. */
 bool fill_take_from(struct fill_space *s, uint64_t address, uint64_t max_bytes, struct pagemap_range *ret);
+/** fill_take_below - remove up to @max_bytes from the end of the last range that is missing before an address. Return: false if nothing is. */
+bool fill_take_below(struct fill_space *s, uint64_t address, uint64_t max_bytes, struct pagemap_range *ret);
+/** fill_next - where the first missing page at an address or behind it is; UINT64_MAX: nowhere */
+uint64_t fill_next(const struct fill_space *s, uint64_t address);
 /** fill_take_around - remove the missing piece around an address, inside its aligned window. Return: false if it is not missing. */
 bool fill_take_around(struct fill_space *s, uint64_t address, uint64_t window_bytes, struct pagemap_range *ret);
 /** fill_put - give back what could not be filled in. Return: 0, -ENOMEM. */

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "around.h"
 #include "base/buf.h"
 #include "base/fd.h"
 #include "job.h"
@@ -99,22 +100,37 @@ int main(int argc, char **argv)
 	struct spec spec = { 0 };
 	struct buf in = { 0 };
 	json_t *out = json_object();
+	struct around *standing;
 	int r;
 
-	if (argc > 1) {
-		fprintf(stderr, "hearth-box: takes no arguments; one job as JSON on standard input, see hearth-box(8)\n");
+	const char *parent = argc == 3 && !strcmp(argv[1], "--stand-by") ? argv[2] : NULL;
+
+	if (argc > 1 && !parent) {
+		fprintf(stderr, "usage: hearth-box [--stand-by CGROUP]\nOne job as JSON on standard input, see hearth-box(8).\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	/* without the daemon nobody takes the result: the next one must not meet an instance that it does not know of */
 	job_die_with_parent(STDOUT_FILENO);
-	r = out ? read_spec(&in, &err) : -ENOMEM;
+	r = !out ? -ENOMEM : parent ? around_stand_by(parent, &err) : 0;
+	if (parent)
+		prctl(PR_SET_NAME, "hearth-standby");
+	if (r == 0)
+		r = read_spec(&in, &err);
+	prctl(PR_SET_NAME, "hearth-box");
+	if (r == 0 && parent && in.len == 0)
+		goto out;               /* no wake came */
 	if (r == 0)
 		r = spec_parse((const char *)buf_head(&in), in.len, &spec, &err);
 	if (r == 0)
 		r = run(&spec, out, &err);
 	if (report(out, r, &err) < 0)
 		r = -EPIPE;
+out:
+	standing = around_take();       /* if no wake took it */
+	if (standing)
+		around_drop(standing);
+	around_free(standing);
 	json_decref(out);
 	spec_done(&spec);
 	buf_done(&in);

@@ -35,6 +35,7 @@
 #define RESTORE_FINISHED 0x52535446
 #define CHUNK_BYTES (128ull << 10)
 #define FAULT_BYTES (64ull << 10)
+#define NEAR_GAP_BYTES (1ull << 20)
 #define FILLERS_MAX 2
 #define FILLER_NICE 5
 #define ENOMEM_TRIES 100
@@ -116,8 +117,10 @@ struct server {
 	pthread_rwlock_t events;
 	pthread_mutex_t list;
 	pthread_cond_t more;
-	struct fill_space *near;        /* where the last fault was, and what comes behind it: the fillers go on from there */
-	uint64_t near_at;
+	/* the run of pages that the fillers are at, which began with the last fault: where it began, where it goes on, and which way the faults before it led */
+	struct fill_space *near;
+	uint64_t near_from, near_at;
+	bool near_down;
 	int failed;                     /* -errno: a page can't be had */
 };
 
@@ -283,7 +286,9 @@ static bool take_around(struct server *s, struct fill_space *space, uint64_t add
 	pthread_mutex_lock(&s->list);
 	missing = fill_take_around(space, address, FAULT_BYTES, ret);
 	if (missing) {
+		s->near_down = s->near == space && address < s->near_from;
 		s->near = space;
+		s->near_from = ret->start;
 		s->near_at = ret->end;
 	}
 	pthread_mutex_unlock(&s->list);
@@ -366,10 +371,28 @@ static int from_uffd(struct server *s, struct fill_space *space)
 
 /* ---- filling ---- */
 
-/* Who walks through its memory finds it there before it comes; else in order of address. */
+/*
+ * Who walks through its memory finds it there before it comes: behind the last fault first. Where that run ends, at pages that are there already, it goes on
+ * the way that the faults led: programs that made one array after the other and use them in that order go up inside of each and down from one to the next, as
+ * the kernel gives out addresses.
+ */
+static bool take_near(struct server *s, struct pagemap_range *ret)
+{
+	if (!s->near)
+		return false;
+	if (s->near_down && fill_next(s->near, s->near_at) - s->near_at > NEAR_GAP_BYTES && fill_take_below(s->near, s->near_from, CHUNK_BYTES, ret)) {
+		s->near_from = ret->start;
+		return true;
+	}
+	if (!fill_take_from(s->near, s->near_at, CHUNK_BYTES, ret))
+		return fill_take_below(s->near, s->near_from, CHUNK_BYTES, ret);
+	s->near_at = ret->end;
+	return true;
+}
+
 static struct fill_space *take_next(struct server *s, struct pagemap_range *ret)
 {
-	if (s->near && fill_take_from(s->near, s->near_at, CHUNK_BYTES, ret))
+	if (take_near(s, ret))
 		return s->near;
 	for (size_t k = 0; k < s->n; k++)
 		if (fill_take(s->spaces[k], CHUNK_BYTES, ret))

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "around.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
@@ -29,12 +30,13 @@
 /* measured: docs/adr/0008-box-pager.md */
 #define RESTORE_MAX_MS 60000
 #define LAZY_MIN_BYTES (32ll << 20)
+#define VERIFY_THREADS 2
 
 struct wake {
 	const struct spec *spec;
 	struct image *img;
-	struct cgroup_tree *cgroups;
-	bool made_cgroup, lazy;
+	struct around *around;
+	bool lazy;
 	char work[PATH_MAX], log[PATH_MAX + 16];
 	struct pager pager;
 	pid_t pid;
@@ -42,6 +44,7 @@ struct wake {
 	/* verification, beside the restore */
 	pthread_t verifier;
 	bool verifying;
+	int report;                     /* pipe from the process that becomes CRIU */
 	int criu;                       /* pidfd of what it need not wait for if the image is damaged */
 	struct hearth_err verdict;
 	uint64_t t0, verify_ns, restore_ns;
@@ -54,7 +57,7 @@ static void *verify(void *arg)
 	struct wake *w = arg;
 
 	/* CRIU can hang on damaged images */
-	if (image_verify(w->img, &w->verdict) < 0 && w->criu >= 0)
+	if (image_verify(w->img, VERIFY_THREADS, &w->verdict) < 0 && w->criu >= 0)
 		pidfd_signal(w->criu, SIGKILL);
 	w->verify_ns = clock_mono_ns() - w->t0;
 	return NULL;
@@ -100,35 +103,15 @@ static int build_args(const struct wake *w, struct args *a, int netns)
 	return a->failed ? -ENOMEM : 0;
 }
 
-/* a network name space with lo up, for the instance; this process stays in its own. Return: descriptor, -errno */
-static int new_netns(void)
-{
-	FD_AUTO int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	int made, r;
-
-	if (own < 0 || unshare(CLONE_NEWNET) < 0)
-		return -errno;
-	r = proc_lo_up();
-	made = r < 0 ? r : open("/proc/self/ns/net", O_RDONLY);
-	if (made < 0 && r == 0)
-		made = -errno;
-	if (setns(own, CLONE_NEWNET) < 0)
-		return -errno;
-	return made;
-}
-
-/* CRIU's own surroundings: the instance's group, a private mount name space with the root as a mount point */
+/* what CRIU shall not see, or see at another place; its mount name space is its own already */
 static int surround(const struct wake *w, struct hearth_err *err)
 {
 	size_t n = 0;
 	char **keep;
-	int r;
+	int r = around_join(w->around, err);
 
-	if (w->cgroups) {
-		r = cgroup_join(w->cgroups, w->spec->cgroup, 0, err);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	while (w->img->mounts[n])
 		n++;
 	keep = calloc(n + 5, sizeof(*keep));
@@ -139,10 +122,7 @@ static int surround(const struct wake *w, struct hearth_err *err)
 	keep[n++] = w->img->path;
 	keep[n++] = (char *)w->work;
 	keep[n++] = (char *)w->spec->criu;
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		r = -errno;
-	else
-		r = criu_private_run(keep);
+	r = criu_private_run(keep);
 	if (r == 0)
 		r = criu_private_tmp(keep);
 	free(keep);
@@ -151,32 +131,30 @@ static int surround(const struct wake *w, struct hearth_err *err)
 	return r < 0 ? err_set(err, r, "cannot prepare mounts to restore %s: %s", w->spec->id, strerror(-r)) : 0;
 }
 
-static _Noreturn void restore_child(const struct wake *w, int report)
+static void restore_child(void *arg)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), netns, r;
+	const struct wake *w = arg;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), r;
 	struct hearth_err err = { 0 };
 	struct args a = { 0 };
 
-	job_die_with_parent(report);
+	job_die_with_parent(w->report);
 	setsid();
 	r = surround(w, &err);
-	netns = r < 0 ? r : new_netns();
-	if (r == 0 && netns < 0)
-		r = err_set(&err, netns, "cannot make a network name space for %s: %s", w->spec->id, strerror(-netns));
-	if (r == 0 && build_args(w, &a, netns) < 0)
+	if (r == 0 && build_args(w, &a, around_netns(w->around)) < 0)
 		r = err_set(&err, -ENOMEM, "out of memory");
 	if (r == 0) {
 		for (int fd = 0; fd < 3; fd++)
 			dup2(null, fd);
 		close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 		criu_learn(a.v[0]);
-		fd_set_cloexec(netns, false);
+		fd_set_cloexec(around_netns(w->around), false);
 		if (w->lazy)
 			fd_set_cloexec(w->pager.ctl, false);
 		criu_exec(a.v);
 		err_set(&err, -errno, "cannot execute %s: %s", a.v[0], strerror(errno));
 	}
-	(void)fd_write_full(report, &err, sizeof(err));
+	(void)fd_write_full(w->report, &err, sizeof(err));
 	_exit(1);
 }
 
@@ -207,9 +185,8 @@ static int restore(struct wake *w, struct hearth_err *err)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
-	pid = fork();
-	if (pid == 0)
-		restore_child(w, ends[1]);
+	w->report = ends[1];
+	pid = around_fork(w->around, restore_child, w, err);
 	close(ends[1]);
 	/* only now that all is forked. Should it not start, the image is verified here */
 	w->criu = pid > 0 ? pidfd_of(pid) : -1;
@@ -219,7 +196,7 @@ static int restore(struct wake *w, struct hearth_err *err)
 	n = pid < 0 ? 0 : fd_read_full(ends[0], &said, sizeof(said));
 	close(ends[0]);
 	if (pid < 0)
-		return err_set(err, -EAGAIN, "cannot fork to restore %s", w->spec->id);
+		return pid;
 	snprintf(what, sizeof(what), "restore %s", w->spec->id);
 	r = criu_wait(pid, RESTORE_MAX_MS, what, w->log, err);
 	if (n == (ssize_t)sizeof(said)) {
@@ -257,10 +234,8 @@ static void undo(struct wake *w)
 {
 	kill_orphans(w);                /* before the pager lets go of their memory */
 	pager_abort(&w->pager);
-	if (w->made_cgroup) {
-		cgroup_kill(w->cgroups, w->spec->cgroup);
-		cgroup_remove(w->cgroups, w->spec->cgroup);
-	}
+	if (w->around)
+		around_drop(w->around);
 }
 
 /* ---- the job ---- */
@@ -310,7 +285,6 @@ static int make_work(struct wake *w, struct hearth_err *err)
 static int prepare(struct wake *w, struct hearth_err *err)
 {
 	const struct spec *s = w->spec;
-	struct cgroup_limits limits = spec_limits(s);
 	int r = root_prepare(s->root, s->init, w->img->mounts, err);
 
 	if (r < 0)
@@ -319,16 +293,23 @@ static int prepare(struct wake *w, struct hearth_err *err)
 	if (r < 0)
 		return r;
 	snprintf(w->log, sizeof(w->log), "%s/" CRIU_LOG, w->work);
-	if (!s->cgroup)
+	return 0;
+}
+
+/* the one that stood by, if this process did */
+static int find_around(struct wake *w, struct hearth_err *err)
+{
+	const struct spec *s = w->spec;
+	struct cgroup_limits limits = spec_limits(s);
+
+	w->around = s->cgroup ? around_take() : NULL;
+	if (!w->around)
+		return around_new(s->cgroup, &limits, &w->around, err);
+	if (around_rename(w->around, s->cgroup, &limits, NULL) == 0)
 		return 0;
-	r = cgroup_probe(&w->cgroups, err);
-	if (r == 0 && cgroup_tree_version(w->cgroups) == CGROUP_NONE)
-		w->cgroups = cgroup_tree_free(w->cgroups);
-	else if (r == 0) {
-		r = cgroup_make(w->cgroups, s->cgroup, &limits, err);
-		w->made_cgroup = r == 0;
-	}
-	return r;
+	around_drop(w->around);
+	w->around = around_free(w->around);
+	return around_new(s->cgroup, &limits, &w->around, err);
 }
 
 static int bring_back(struct wake *w, struct hearth_err *err)
@@ -361,7 +342,7 @@ static void report(const struct wake *w, json_t *out, uint64_t starttime)
 {
 	json_object_set_new(out, "pid", json_integer(w->pid));
 	json_object_set_new(out, "starttime", json_integer((json_int_t)starttime));
-	json_object_set_new(out, "cgroup", w->cgroups ? json_string(w->spec->cgroup) : json_null());
+	json_object_set_new(out, "cgroup", around_tree(w->around) ? json_string(w->spec->cgroup) : json_null());
 	json_object_set_new(out, "lazy", json_boolean(w->lazy));
 	json_object_set_new(out, "pages_bytes", json_integer((json_int_t)w->img->pages_bytes));
 	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "verify", (double)w->verify_ns / NS_PER_MS, "restore", (double)w->restore_ns / NS_PER_MS,
@@ -375,6 +356,8 @@ int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
 	int r = check(&w, err);
 
 	if (r == 0)
+		r = find_around(&w, err);
+	if (r == 0)
 		r = prepare(&w, err);
 	if (r == 0)
 		r = bring_back(&w, err);
@@ -386,11 +369,14 @@ int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
 		report(&w, out, starttime);
 	else
 		undo(&w);
+	/* before the result is out: whoever ends the group must not meet this process in it */
+	if (w.around)
+		around_leave(w.around);
 	if (w.work[0])
 		dir_remove(w.work);
 	fd_close(&w.pidfd);
 	fd_close(&w.criu);
-	cgroup_tree_free(w.cgroups);
+	around_free(w.around);
 	image_free(w.img);
 	return r;
 }
@@ -405,7 +391,7 @@ int job_verify(const struct spec *spec, json_t *out, struct hearth_err *err)
 		return err_set(err, -EINVAL, "a verify job needs image");
 	r = image_load(spec->image, &img, err);
 	if (r == 0)
-		r = image_verify(img, err);
+		r = image_verify(img, VERIFY_THREADS, err);
 	if (r == 0) {
 		json_object_set_new(out, "image_bytes", json_integer((json_int_t)img->image_bytes));
 		json_object_set_new(out, "files", json_integer((json_int_t)img->files_n));

@@ -19,6 +19,7 @@
 #include "base/fd.h"
 
 #define MANIFEST_MAX (4u << 20)
+#define DIGEST_THREADS 2
 
 static int path_of(char out[PATH_MAX], const char *dir, const char *name)
 {
@@ -236,7 +237,7 @@ static int by_size(const void *a, const void *b)
 	return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-int image_verify(const struct image *img, struct hearth_err *err)
+int image_verify(const struct image *img, unsigned threads, struct hearth_err *err)
 {
 	struct image_file **order = calloc(img->files_n + 1, sizeof(*order));
 	FD_AUTO int dir = open(img->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -255,7 +256,7 @@ int image_verify(const struct image *img, struct hearth_err *err)
 		struct digest d;
 		uint64_t bytes;
 
-		r = digest_file(dir, order[k]->name, &d, &bytes);
+		r = digest_file(dir, order[k]->name, threads, &d, &bytes);
 		if (r < 0)
 			err_set(err, r, "image %s: %s: %s; remove the image, the function will start cold", img->path, order[k]->name, strerror(-r));
 		else if (bytes != order[k]->bytes)
@@ -364,7 +365,7 @@ static int digest_all(const struct image_draft *d, struct image *img)
 	img->image_bytes = img->pages_bytes = 0;
 	for (size_t k = 0; k < img->files_n; k++) {
 		struct image_file *f = &img->files[k];
-		int r = digest_file(d->lock, f->name, &f->digest, &f->bytes);
+		int r = digest_file(d->lock, f->name, DIGEST_THREADS, &f->digest, &f->bytes);
 
 		if (r < 0)
 			return r;

@@ -15,7 +15,7 @@
 static const char usage[] =
 	"usage: hearth sim [--workload NAME|FILE.yaml | --trace FILE.csv] [--policy POLICY] [--workers N] [--load 0..1 | --rate RPS] [--requests N] [--seed S]\n"
 	"                  [--rtt-us X] [--overhead-ns X] [--measure dispatcher|worker] [--dispatch-ns X] [--scv X] [--known] [--misclassify X] [--slowdown request|mean] [--warmup X]\n"
-	"                  [--reserved N] [--window N] [--queue-max N] [--quantum-us X] [--preempt-ns X] [--ts-queues single|multi] [--steal-ns X]\n"
+	"                  [--reserved N] [--window N] [--hold-max X] [--queue-max N] [--quantum-us X] [--preempt-ns X] [--ts-queues single|multi] [--steal-ns X]\n"
 	"                  [--interval TIME] [--find-max-load TARGET] [--jobs N] [--json]\n"
 	"\n"
 	"Simulates the scheduler: the same policies, as object files, that the live dispatcher runs, under requests drawn or recorded.\n"
@@ -40,6 +40,7 @@ static const char options_help[] =
 	"  --warmup X         share of the requests that is not measured; default 0.1\n"
 	"  --reserved N       darc-static: workers reserved for the shortest types\n"
 	"  --window N         darc: completions before the reservation is looked at again; default 50000\n"
+	"  --hold-max X       minimax: hold nothing back whose slowdown is that already; default: as long as it takes\n"
 	"  --queue-max N      requests of a type that may wait; default 131072\n"
 	"  --quantum-us X     ts: default 5;  --preempt-ns X: what taking a worker away costs, default 1000;  --ts-queues: default single\n"
 	"  --steal-ns X       ws: what taking from another worker's queue costs; default 0\n"
@@ -50,7 +51,7 @@ static const char options_help[] =
 
 enum {
 	O_WORKLOAD = 256, O_TRACE, O_POLICY, O_WORKERS, O_LOAD, O_RATE, O_REQUESTS, O_SEED, O_RTT, O_OVERHEAD, O_MEASURE, O_DISPATCH, O_SCV, O_KNOWN, O_MISCLASSIFY, O_SLOWDOWN,
-	O_WARMUP, O_RESERVED, O_WINDOW, O_QUEUE_MAX, O_QUANTUM, O_PREEMPT, O_TS_QUEUES, O_STEAL, O_INTERVAL, O_FIND, O_JOBS, O_JSON, O_HELP,
+	O_WARMUP, O_RESERVED, O_WINDOW, O_HOLD_MAX, O_QUEUE_MAX, O_QUANTUM, O_PREEMPT, O_TS_QUEUES, O_STEAL, O_INTERVAL, O_FIND, O_JOBS, O_JSON, O_HELP,
 };
 
 static const struct option long_options[] = {
@@ -73,6 +74,7 @@ static const struct option long_options[] = {
 	{ "warmup", required_argument, NULL, O_WARMUP },
 	{ "reserved", required_argument, NULL, O_RESERVED },
 	{ "window", required_argument, NULL, O_WINDOW },
+	{ "hold-max", required_argument, NULL, O_HOLD_MAX },
 	{ "queue-max", required_argument, NULL, O_QUEUE_MAX },
 	{ "quantum-us", required_argument, NULL, O_QUANTUM },
 	{ "preempt-ns", required_argument, NULL, O_PREEMPT },
@@ -219,6 +221,7 @@ static int set_policy(struct sim_config *c, int option)
 	case O_WORKERS: return take_whole32("--workers", optarg, 1, SCHED_WORKERS_MAX, &c->workers);
 	case O_RESERVED: return take_whole32("--reserved", optarg, 1, SCHED_WORKERS_MAX, &c->reserved);
 	case O_WINDOW: return take_whole32("--window", optarg, 1, UINT32_MAX, &c->window_requests);
+	case O_HOLD_MAX: return take_double("--hold-max", optarg, 1, 1e9, &c->hold_max);
 	case O_QUEUE_MAX: return take_whole32("--queue-max", optarg, 1, 1 << 24, &c->queue_max);
 	case O_TS_QUEUES: return take_either("--ts-queues", optarg, "single", "multi", &c->ts_multi);
 	case O_MEASURE: return take_either("--measure", optarg, "dispatcher", "worker", &c->service_only);

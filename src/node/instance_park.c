@@ -307,7 +307,7 @@ int instance_wake(struct instance *inst, struct hearth_err *err)
 	work_path(inst, path);
 	json_object_set_new(spec, "work", json_string(path));
 	instance_set_state(inst, INST_WAKING);
-	inst->job = job_run(fn->node, spec, wake_done, inst, err);
+	inst->job = job_run_soon(fn->node, spec, wake_done, inst, err);
 	if (!inst->job) {
 		instance_set_state(inst, INST_PARKED);
 		return err ? err->code : -EIO;

@@ -101,9 +101,8 @@ static int spec_memfd(json_t *spec, struct hearth_err *err)
 	return fd;
 }
 
-static int box_spawn(const char *program, int in, int out, pid_t *ret_pid)
+int box_spawn(char *const *argv, int in, int out, pid_t *ret_pid)
 {
-	char *argv[] = { (char *)program, NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
@@ -119,16 +118,33 @@ static int box_spawn(const char *program, int in, int out, pid_t *ret_pid)
 	posix_spawnattr_setsigdefault(&attr, &all);
 	posix_spawnattr_setpgroup(&attr, 0);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-	r = posix_spawn(ret_pid, program, &actions, &attr, argv, environ);
+	r = posix_spawn(ret_pid, argv[0], &actions, &attr, argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	posix_spawnattr_destroy(&attr);
 	return -r;
+}
+
+static struct job *job_begin(struct node *n, struct job *job, pid_t pid, int out, job_done done, void *ctx)
+{
+	fd_set_nonblock(out, true);
+	job->node = n;
+	job->pid = pid;
+	job->out = out;
+	job->done = done;
+	job->ctx = ctx;
+	ev_io_init(&job->watch, job_readable, job->out, EV_READ);
+	job->watch.data = job;
+	ev_io_start(n->loop, &job->watch);
+	DL_APPEND(n->jobs, job);
+	return job;
 }
 
 struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err)
 {
 	int pipefd[2] = { -1, -1 }, in, r;
 	struct job *job = calloc(1, sizeof(*job));
+	char *argv[] = { n->box, NULL };
+	pid_t pid;
 
 	in = spec_memfd(spec, err);
 	json_decref(spec);
@@ -138,23 +154,14 @@ struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, stru
 		err_set(err, -errno, "cannot start %s: pipe: %s", n->box, strerror(errno));
 		goto err;
 	}
-	r = box_spawn(n->box, in, pipefd[1], &job->pid);
+	r = box_spawn(argv, in, pipefd[1], &pid);
 	if (r < 0) {
 		err_set(err, r, "cannot start %s: %s; is the installation complete?", n->box, strerror(-r));
 		goto err;
 	}
 	fd_close(&pipefd[1]);
 	fd_close(&in);
-	fd_set_nonblock(pipefd[0], true);
-	job->node = n;
-	job->out = pipefd[0];
-	job->done = done;
-	job->ctx = ctx;
-	ev_io_init(&job->watch, job_readable, job->out, EV_READ);
-	job->watch.data = job;
-	ev_io_start(n->loop, &job->watch);
-	DL_APPEND(n->jobs, job);
-	return job;
+	return job_begin(n, job, pid, pipefd[0], done, ctx);
 err:
 	if (!job)
 		err_set(err, -ENOMEM, "cannot start a job: out of memory");
@@ -163,6 +170,33 @@ err:
 	fd_close(&pipefd[1]);
 	free(job);
 	return NULL;
+}
+
+struct job *job_run_soon(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err)
+{
+	char *text = n->standby.pid ? json_dumps(spec, JSON_COMPACT) : NULL;
+	struct job *job = text ? calloc(1, sizeof(*job)) : NULL;
+	pid_t pid;
+	int out;
+
+	if (!job || !standby_take(n, text, strlen(text), &pid, &out)) {
+		free(job);
+		free(text);
+		return job_run(n, spec, done, ctx, err);
+	}
+	free(text);
+	json_decref(spec);
+	return job_begin(n, job, pid, out, done, ctx);
+}
+
+bool job_runs(const struct node *n, pid_t pid)
+{
+	const struct job *job;
+
+	DL_FOREACH(n->jobs, job)
+		if (job->pid == pid)
+			return true;
+	return false;
 }
 
 pid_t job_pid(const struct job *job)

@@ -109,8 +109,10 @@ static void probe_done(void *ctx, json_t *result)
 		n->can_park = false;
 		snprintf(n->no_park, sizeof(n->no_park), "hearth-box could not tell whether CRIU works here: %.150s", job_error(result));
 	}
-	if (n->can_park)
+	if (n->can_park) {
 		n->no_park[0] = '\0';
+		standby_begin(n);
+	}
 	log_at(n->can_park ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, n->can_park ? "idle instances are parked%s" : "idle instances are ended instead of parked: %s",
 	       n->no_park);
 	HASH_ITER(hh, n->functions, fn, next)
@@ -311,6 +313,7 @@ struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struc
 	ev_timer_init(&n->tick, tick, 1, 1);
 	ev_timer_init(&n->settle, settle, 0, 0);
 	n->tick.data = n->settle.data = n;
+	standby_init(n);
 	node_paths(n);
 	if (node_slots_init(n, err) < 0 || set_up(n, err) < 0)
 		return node_free(n);
@@ -369,6 +372,7 @@ struct node *node_free(struct node *n)
 	ev_timer_stop(n->loop, &n->tick);
 	ev_timer_stop(n->loop, &n->settle);
 	n->control = control_free(n->control);
+	standby_end(n);
 	jobs_free(n);
 	functions_free(n);
 	node_slots_done(n);

@@ -325,12 +325,38 @@ struct job;
 typedef void (*job_done)(void *ctx, json_t *result);
 /** job_run - @spec: taken over. Return: the job or NULL with message; @done is called from the loop, exactly once, unless cancelled. */
 struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
+/** job_run_soon - the same, by the hearth-box that stands by if there is one: for wakes */
+struct job *job_run_soon(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
 /** job_error - why a job failed, from its answer */
 const char *job_error(json_t *result);
 pid_t job_pid(const struct job *job);
+bool job_runs(const struct node *n, pid_t pid);
 /** job_detach - nobody wants the answer any more; the job runs to its end */
 void job_detach(struct job *job);
 void jobs_free(struct node *n);
+
+/** box_spawn - run hearth-box. @argv: ends with NULL; @in, @out: its standard input and output, borrowed. Return: 0, -errno. */
+int box_spawn(char *const *argv, int in, int out, pid_t *ret_pid);
+
+/* ---- the hearth-box that stands by for the next wake (standby.c) ---- */
+
+#define STANDBY_PREFIX ".standby-"              /* of its cgroup: this and its pid */
+
+struct standby {
+	pid_t pid;                              /* 0: none */
+	int in, out;
+	ev_io ended;
+	ev_timer again;
+};
+
+void standby_init(struct node *n);
+/** standby_begin - the node can park and wake: have one from now on */
+void standby_begin(struct node *n);
+/** standby_take - give it a job. Return: false if there is none to take; the job is run otherwise then. */
+bool standby_take(struct node *n, const char *spec, size_t len, pid_t *ret_pid, int *ret_out);
+/** standby_owns - is this cgroup, below the node's, the one of who stands by, or of a wake that stood by? */
+bool standby_owns(const struct node *n, const char *cgroup);
+void standby_end(struct node *n);
 
 /* ---- logs of functions (logfile.c) ---- */
 
@@ -404,6 +430,7 @@ struct node {
 	struct invocation *submitting;          /* it has not waited yet */
 	struct call_recorder *recorder;         /* NULL: calls are not recorded */
 	bool stopping, stop_instances, given_up, strays;
+	struct standby standby;
 	char cgroup_root[64];                   /* "hearth-<hash of the run folder>": two daemons, two trees */
 	char box[4096], init[4096];
 };

@@ -167,7 +167,9 @@ void records_end_strays(struct node *n)
 	while (d && (e = readdir(d))) {
 		const struct instance *inst = instance_find(n, e->d_name);
 
-		if (e->d_type != DT_DIR || e->d_name[0] == '.' || (inst && inst->state != INST_PARKED))
+		if (e->d_type != DT_DIR || !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || (inst && inst->state != INST_PARKED))
+			continue;
+		if (standby_owns(n, e->d_name))
 			continue;
 		snprintf(rel, sizeof(rel), "%s/%s", n->cgroup_root, e->d_name);
 		if (cgroup_populated(n->cgroups, rel) > 0) {

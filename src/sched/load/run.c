@@ -348,7 +348,7 @@ static int play(struct crew *c, struct load_result **ret, struct hearth_err *err
 		rc = lane_errors(c, err);
 	if (rc == 0)
 		rc = collect(c, &r, err);
-	if (rc == 0 && r->sent > 0 && progress_of(c).answered == 0 && !r->stopped)
+	if (rc == 0 && r && r->sent > 0 && progress_of(c).answered == 0 && !r->stopped)
 		rc = silent(c, r, err);
 	if (rc < 0) {
 		load_result_free(r);

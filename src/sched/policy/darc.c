@@ -330,9 +330,13 @@ static __attribute__((noinline)) uint64_t pick_slowly(struct sched *s, uint64_t 
 	uint32_t last = s->queues.n - 1, spillway = s->darc.spillway;
 	uint64_t pick;
 
-	if (waits(s, last) && bit_get(s->idle, spillway) && sched_last_due(s, now_ns))
+	if (waits(s, last) && bit_get(s->idle, spillway) && sched_last_due(s, now_ns)) {
+		s->last_ns = now_ns;
 		return pick_of(last, spillway);
+	}
 	pick = s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
+	if (pick >> 32 == last)
+		s->last_ns = now_ns;
 	if (pick != PICK_NONE && !s->darc.delayed && s->cfg.policy == SCHED_DARC)
 		watch(s, now_ns, (uint32_t)(pick >> 32));
 	return pick;

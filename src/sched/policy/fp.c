@@ -27,13 +27,16 @@ static void order(struct sched *s, uint64_t now_ns)
 
 static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
-	uint32_t last = s->types_n, w = bit_first(s->idle, s->words);
+	uint32_t last = s->types_n, q, w = bit_first(s->idle, s->words);
 
 	if (w == NONE)
 		return PICK_NONE;
-	if (__builtin_expect(waits(s, last), 0) && sched_last_due(s, now_ns))
+	q = bit_first(s->queues.nonempty, s->queues.words);
+	if (__builtin_expect(waits(s, last), 0) && (q == last || sched_last_due(s, now_ns))) {
+		s->last_ns = now_ns;
 		return pick_of(last, w);
-	return pick_of(bit_first(s->queues.nonempty, s->queues.words), w);
+	}
+	return pick_of(q, w);
 }
 
 static void explain(const struct sched *s, uint64_t now_ns, struct text *out)

@@ -12,11 +12,15 @@
 
 #define K 1.4f                  /* how much of its own slowdown a request may pass on */
 #define Z 2.25f                 /* standard deviations of the arriving work that are prepared for */
+#define SIMILAR 1.6f            /* what any may cost a group, times how short that group's are against its own time */
 #define OVERTAKE 1.5f           /* a longer type goes first when its head suffers that much more than the shorter's */
 #define GROUP_DELTA .2
 #define PLAIN 2e-4              /* probability to wait at all, below which nothing is held */
 #define TOLERANCE 1.001f        /* a prediction is not that exact */
-#define NOISE .15f              /* how far ends of requests that vary are taken for memoryless, for each worker's coefficient of variation; */
+#define OVERDUE .1f             /* of its mean: what is left at least of one that takes longer than that */
+#define EARLY .02f              /* of its mean: an end that much sooner than predicted is news */
+#define NOISE .4f               /* how far ends of requests that vary are taken for memoryless, for each worker's coefficient of variation; */
+#define SPACING 1.5f            /* mean distances between ends of memoryless requests that are prepared for */
 #define NOISE_MIN .02f          /* less is not looked at */
 #define LOOK_AGAIN .1f          /* of the shortest mean that matters: not sooner than that */
 
@@ -106,11 +110,11 @@ static uint32_t group_types(const struct sched *s, const uint16_t *order, uint16
 
 static void model_type(struct minimax_type *m, double mean, double pe)
 {
-	double c2 = fmin(1, pe / (mean * mean)), sd = fmin(sqrt(pe), mean);
+	double c2 = fmin(1, pe / (mean * mean));
 
 	*m = (struct minimax_type){
 		.mean = (float)mean, .inv_mean = (float)(1 / mean), .slope = (float)(1 - c2), .floor = (float)(c2 * mean), .overdue = (float)(1.001 * mean),
-		.overdue_floor = (float)(fmax(c2, .1) * mean), .add = (float)sd, .cap = c2 < .9 ? (float)mean : INFINITY, .cv = (float)(sqrt(c2)),
+		.overdue_floor = (float)(fmax(c2, OVERDUE) * mean), .cv = (float)sqrt(c2),
 	};
 }
 
@@ -130,11 +134,10 @@ static void model_group(struct sched *s, struct minimax_group *g, double rho, do
 	}
 }
 
-/* the work of a type, by what is known of it; how uncertain its rate is makes it more */
-static void add_work(const struct estimate *e, double *rho, double *v)
+/* How much of the rate that was measured may be chance: a standard deviation of the number of requests that are remembered. */
+static double rate_of(const struct estimate *e)
 {
-	*rho += e->rate * e->mean_ns;
-	*v += e->rate * e->m2;
+	return e->samples > 0 ? e->rate * (1 + 1 / sqrt(e->samples + 1)) : e->rate;
 }
 
 static void list_types(struct sched *s, const uint16_t *of)
@@ -178,7 +181,8 @@ static void model(struct sched *s)
 		for (uint32_t t = 0; t <= u; t++) {
 			if (of[t] != g)
 				continue;
-			add_work(&s->est.of[t], &rho, &v);
+			rho += rate_of(&s->est.of[t]) * s->est.of[t].mean_ns;
+			v += rate_of(&s->est.of[t]) * s->est.of[t].m2;
 			shortest = fmin(shortest, m->type[t].mean);
 		}
 		m->group[g].mean = (float)shortest;
@@ -191,69 +195,41 @@ static void model(struct sched *s)
 	list_types(s, of);
 	if (sched_map(s, n + 1, of) || !m->ready)
 		busy_all(s);
-	for (uint32_t g = 0; g <= n; g++) {
-		m->group[g].hold_until_ns = 0;
+	for (uint32_t g = 0; g <= n; g++)
 		m->group[g].binding = 0;
-	}
+	m->held = 0;
 	m->ready = n > 0;
 	m->updates++;
 }
 
 /* ---- the decision ---- */
 
+/* what is left of a request: the more service times vary, the less its age says */
 static inline float rest_of(const struct minimax_type *t, float age)
 {
 	float r = t->mean - age * t->slope, low = age > t->overdue ? t->overdue_floor : t->floor;
 
-	r = (r > low ? r : low) + t->add;
-	return r < t->cap ? r : t->cap;
+	return r > low ? r : low;
 }
 
-/* All that runs, and one request more, as the model sees it at a moment. */
-struct view {
-	uint32_t n, mine, workers, shortest_n;  /* mine: the place of the one more; workers: all that are up */
-	bool last;                              /* it would take the last idle worker */
-	float shortest;                         /* what is left of group 0's running requests */
-	float queued[MINIMAX_GROUPS];           /* work that waits, of this group and shorter ones */
-	float rest[SCHED_WORKERS_MAX + 1];      /* of the longer groups' running requests, ascending */
-	uint8_t group[SCHED_WORKERS_MAX + 1];
-	uint16_t type[SCHED_WORKERS_MAX + 1];
-};
-
-static void view_add(struct view *v, float rest, uint32_t group, uint32_t type)
-{
-	uint32_t k = v->n++;
-
-	/* almost in order already */
-	for (; k > 0 && v->rest[k - 1] > rest; k--) {
-		v->rest[k] = v->rest[k - 1];
-		v->group[k] = v->group[k - 1];
-		v->type[k] = v->type[k - 1];
-	}
-	v->rest[k] = rest;
-	v->group[k] = (uint8_t)group;
-	v->type[k] = (uint16_t)type;
-	v->mine = k;
-}
-
-static void view_queued(const struct sched *s, uint32_t groups, struct view *v)
+static void view_queued(const struct sched *s, struct minimax_view *v)
 {
 	const struct minimax *m = &s->minimax;
 	float queued = 0;
 
-	for (uint32_t g = 0; g < groups; g++) {
+	for (uint32_t g = 0; g < m->groups_n; g++) {
 		for (uint32_t i = m->group[g].first; waits(s, g) && i < m->group[g + 1].first; i++)
-			queued += (float)s->types[m->by_group[i]].depth * m->type[m->by_group[i]].mean;
+			queued += (float)(int32_t)s->types[m->by_group[i]].depth * m->type[m->by_group[i]].mean;
 		v->queued[g] = queued;
 	}
 }
 
-static void view_make(const struct sched *s, uint64_t now_ns, uint32_t type, struct view *v)
+static void view_make(const struct sched *s, uint64_t now_ns, struct minimax_view *v)
 {
 	const struct minimax *m = &s->minimax;
-	uint32_t idle = sched_idle(s);
 
-	v->n = v->shortest_n = 0;
+	v->made = true;
+	v->shortest_n = 0;
 	v->shortest = 0;
 	for (uint32_t i = 0; i < s->words; i++) {
 		for (uint64_t some = m->shortest[i]; some; some &= some - 1) {
@@ -265,42 +241,51 @@ static void view_make(const struct sched *s, uint64_t now_ns, uint32_t type, str
 	}
 	for (uint32_t i = 0; i < m->busy_n; i++) {
 		const struct worker *w = &s->workers[m->busy[i]];
+		float rest = rest_of(&m->type[w->type], (float)(int64_t)(now_ns - w->start_ns));
+		uint32_t k = i;
 
-		view_add(v, rest_of(&m->type[w->type], (float)(int64_t)(now_ns - w->start_ns)), s->types[w->type].queue, w->type);
+		/* almost in order already */
+		for (; k > 0 && v->run[k - 1].rest > rest; k--)
+			v->run[k] = v->run[k - 1];
+		v->run[k] = (struct minimax_run){ rest, (uint16_t)s->types[w->type].queue, (uint16_t)w->type };
 	}
-	view_add(v, m->type[type].mean, s->types[type].queue, type);
-	v->workers = idle + v->shortest_n + m->busy_n;
-	v->last = idle == 1;
-	view_queued(s, s->types[type].queue, v);
+	v->n = m->busy_n;
+	v->idle = sched_idle(s);
+	v->workers = v->idle + v->shortest_n + v->n;
+	view_queued(s, v);
 }
 
-/* The part of a view that one group sees. */
+/* What one group sees of that when a longer request starts now. */
 struct part {
-	uint32_t n, shorter_n, mine;
+	uint32_t n, shorter_n, mine;            /* mine: the place of the one that starts */
 	float work;                             /* of this group and shorter ones, running and waiting */
 	float rest[SCHED_WORKERS_MAX + 1];      /* of longer ones */
-	uint16_t type[SCHED_WORKERS_MAX + 1];
+	uint16_t type[SCHED_WORKERS_MAX + 1];   /* only when service times are noisy */
 };
 
-static void part_make(const struct view *v, uint32_t g, struct part *p)
+static void part_make(const struct minimax *m, const struct minimax_view *v, uint32_t g, uint32_t type, struct part *p)
 {
-	uint32_t n = 0;
-	float work = v->queued[g] + v->shortest;
+	uint32_t n = 0, k;
+	float work = v->queued[g] + v->shortest, mine = m->type[type].mean;
 
-	p->mine = 0;
-	for (uint32_t k = 0; k < v->n; k++) {
-		bool longer = v->group[k] > g;
+	for (k = 0; k < v->n; k++) {
+		bool longer = v->run[k].group > g;
 
-		p->rest[n] = v->rest[k];
-		p->type[n] = v->type[k];
-		if (k == v->mine)
-			p->mine = n;
-		work += longer ? 0 : v->rest[k];
+		p->rest[n] = v->run[k].rest;
+		p->type[n] = v->run[k].type;
+		work += longer ? 0 : v->run[k].rest;
 		n += longer;
 	}
-	p->n = n;
-	p->work = work;
 	p->shorter_n = v->shortest_n + v->n - n;
+	for (k = n; k > 0 && p->rest[k - 1] > mine; k--) {
+		p->rest[k] = p->rest[k - 1];
+		p->type[k] = p->type[k - 1];
+	}
+	p->rest[k] = mine;
+	p->type[k] = (uint16_t)type;
+	p->mine = k;
+	p->n = n + 1;
+	p->work = work;
 }
 
 /* Requests that are hard to predict end at the rate of memoryless ones, to a degree. */
@@ -317,15 +302,15 @@ static void part_spread(const struct minimax *m, struct part *p)
 	if (c <= NOISE_MIN)
 		return;
 	for (uint32_t k = 0; k < p->n; k++) {
-		h += 2 / rate;
+		h += SPACING / rate;
 		rate -= m->type[p->type[k]].inv_mean;
 		rate = rate > 1e-12f ? rate : 1e-12f;
 		p->rest[k] = (1 - c) * p->rest[k] + c * h;
 	}
 }
 
-/* a wait, and how much of it passes with time while the request is held */
-struct wait { float ns, slope; };
+/* a wait, how much of it passes with time while the request is held, and for how long that is so */
+struct wait { float ns, slope, kink_ns; };
 
 /*
  * How long a request of group @g may have to wait: the largest excess of work over what the workers have done by then, shared among them. There are `free` workers for it,
@@ -335,7 +320,7 @@ static struct wait wait_of(const struct minimax *m, uint32_t g, const struct par
 {
 	const struct minimax_group *x = &m->group[g];
 	uint32_t n = p->n, free = workers - n;
-	struct wait worst = { 0, 1 };
+	struct wait worst = { 0, 1, INFINITY };
 	float done = 0, from = 0;
 
 	if (free == 0)
@@ -358,9 +343,12 @@ static struct wait wait_of(const struct minimax *m, uint32_t g, const struct par
 		excess = p->work + x->rho * t + x->zv * root - done - (float)free * (t - from) - (float)(free - 1) * x->bunch;
 		excess *= m->inv[free];
 		if (excess > worst.ns) {
+			/* Those that will have ended by then end sooner when this one is held; it does not itself. One that ends a little later will have, too. */
+			uint32_t ended = k + (t >= to), next = ended + (ended == p->mine);
+
 			worst.ns = excess;
-			/* those that will have ended by then end sooner when this one is held; it does not itself */
-			worst.slope = (float)(p->shorter_n + k - (p->mine < k)) * m->inv[free];
+			worst.slope = (float)(p->shorter_n + ended - (p->mine < ended)) * m->inv[free];
+			worst.kink_ns = next < n ? p->rest[next] - t : INFINITY;
 		}
 		if (peaks)
 			break;
@@ -370,23 +358,28 @@ static struct wait wait_of(const struct minimax *m, uint32_t g, const struct par
 	return worst;
 }
 
+struct candidate { uint32_t group, type; float slowdown; };
+
 /* what a start now may cost group @g; @ret_ns: how long it has to be held at least until that is not over the limit any more, if it is */
-static float slowdown_of(struct sched *s, uint64_t now_ns, const struct view *v, uint32_t g, float limit, float limit_slope, float *ret_ns)
+static float slowdown_of(const struct sched *s, uint64_t now_ns, const struct minimax_view *v, uint32_t g, const struct candidate *c, float limit,
+	float *ret_ns)
 {
 	const struct minimax *m = &s->minimax;
 	struct part p;
 	struct wait wait;
 	float x;
 
-	part_make(v, g, &p);
+	part_make(m, v, g, c->type, &p);
 	if (m->noisy)
 		part_spread(m, &p);
 	wait = wait_of(m, g, &p, v->workers);
 	x = 1 + wait.ns * m->group[g].inv_mean;
-	*ret_ns = (x - limit) / (wait.slope * m->group[g].inv_mean + limit_slope);
-	if (v->last && waits(s, g)) {
+	*ret_ns = fminf((x - limit) / (wait.slope * m->group[g].inv_mean + K * m->type[c->type].inv_mean), wait.kink_ns);
+	if (v->idle == 1 && waits(s, g)) {
+		/* it would take the last idle worker from one that waits already */
 		const struct node *y = head_of(s, g);
-		float suffered = 1 + ((float)(int64_t)(now_ns - y->arrival_ns) + v->rest[0]) * m->type[y->type].inv_mean;
+		float first = v->n > 0 && v->run[0].rest < m->type[c->type].mean ? v->run[0].rest : m->type[c->type].mean;
+		float suffered = 1 + ((float)(int64_t)(now_ns - y->arrival_ns) + first) * m->type[y->type].inv_mean;
 
 		if (suffered > x) {
 			x = suffered;
@@ -397,41 +390,44 @@ static float slowdown_of(struct sched *s, uint64_t now_ns, const struct view *v,
 	return x;
 }
 
-/* Does a start now cost no shorter group more than @limit? If it does: how much, and how long to hold it at least. */
-static bool affordable(struct sched *s, uint64_t now_ns, uint32_t type, float limit, float *ret_slowdown, float *ret_ns)
+/* Does a start now cost no shorter group more than what this one's own slowdown allows? If it does: how much, and how long to hold it at least. */
+static bool affordable(struct sched *s, uint64_t now_ns, const struct candidate *c, float *ret_slowdown, float *ret_ns)
 {
 	struct minimax *m = &s->minimax;
-	uint32_t mine = s->types[type].queue, first = m->group[mine].binding;
-	struct view v;
+	uint32_t first = m->group[c->group].binding;
+	float limit;
 
 	m->evaluations++;
-	view_make(s, now_ns, type, &v);
-	for (uint32_t i = 0; i < mine; i++) {
+	if (!m->view.made)
+		view_make(s, now_ns, &m->view);
+	for (uint32_t i = 0; i < c->group; i++) {
 		/* the one that mattered last is likely to matter again */
 		uint32_t g = i == 0 ? first : i <= first ? i - 1 : i;
 
 		if (m->group[g].rho <= 0)
 			continue;
-		*ret_slowdown = slowdown_of(s, now_ns, &v, g, limit, K * m->type[type].inv_mean, ret_ns);
+		/* the less a request differs from the shorter ones, the less it can cost them, and the less is gained by idling */
+		limit = fmaxf(1 + K * (c->slowdown - 1), 1 + SIMILAR * m->group[g].mean * m->type[c->type].inv_mean);
+		*ret_slowdown = slowdown_of(s, now_ns, &m->view, g, c, limit, ret_ns);
 		if (*ret_slowdown > limit * TOLERANCE) {
-			m->group[mine].binding = (uint16_t)g;
+			m->group[c->group].binding = (uint16_t)g;
+			m->group[c->group].held_limit = limit;
 			return false;
 		}
 	}
 	return true;
 }
 
-struct candidate { uint32_t group, type; float slowdown; };
-
-/* The head of each group: shorter ones first, but not those that suffer much less. */
-static uint32_t candidates(const struct sched *s, uint64_t now_ns, struct candidate *ret)
+/* The heads of these groups: shorter ones first, but not those that suffer much less. */
+static uint32_t candidates(const struct sched *s, uint64_t now_ns, uint64_t groups, struct candidate *ret)
 {
 	uint32_t n = 0;
 
-	for (uint64_t some = s->queues.nonempty[0]; some; some &= some - 1) {
-		uint32_t g = (uint32_t)__builtin_ctzll(some), k = n++;
+	for (; groups; groups &= groups - 1) {
+		uint32_t g = (uint32_t)__builtin_ctzll(groups), k = n++;
 		const struct node *y = head_of(s, g);
-		struct candidate c = { g, y->type, 1 + (float)(int64_t)(now_ns - y->arrival_ns) * s->minimax.type[y->type].inv_mean };
+		float wait = (float)(int64_t)(now_ns - y->arrival_ns) * s->minimax.type[y->type].inv_mean;
+		struct candidate c = { g, y->type, 1 + wait };
 
 		for (; k > 0 && ret[k - 1].slowdown * OVERTAKE < c.slowdown; k--)
 			ret[k] = ret[k - 1];
@@ -440,74 +436,106 @@ static uint32_t candidates(const struct sched *s, uint64_t now_ns, struct candid
 	return n;
 }
 
-/* May it start? If not, when to ask again. */
+static void hold(struct sched *s, const struct candidate *c, uint64_t until_ns)
+{
+	struct minimax *m = &s->minimax;
+	uint16_t bit = (uint16_t)(1u << c->group);
+
+	s->counts[c->type].held += !(m->counted & bit);
+	m->counted |= bit;
+	m->held_until_ns = m->held && m->held_until_ns < until_ns ? m->held_until_ns : until_ns;
+	m->held |= bit;
+	m->group[c->group].hold_until_ns = until_ns;
+}
+
+/* holds that have ended, end */
+static void release(struct minimax *m, uint64_t now_ns)
+{
+	m->held_until_ns = SCHED_NEVER;
+	for (uint32_t some = m->held; some; some &= some - 1) {
+		uint32_t g = (uint32_t)__builtin_ctz(some);
+		uint64_t until = m->group[g].hold_until_ns;
+
+		if (until <= now_ns)
+			m->held &= (uint16_t)~(1u << g);
+		else
+			m->held_until_ns = until < m->held_until_ns ? until : m->held_until_ns;
+	}
+}
+
+/* May it start? If not, it is held. */
 static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *c)
 {
 	struct minimax_group *g = &s->minimax.group[c->group];
 	float most = (float)s->cfg.hold_max, again;
 
-	if (most > 0 && c->slowdown >= most)
+	if (c->group == 0 || s->minimax.plain || (most > 0 && c->slowdown >= most) || affordable(s, now_ns, c, &g->held_g, &again))
 		return true;
-	if (now_ns >= g->hold_until_ns) {
-		g->held_limit = 1 + K * (c->slowdown - 1);
-		if (affordable(s, now_ns, c->type, g->held_limit, &g->held_g, &again))
-			return true;
-		if (most > 0)
-			again = fminf(again, (most - c->slowdown) * s->minimax.type[c->type].mean);
-		s->counts[c->type].held += g->hold_until_ns == 0;
-		g->hold_until_ns = now_ns + (uint64_t)again + 1;
-	}
-	if (g->hold_until_ns < s->timer_ns)
-		s->timer_ns = g->hold_until_ns;
+	if (most > 0)
+		again = fminf(again, (most - c->slowdown) * s->minimax.type[c->type].mean);
+	hold(s, c, now_ns + (uint64_t)again + 1);
 	return false;
+}
+
+static uint64_t pick_of_several(struct sched *s, uint64_t now_ns, uint64_t groups, uint32_t worker)
+{
+	struct minimax *m = &s->minimax;
+	struct candidate c[MINIMAX_GROUPS];
+	uint32_t n = candidates(s, now_ns, groups, c);
+
+	m->view.made = false;
+	for (uint32_t i = 0; i < n; i++) {
+		if (may_start(s, now_ns, &c[i])) {
+			m->counted &= (uint16_t)~(1u << c[i].group);
+			return pick_of(c[i].group, worker);
+		}
+	}
+	s->timer_ns = m->held_until_ns;
+	return PICK_NONE;
 }
 
 static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
 	struct minimax *m = &s->minimax;
-	struct candidate c[MINIMAX_GROUPS];
-	uint32_t n, w;
+	uint64_t groups;
+	uint32_t w;
 
 	if (!m->ready)
 		return fcfs_pick(s, now_ns);
 	w = bit_first(s->idle, s->words);
 	if (w == NONE)
 		return PICK_NONE;
-	if (s->queues.nonempty[0] == 1)
+	if (m->held && now_ns >= m->held_until_ns)
+		release(m, now_ns);
+	groups = s->queues.nonempty[0] & ~(uint64_t)m->held;
+	if (groups == 1)
 		return pick_of(0, w);
-	n = candidates(s, now_ns, c);
-	for (uint32_t i = 0; i < n; i++) {
-		if (c[i].group == 0 || m->plain || may_start(s, now_ns, &c[i])) {
-			m->group[c[i].group].hold_until_ns = 0;
-			return pick_of(c[i].group, w);
-		}
-	}
+	if (groups != 0)
+		return pick_of_several(s, now_ns, groups, w);
+	s->timer_ns = m->held_until_ns;
 	return PICK_NONE;
 }
 
 /* ---- events ---- */
-
-static void forget_holds(struct minimax *m)
-{
-	for (uint32_t g = 0; g <= m->groups_n; g++)
-		m->group[g].hold_until_ns = 0;
-}
 
 static void started(struct sched *s, uint64_t now_ns, uint32_t queue, uint32_t type, uint32_t worker)
 {
 	runs(s, type, worker, now_ns);
 }
 
+/* One that ends sooner than was thought may make room for those that are held; one that ends when it should does not. */
 static void done(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t worker)
 {
 	struct minimax *m = &s->minimax;
+	const struct minimax_type *t = &m->type[type];
 
 	if (s->types[type].queue == 0) {
 		bit_clear(m->shortest, worker);
 		return;
 	}
 	busy_remove(m, worker);
-	forget_holds(m);
+	if (rest_of(t, (float)(int64_t)(now_ns - s->workers[worker].start_ns)) > EARLY * t->mean)
+		m->held = 0;
 }
 
 static void learnt(struct sched *s, uint64_t now_ns)
@@ -518,7 +546,7 @@ static void learnt(struct sched *s, uint64_t now_ns)
 static void workers(struct sched *s, uint64_t now_ns)
 {
 	busy_all(s);
-	forget_holds(&s->minimax);
+	s->minimax.held = 0;
 }
 
 static void attach(struct sched *s, uint64_t now_ns)
@@ -568,7 +596,7 @@ static void explain_group(const struct sched *s, uint64_t now_ns, uint32_t g, st
 	}
 	text_add(out, g == s->minimax.groups_n ? " unknown requests" : "");
 	text_add(out, ": brings %.2f workers' worth of work", x->own_rho);
-	if (x->hold_until_ns > now_ns) {
+	if (s->minimax.held >> g & 1 && waits(s, g) && x->hold_until_ns > now_ns) {
 		text_add(out, "; held for ");
 		text_ns(out, (double)(x->hold_until_ns - now_ns));
 		text_add(out, " at least: to start one now may slow shorter ones down %.2f times, its own slowdown allows %.2f", (double)x->held_g,

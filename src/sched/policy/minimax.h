@@ -7,7 +7,7 @@
 /* what the model says of a running request of a type: its rest as a function of its age */
 struct minimax_type {
 	float mean, inv_mean;
-	float slope, floor, overdue, overdue_floor, add, cap;   /* rest = min(max(mean - age * slope, floor) + add, cap) */
+	float slope, floor, overdue, overdue_floor;     /* rest = max(mean - age * slope, floor); from the age `overdue` on, at least overdue_floor */
 	float cv;                                               /* of the error when its mean is the prediction */
 };
 
@@ -21,11 +21,24 @@ struct minimax_group {
 	float held_g, held_limit;       /* why */
 };
 
+struct minimax_run { float rest; uint16_t group, type; };
+
+/* All that runs and waits, as the model sees it at a moment. */
+struct minimax_view {
+	bool made;
+	uint32_t n, workers, idle, shortest_n;  /* workers: all that are up */
+	float shortest;                         /* what is left of group 0's running requests */
+	float queued[MINIMAX_GROUPS];           /* work that waits, of this group and shorter ones */
+	struct minimax_run run[SCHED_WORKERS_MAX];  /* of the longer groups, by their rest */
+};
+
 struct minimax {
 	bool ready;                     /* before that: c-FCFS */
 	bool plain;                     /* so little waits that nothing needs to be held back */
 	bool noisy;                     /* service times differ within a type so much that it matters */
 	uint32_t groups_n, busy_n;
+	uint16_t held, counted;         /* groups that are not looked at before hold_until_ns; whose head is counted as held */
+	uint64_t held_until_ns;         /* the first of those */
 	uint64_t updates, evaluations;
 	float inv[SCHED_WORKERS_MAX + 1];
 	struct minimax_type type[TYPES];
@@ -37,6 +50,7 @@ struct minimax {
 	uint64_t shortest[WORDS];
 	uint8_t busy[SCHED_WORKERS_MAX];
 	uint64_t end_ns[SCHED_WORKERS_MAX];
+	struct minimax_view view;
 };
 
 #endif

@@ -102,7 +102,7 @@ struct sched {
 	struct worker workers[SCHED_WORKERS_MAX];
 	struct type_counts counts[TYPES];
 	uint64_t down[WORDS];
-	/* when something out of the last queue was last started: what keeps unknown requests from starving */
+	/* FP, DARC: when something out of the last queue was last started: what keeps unknown requests from starving */
 	uint64_t last_ns;
 	uint64_t rng;                   /* d-FCFS: random numbers, whose turn it is */
 	uint32_t turn;

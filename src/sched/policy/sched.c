@@ -297,8 +297,6 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
 	s->workers[w].start_ns = now_ns;
 	s->workers[w].type = t;
 	bit_clear(s->idle, w);
-	if (q + 1 == s->queues.n)
-		s->last_ns = now_ns;
 	if (s->ops->started != NULL)
 		s->ops->started(s, now_ns, q, t, w);
 	return true;

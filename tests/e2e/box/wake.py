@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from boxlib import call, children, end, gone, job, main, state
+from boxlib import Standby, call, children, end, gone, job, main, state
 
 
 def sandbox(p, checks):
@@ -87,6 +87,38 @@ def wake_modes(p, checks):
             assert os.readlink("/proc/%d/ns/net" % result["pid"]) != os.readlink("/proc/self/ns/net")
         for result in woken:
             end(result["pid"])
+
+
+def standing_by(p, checks):
+    """A wake by a hearth-box that was there before; its group becomes the instance's, and goes where nothing comes of it."""
+    parked(p, 8)
+    spec = {"job": "wake", "id": "w", "function": "server", "image": p.image("a"), "criu": p.criu, "root": p.root, "work": os.path.join(p.work, "w"), **p.limits("w")}
+    for lazy in ("never", "always"):
+        standby = Standby(p.group)
+        while checks["cgroups"]["ok"] and not any(standby.group in g for g in p.groups()):
+            time.sleep(0.01)
+        result = standby.give({**spec, "lazy": lazy})
+        assert result["ok"], result
+        assert call(result["pid"], "/read") == "kept"
+        if checks["cgroups"]["ok"]:
+            assert "/%s/w\n" % p.group in open("/proc/%d/cgroup" % result["pid"]).read()
+        assert not any(".standby" in g for g in p.groups()), p.groups()
+        end(result["pid"])
+        for g in p.groups():
+            if g.endswith("/w/"):
+                os.rmdir(g)
+    # no job, another job, a wake that fails, an instance's group that is there already
+    assert Standby(p.group).give(None) is None
+    assert Standby(p.group).give({"job": "verify", "image": p.image("a")})["ok"]
+    result = Standby(p.group).give({**spec, "image": "/no/image"})
+    assert not result["ok"] and "/no/image" in result["error"], result
+    assert not any(".standby" in g for g in p.groups()), p.groups()
+    first = p.wake("w", "a")
+    result = Standby(p.group).give({**spec, "id": "w"})
+    assert not any(".standby" in g for g in p.groups()), p.groups()
+    for r in (first, result):
+        assert r["ok"], r
+        end(r["pid"])
 
 
 def park_a_woken_one_again(p, checks):
@@ -215,6 +247,6 @@ def damaged(p, checks):
     end(result["pid"])
 
 
-ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, park_a_woken_one_again, lazy_events, pages_in_hand, park_while_filling, pager_killed,
+ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, standing_by, park_a_woken_one_again, lazy_events, pages_in_hand, park_while_filling, pager_killed,
        box_killed_while_waking, damaged]
 main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])

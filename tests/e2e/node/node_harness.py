@@ -292,7 +292,7 @@ class Node:
         return set(group or ())
 
     def fds(self):
-        """Open descriptors of the daemon, by kind."""
+        """Open descriptors of the daemon, by kind, without the two pipes of the hearth-box that stands by."""
         kinds = {}
         for fd in os.listdir("/proc/%d/fd" % self.pid):
             try:
@@ -301,12 +301,17 @@ class Node:
                 continue
             kind = re.sub(r"[:\[(].*", "", target)
             kinds[kind] = kinds.get(kind, 0) + 1
+        kinds["pipe"] = kinds.get("pipe", 0) - 2 * len(self.standing_by())
         return kinds
 
+    def standing_by(self):
+        """The hearth-box that waits for the next wake: sometimes there, sometimes not yet again."""
+        return {pid for pid in descendants(self.pid) if read_proc(pid, "comm") == "hearth-standby\n"}
+
     def held(self):
-        """What a leak would make more of; the cgroups of other daemons are left out."""
+        """What a leak would make more of; the cgroups of other daemons are left out, and so is the hearth-box that stands by."""
         roots = os.path.join(self.run, "roots")
-        return {"processes": sorted(descendants(self.pid)), "fds": self.fds(), "cgroups": sorted(g for g in self.cgroups() if self.mine(g)),
+        return {"processes": sorted(descendants(self.pid) - self.standing_by()), "fds": self.fds(), "cgroups": sorted(g for g in self.cgroups() if self.mine(g)),
                 "roots": sorted(os.listdir(roots)) if os.path.isdir(roots) else []}
 
     def mine(self, group):

@@ -489,8 +489,12 @@ class Crowds(Life):
             with open("/proc/self/mountinfo") as f:
                 mounts += len(f.readlines())
             files = sum(len(f) for _, _, f in os.walk(node.dir))
-            return {"fds": sorted(fds), "children": children(pid), "mounts": mounts, "cgroups": node.cgroups(), "files": files,
-                    "processes": sorted(processes(node.dir))}
+            # but for the hearth-box that stands by, which is sometimes there and sometimes not yet again
+            standing_by = [p for p in children(pid) if comm(p) == "hearth-standby"]
+            for _ in range(2 * len(standing_by)):
+                fds.remove("pipe")
+            return {"fds": sorted(fds), "children": [p for p in children(pid) if p not in standing_by], "mounts": mounts, "cgroups": node.cgroups(), "files": files,
+                    "processes": sorted(p for p in processes(node.dir) if p not in standing_by)}
 
         a_round()
         before = held()

@@ -171,7 +171,7 @@ static int op_digest(void)
 {
 	struct digest d;
 
-	return digest_file(AT_FDCWD, path, &d, NULL);
+	return digest_file(AT_FDCWD, path, 2, &d, NULL);
 }
 
 static int op_make(void)

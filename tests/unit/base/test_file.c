@@ -36,12 +36,14 @@ static const char *at(const char *name)
 	return path[i];
 }
 
+#define BIG ((7u << 20) + 123)
+
 static void test_digest(void **state)
 {
 	char hex[DIGEST_HEX_LEN + 1];
 	struct digest d, e;
 	uint64_t bytes;
-	char *big = malloc(1 << 20);
+	char *big = malloc(BIG);
 
 	/* the published XXH3-128 of nothing, seed 0 */
 	digest_to_hex(digest_mem("", 0), hex);
@@ -52,22 +54,30 @@ static void test_digest(void **state)
 	assert_int_equal(digest_from_hex("99aa06d3014798d86001c324468d497f0", &d), -EINVAL);
 	assert_int_equal(digest_from_hex("99AA06d3014798d86001c324468d497f", &d), -EINVAL);
 
-	/* sizes on both sides of the read chunk */
+	/* sizes on both sides of a piece: up to one it is the plain digest, above it the digest of the pieces' digests, whoever shares the work */
 	assert_non_null(big);
-	for (size_t i = 0; i < 1 << 20; i++)
+	for (size_t i = 0; i < BIG; i++)
 		big[i] = (char)(i * 2654435761u >> 13);
-	const size_t sizes[] = { 0, 1, 262143, 262144, 262145, 524288, 1 << 20 };
+	const size_t piece = DIGEST_PIECE_BYTES, sizes[] = { 0, 1, 262144, piece - 1, piece, piece + 1, 2 * piece, BIG };
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		assert_int_equal(file_replace(at("d"), big, sizes[i], 0600, NULL), 0);
-		assert_int_equal(digest_file(AT_FDCWD, at("d"), &e, &bytes), 0);
-		assert_int_equal(bytes, sizes[i]);
-		assert_true(digest_equal(e, digest_mem(big, sizes[i])));
+		struct digest each[4] = { 0 }, want;
+		size_t n = 0;
+
+		for (size_t done = 0; done < sizes[i]; done += piece, n++)
+			each[n] = digest_mem(big + done, sizes[i] - done < piece ? sizes[i] - done : piece);
+		want = n > 1 ? digest_mem(each, n * sizeof(each[0])) : digest_mem(big, sizes[i]);
+		for (unsigned threads = 0; threads < 6; threads++) {
+			assert_int_equal(digest_file(AT_FDCWD, at("d"), threads, &e, &bytes), 0);
+			assert_int_equal(bytes, sizes[i]);
+			assert_true(digest_equal(e, want));
+		}
 	}
 	free(big);
-	assert_int_equal(digest_file(AT_FDCWD, at("absent"), &e, NULL), -ENOENT);
-	assert_int_equal(digest_file(AT_FDCWD, dir, &e, NULL), -EISDIR);
+	assert_int_equal(digest_file(AT_FDCWD, at("absent"), 1, &e, NULL), -ENOENT);
+	assert_int_equal(digest_file(AT_FDCWD, dir, 1, &e, NULL), -EISDIR);
 	assert_int_equal(mkfifo(at("fifo"), 0600), 0);
-	assert_int_equal(digest_file(AT_FDCWD, at("fifo"), &e, NULL), -EINVAL);
+	assert_int_equal(digest_file(AT_FDCWD, at("fifo"), 1, &e, NULL), -EINVAL);
 }
 
 static void test_read(void **state)

@@ -31,6 +31,13 @@ static void compare(const struct fill_space *s, const struct model *m)
 			seen[a / PAGE] = 1 + (s->ranges[k].offset + (a - s->ranges[k].start)) / PAGE;
 	}
 	assert_memory_equal(seen, m->want, sizeof(seen));
+	for (uint64_t a = 0; a < 2 * PAGES; a++) {
+		uint64_t next = a;
+
+		while (next < 2 * PAGES && !seen[next])
+			next++;
+		assert_true(fill_next(s, a * PAGE) == (next < 2 * PAGES ? next * PAGE : UINT64_MAX));
+	}
 }
 
 static void clear(struct model *m, uint64_t start, uint64_t end)
@@ -47,7 +54,7 @@ static void step(struct fill_space *s, struct model *m)
 
 	if (start + len > PAGES * PAGE)
 		len = PAGES * PAGE - start;
-	switch (rand() % 5) {
+	switch (rand() % 6) {
 	case 0:
 		assert_int_equal(fill_drop(s, start, start + len), 0);
 		clear(m, start, start + len);
@@ -76,6 +83,17 @@ static void step(struct fill_space *s, struct model *m)
 			clear(m, r.start, r.end);
 		} else {
 			for (uint64_t a = start; a < 2 * PAGES * PAGE; a += PAGE)
+				assert_int_equal(m->want[a / PAGE], 0);
+		}
+		break;
+	case 5:
+		if (fill_take_below(s, start, len, &r)) {
+			assert_true(r.end <= start && r.end - r.start <= len);
+			for (uint64_t a = r.end; a < start; a += PAGE)
+				assert_int_equal(m->want[a / PAGE], 0);
+			clear(m, r.start, r.end);
+		} else {
+			for (uint64_t a = 0; a < start; a += PAGE)
 				assert_int_equal(m->want[a / PAGE], 0);
 		}
 		break;

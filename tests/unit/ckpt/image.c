@@ -69,12 +69,12 @@ static void life(void **state)
 	assert_int_equal(img->files_n, 2);
 	assert_int_equal(img->pages_bytes, 8);
 	assert_int_equal(img->image_bytes, 17);
-	assert_int_equal(image_verify(img, &err), 0);
+	assert_int_equal(image_verify(img, 3, &err), 0);
 	put(target, "core-1.img", "registerz");
-	assert_int_equal(image_verify(img, &err), -EBADMSG);
+	assert_int_equal(image_verify(img, 3, &err), -EBADMSG);
 	assert_non_null(strstr(err.msg, "core-1.img"));
 	put(target, "core-1.img", "registers and more");
-	assert_int_equal(image_verify(img, &err), -EBADMSG);
+	assert_int_equal(image_verify(img, 3, &err), -EBADMSG);
 	image_free(img);
 	assert_int_equal(image_begin(target, &d, &err), -EEXIST);
 

@@ -30,6 +30,12 @@ static void test_defaults(void **state)
 	assert_int_equal(m.concurrency, 1);
 	assert_int_equal(m.timeout_ns, 30 * NS_PER_S);
 	assert_int_equal(m.memory_bytes, 512u << 20);
+	assert_true(m.slot);
+	assert_null(m.type);
+	manifest_done(&m);
+	assert_int_equal(parse(LEAST "type: short-ones_2\nslot: no\n", NULL, &m, &err), 0);
+	assert_string_equal(m.type, "short-ones_2");
+	assert_false(m.slot);
 	manifest_done(&m);
 }
 
@@ -60,6 +66,10 @@ static void test_refused(void **state)
 		{ LEAST "min_instances: 9\n", "min_instances" },
 		{ LEAST "park: snapshot\nnetwork: host\n", "snapshot" },
 		{ LEAST "mounts: [x]\n", "mounts" },
+		{ LEAST "type: a b\n", "type" },
+		{ LEAST "type: ''\n", "type" },
+		{ LEAST "type: 'a\"b'\n", "type" },
+		{ LEAST "slot: some\n", "m.yaml:4" },
 		{ "name: a/b\ncommand: [/bin/true]\ndirectory: /tmp\n", "name" },
 		{ "name: -a\ncommand: [/bin/true]\ndirectory: /tmp\n", "name" },
 		{ "name: f\ncommand: ['']\ndirectory: /tmp\n", "command" },

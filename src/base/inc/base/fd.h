@@ -16,6 +16,8 @@ void fd_close(int *fd);
 
 /** fd_read_full - until n bytes or end of file. Return: bytes read, -errno. */
 ssize_t fd_read_full(int fd, void *data, size_t n);
+/** fd_pread_full - the same at an offset, which stays where it is */
+ssize_t fd_pread_full(int fd, void *data, size_t n, off_t at);
 /** fd_write_full - all n bytes. Return: 0, -errno. Blocking descriptors only. */
 int fd_write_full(int fd, const void *data, size_t n);
 int fd_set_nonblock(int fd, bool on);

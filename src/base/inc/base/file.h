@@ -15,8 +15,14 @@
 struct digest { uint64_t hi, lo; };
 
 struct digest digest_mem(const void *data, size_t n);
-/** digest_file - of a whole file, through mmap or large reads. @ret_bytes: its size, may be NULL. Return: 0, -errno. */
-int digest_file(int dirfd, const char *path, struct digest *ret, uint64_t *ret_bytes);
+#define DIGEST_PIECE_BYTES (2u << 20)
+/**
+ * digest_file - of a whole file; of one larger than a piece it is the digest of the digests of its pieces, so that several threads can share the work
+ * @threads:   how many, this one among them; 0 counts as 1
+ * @ret_bytes: its size, may be NULL
+ * Return: 0, -errno; outputs untouched on failure.
+ */
+int digest_file(int dirfd, const char *path, unsigned threads, struct digest *ret, uint64_t *ret_bytes);
 void digest_to_hex(struct digest d, char hex[DIGEST_HEX_LEN + 1]);
 int digest_from_hex(const char *hex, struct digest *ret);      /* 0, -EINVAL */
 bool digest_equal(struct digest a, struct digest b);

@@ -75,8 +75,15 @@ int cgroup_claim(struct cgroup_tree *tree, struct hearth_err *err);
 int cgroup_make(struct cgroup_tree *tree, const char *name, const struct cgroup_limits *limits, struct hearth_err *err);
 /** cgroup_join - move a process (0: the caller, with all its threads) into a group. Return: 0, -EOPNOTSUPP, -ESRCH, -errno. */
 int cgroup_join(struct cgroup_tree *tree, const char *name, pid_t pid, struct hearth_err *err);
+/** cgroup_join_thread - move the calling thread, and with it what it forks, into a group; NULL: the tree's own. v1 only. Return: 0, -EOPNOTSUPP, -errno. */
+int cgroup_join_thread(struct cgroup_tree *tree, const char *name, struct hearth_err *err);
 /**
- * cgroup_kill - SIGKILL to every process of a group
+ * cgroup_rename - give a group another name below the same parent, and limits; whatever is in it stays. v1 only.
+ * On failure it has the old name. Return: 0, -EOPNOTSUPP, -EEXIST, -errno.
+ */
+int cgroup_rename(struct cgroup_tree *tree, const char *from, const char *to, const struct cgroup_limits *limits, struct hearth_err *err);
+/**
+ * cgroup_kill - SIGKILL to every process of a group but the caller
  * Does not wait for them to be gone. Return: 0 (also when empty or absent), -EOPNOTSUPP, -errno.
  */
 int cgroup_kill(struct cgroup_tree *tree, const char *name);

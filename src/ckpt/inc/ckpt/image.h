@@ -13,7 +13,7 @@
  * A checkpoint image is a folder: the checkpointer's files, and manifest.json, which names every one of them with size and digest. It is complete or
  * it is not there: it is written to ".tmp-NAME-XXXXXX" beside its place, synced, and renamed. Names that begin with a dot are never images.
  */
-#define IMAGE_VERSION 1
+#define IMAGE_VERSION 2
 #define IMAGE_MANIFEST "manifest.json"
 
 struct image_file {
@@ -45,10 +45,11 @@ int image_load(const char *path, struct image **ret, struct hearth_err *err);
 struct image *image_free(struct image *img);
 /**
  * image_verify - compare the size and the digest of every file with the manifest, small files first
+ * @threads: that share the work, this one among them
  * Context: blocks for as long as reading everything takes; thread-safe (reads @img only).
  * Return: 0, -EBADMSG (the message names the first bad file), -errno.
  */
-int image_verify(const struct image *img, struct hearth_err *err);
+int image_verify(const struct image *img, unsigned threads, struct hearth_err *err);
 
 /**
  * image_list - load every image in a folder, oldest first

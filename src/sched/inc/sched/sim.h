@@ -38,7 +38,7 @@ struct sim_trace {
 /**
  * sim_trace_load - read a recorded trace
  * @path: CSV, first line "t_ns,type,service_ns", then a line a request by ascending t_ns: arrival in ns of any origin, the type's name (1 to 31 printable
- *        characters without blanks, commas and quotes), the service time in ns, at least 1. 256 types at most.
+ *        characters without blanks, commas and quotes), the service time in ns (0 counts as 1). 256 types at most.
  * @ret:  sim_trace_free it; untouched on failure
  * Return: 0, -EINVAL with file:line, -ENOMEM, -errno of reading.
  */
@@ -76,7 +76,7 @@ struct sim_target {
  * @scv:          of all service times, in place of the workload's; < 0 = as the workload says
  * @misclassify:  share of the requests of which the policy is told a type drawn at random
  * @of_mean:      slowdown is 1 + (time not served) / (mean of the type) instead of latency / (service time of the request)
- * @reserved, @window_requests, @queue_max: as in struct sched_config
+ * @reserved, @window_requests, @queue_max, @hold_max: as in struct sched_config
  * @quantum_ns, @preempt_ns: SCHED_TS: slice of time, and what taking a worker from a request costs
  * @ts_multi:     SCHED_TS: a queue a type, the one whose head has waited longest for its mean first; else one queue
  * @steal_ns:     SCHED_WS: what taking a request from another worker's queue costs
@@ -89,7 +89,7 @@ struct sim_config {
 	const struct sim_trace *trace;
 	enum sched_policy policy;
 	uint32_t workers, reserved, window_requests, queue_max;
-	double load, rate_hz, warmup, scv, misclassify;
+	double load, rate_hz, warmup, scv, misclassify, hold_max;
 	uint64_t requests, seed;
 	uint64_t rtt_ns, overhead_ns, dispatch_ns, quantum_ns, preempt_ns, steal_ns, interval_ns;
 	bool known, of_mean, ts_multi, service_only;

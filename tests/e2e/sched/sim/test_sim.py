@@ -159,6 +159,7 @@ class Wrong(unittest.TestCase):
                 (['--overhead-ns', 'x'], '--overhead-ns'),
                 (['--quantum-us', '0'], '--quantum-us'),
                 (['--scv', '-1'], '--scv'),
+                (['--hold-max', '0.5'], '--hold-max'),
                 (['--slowdown', 'both'], '--slowdown must be request or mean'),
                 (['--ts-queues', '3'], '--ts-queues must be single or multi'),
                 (['--interval', '5'], '--interval must be a time like 10ms'),
