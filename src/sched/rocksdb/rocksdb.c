@@ -370,8 +370,6 @@ static int scan(struct store *st, const struct operation *op, struct hearth_app_
 	size_t n;
 
 	for (rocksdb_iter_seek(it, op->key, op->key_len); rocksdb_iter_valid(it) && (op->limit == 0 || keys < op->limit); rocksdb_iter_next(it)) {
-		(void)rocksdb_iter_key(it, &n);
-		bytes += n;
 		(void)rocksdb_iter_value(it, &n);
 		bytes += n;
 		keys++;
