@@ -139,7 +139,7 @@ static int set_whole(struct load_options *o, int c)
 	case O_SEED:
 		return take_whole(optarg, 0, INT64_MAX, &o->cfg.seed) < 0 ? bad("--seed must be a whole number", optarg) : CLI_OK;
 	case O_KEYS:
-		return take_whole(optarg, 1, 9999999999, &o->cfg.keys) < 0 ? bad("--keys must be 1..9999999999", optarg) : CLI_OK;
+		return take_whole(optarg, 1, 999999999, &o->cfg.keys) < 0 ? bad("--keys must be 1..999999999", optarg) : CLI_OK;
 	case O_SCAN_LIMIT:
 		if (take_whole(optarg, 1, UINT32_MAX, &v) < 0)
 			return bad("--scan-limit must be a number of keys", optarg);
@@ -386,7 +386,7 @@ static int search(struct load_job *j, struct hearth_err *err)
 }
 
 static const struct load_options defaults = {
-	.cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 100000, .scan_limit = 5000, .progress = on_progress, .stop = &stop_asked },
+	.cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 5000, .scan_limit = 5000, .progress = on_progress, .stop = &stop_asked },
 	.metric = "slowdown_p999", .dilate = 1, .precision = 0.02, .max_loss = -1,
 };
 

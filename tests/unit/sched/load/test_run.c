@@ -418,11 +418,15 @@ static void checks_rocksdb(struct udp_double *d, struct request *r)
 	const uint8_t *p = r->data + WIRE_HEADER_BYTES;
 	uint32_t limit;
 	uint16_t key_len;
+	bool good;
 
 	memcpy(&key_len, p + 2, 2);
 	memcpy(&limit, p + 4, 4);
-	reply_with(d, r, (p[0] == WIRE_ROCKSDB_GET && limit == 0) || (p[0] == WIRE_ROCKSDB_SCAN && limit == 77) ?
-		r->h.payload_len == 8u + key_len && memcmp(p + 8, "key", 3) == 0 ? WIRE_OK : WIRE_FAILED : WIRE_UNKNOWN, 0, 250000);
+	if (p[0] == WIRE_ROCKSDB_SCAN)
+		good = limit == 77 && key_len == 0 && r->h.payload_len == 8;
+	else
+		good = p[0] == WIRE_ROCKSDB_GET && limit == 0 && key_len == 10 && r->h.payload_len == 18 && memcmp(p + 8, "k000000", 7) == 0;
+	reply_with(d, r, good ? WIRE_OK : WIRE_FAILED, 0, 250000);
 }
 
 static void rocksdb(void **state)
