@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import unittest
@@ -123,6 +124,16 @@ class Serves(LoadTest):
         self.assertEqual((load.returncode, got['stopped']), (0, True))
         self.assertGreaterEqual(got['total']['ok'], 50)
         self.assertEqual(got['total']['lost'], 0)
+
+    def test_ipv6(self):
+        try:
+            socket.create_server(('::1', 0), family=socket.AF_INET6).close()
+        except OSError:
+            self.skipTest('no IPv6 here')
+        server = self.serve(listen='[::1]:0')
+        got = self.load(server.target, '--workload', 'tpcc', '--rate', 300, '--duration', '300ms', *PATIENT)
+        server.end()
+        self.assertEqual((server.target[:6], got['loss']), ('[::1]:', 0))
 
     def test_text(self):
         server = self.serve()

@@ -457,6 +457,30 @@ static void rocksdb(void **state)
 	workload_free(w);
 }
 
+static void sends_back(struct udp_double *d, struct request *r)
+{
+	sendto(d->fd, r->data, r->len, 0, (const struct sockaddr *)&r->from, sizeof(r->from));
+}
+
+static void echo(void **state)
+{
+	struct udp_double d;
+	struct load_config cfg;
+	struct load_result *r;
+	struct hearth_err err = { 0 };
+
+	double_start(&d, sends_back);
+	cfg = config(&d);
+	cfg.app = LOAD_ECHO;
+	r = run(&cfg);
+	assert_int_equal(r->total.ok, r->total.due);
+	load_result_free(r);
+	cfg.app = LOAD_SPIN;            /* what comes back is no reply */
+	cfg.timeout_ns = 100 * NS_PER_MS;
+	assert_int_equal(load_run(&cfg, &r, &err), -EPROTO);
+	double_stop(&d);
+}
+
 static void reports(void **state)
 {
 	struct udp_double d;
@@ -527,7 +551,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_answered), cmocka_unit_test(bursts), cmocka_unit_test(every_kind_of_answer), cmocka_unit_test(late_answers), cmocka_unit_test(a_stall_is_seen),
 		cmocka_unit_test(nobody_answers), cmocka_unit_test(another_protocol), cmocka_unit_test(stopped_early), cmocka_unit_test(numbers_on_the_wire),
-		cmocka_unit_test(rocksdb), cmocka_unit_test(reports), cmocka_unit_test(wrong_configurations),
+		cmocka_unit_test(rocksdb), cmocka_unit_test(echo), cmocka_unit_test(reports), cmocka_unit_test(wrong_configurations),
 	};
 	int failed;
 
