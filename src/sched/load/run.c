@@ -23,6 +23,7 @@ static int lane_prepare(struct lane *l)
 	l->series = calloc((size_t)w->phases_n * w->types_n, sizeof(*l->series));
 	if (!l->series || schedule_init(&l->schedule, l->cfg, l->index) < 0)
 		return err_set(&l->err, -ENOMEM, "no memory for the counts of a thread");
+	l->opened = true;
 	return ops_of(l->cfg)->open(l);
 }
 
@@ -56,7 +57,8 @@ static void *lane_main(void *arg)
 		l->rc = ops_of(l->cfg)->play(l);
 		l->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
 	}
-	ops_of(l->cfg)->close(l);
+	if (l->opened)
+		ops_of(l->cfg)->close(l);
 	pthread_mutex_lock(&l->run->lock);
 	if (l->rc < 0)
 		atomic_store(&l->run->stop, true);
