@@ -12,12 +12,15 @@
 
 #define K 1.4f                  /* how much of its own slowdown a request may pass on */
 #define Z 2.25f                 /* standard deviations of the arriving work that are prepared for */
+#define SIMILAR 1.6f            /* what any may cost a group, times how short that group's are against its own time */
 #define OVERTAKE 1.5f           /* a longer type goes first when its head suffers that much more than the shorter's */
 #define GROUP_DELTA .2
 #define PLAIN 2e-4              /* probability to wait at all, below which nothing is held */
 #define TOLERANCE 1.001f        /* a prediction is not that exact */
+#define OVERDUE .1f             /* of its mean: what is left at least of one that takes longer than that */
 #define EARLY .02f              /* of its mean: an end that much sooner than predicted is news */
-#define NOISE .15f              /* how far ends of requests that vary are taken for memoryless, for each worker's coefficient of variation; */
+#define NOISE .4f               /* how far ends of requests that vary are taken for memoryless, for each worker's coefficient of variation; */
+#define SPACING 1.5f            /* mean distances between ends of memoryless requests that are prepared for */
 #define NOISE_MIN .02f          /* less is not looked at */
 #define LOOK_AGAIN .1f          /* of the shortest mean that matters: not sooner than that */
 
@@ -107,11 +110,11 @@ static uint32_t group_types(const struct sched *s, const uint16_t *order, uint16
 
 static void model_type(struct minimax_type *m, double mean, double pe)
 {
-	double c2 = fmin(1, pe / (mean * mean)), sd = fmin(sqrt(pe), mean);
+	double c2 = fmin(1, pe / (mean * mean));
 
 	*m = (struct minimax_type){
 		.mean = (float)mean, .inv_mean = (float)(1 / mean), .slope = (float)(1 - c2), .floor = (float)(c2 * mean), .overdue = (float)(1.001 * mean),
-		.overdue_floor = (float)(fmax(c2, .1) * mean), .add = (float)sd, .cap = c2 < .9 ? (float)mean : INFINITY, .cv = (float)(sqrt(c2)),
+		.overdue_floor = (float)(fmax(c2, OVERDUE) * mean), .cv = (float)sqrt(c2),
 	};
 }
 
@@ -131,11 +134,10 @@ static void model_group(struct sched *s, struct minimax_group *g, double rho, do
 	}
 }
 
-/* the work of a type, by what is known of it; how uncertain its rate is makes it more */
-static void add_work(const struct estimate *e, double *rho, double *v)
+/* How much of the rate that was measured may be chance: a standard deviation of the number of requests that are remembered. */
+static double rate_of(const struct estimate *e)
 {
-	*rho += e->rate * e->mean_ns;
-	*v += e->rate * e->m2;
+	return e->samples > 0 ? e->rate * (1 + 1 / sqrt(e->samples + 1)) : e->rate;
 }
 
 static void list_types(struct sched *s, const uint16_t *of)
@@ -156,7 +158,7 @@ static void list_types(struct sched *s, const uint16_t *of)
 static void model(struct sched *s)
 {
 	struct minimax *m = &s->minimax;
-	uint16_t order[TYPES], of[TYPES];
+	uint16_t order[TYPES], of[TYPES] = { 0 };
 	uint32_t n, u = s->types_n;
 	double longest = 1, rho = 0, v = 0;
 	float noise = 0;
@@ -179,7 +181,8 @@ static void model(struct sched *s)
 		for (uint32_t t = 0; t <= u; t++) {
 			if (of[t] != g)
 				continue;
-			add_work(&s->est.of[t], &rho, &v);
+			rho += rate_of(&s->est.of[t]) * s->est.of[t].mean_ns;
+			v += rate_of(&s->est.of[t]) * s->est.of[t].m2;
 			shortest = fmin(shortest, m->type[t].mean);
 		}
 		m->group[g].mean = (float)shortest;
@@ -201,12 +204,12 @@ static void model(struct sched *s)
 
 /* ---- the decision ---- */
 
+/* what is left of a request: the more service times vary, the less its age says */
 static inline float rest_of(const struct minimax_type *t, float age)
 {
 	float r = t->mean - age * t->slope, low = age > t->overdue ? t->overdue_floor : t->floor;
 
-	r = (r > low ? r : low) + t->add;
-	return r < t->cap ? r : t->cap;
+	return r > low ? r : low;
 }
 
 static void view_queued(const struct sched *s, struct minimax_view *v)
@@ -299,7 +302,7 @@ static void part_spread(const struct minimax *m, struct part *p)
 	if (c <= NOISE_MIN)
 		return;
 	for (uint32_t k = 0; k < p->n; k++) {
-		h += 2 / rate;
+		h += SPACING / rate;
 		rate -= m->type[p->type[k]].inv_mean;
 		rate = rate > 1e-12f ? rate : 1e-12f;
 		p->rest[k] = (1 - c) * p->rest[k] + c * h;
@@ -355,10 +358,11 @@ static struct wait wait_of(const struct minimax *m, uint32_t g, const struct par
 	return worst;
 }
 
-struct candidate { uint32_t group, type; float slowdown, limit; };
+struct candidate { uint32_t group, type; float slowdown; };
 
 /* what a start now may cost group @g; @ret_ns: how long it has to be held at least until that is not over the limit any more, if it is */
-static float slowdown_of(const struct sched *s, uint64_t now_ns, const struct minimax_view *v, uint32_t g, const struct candidate *c, float *ret_ns)
+static float slowdown_of(const struct sched *s, uint64_t now_ns, const struct minimax_view *v, uint32_t g, const struct candidate *c, float limit,
+	float *ret_ns)
 {
 	const struct minimax *m = &s->minimax;
 	struct part p;
@@ -370,7 +374,7 @@ static float slowdown_of(const struct sched *s, uint64_t now_ns, const struct mi
 		part_spread(m, &p);
 	wait = wait_of(m, g, &p, v->workers);
 	x = 1 + wait.ns * m->group[g].inv_mean;
-	*ret_ns = fminf((x - c->limit) / (wait.slope * m->group[g].inv_mean + K * m->type[c->type].inv_mean), wait.kink_ns);
+	*ret_ns = fminf((x - limit) / (wait.slope * m->group[g].inv_mean + K * m->type[c->type].inv_mean), wait.kink_ns);
 	if (v->idle == 1 && waits(s, g)) {
 		/* it would take the last idle worker from one that waits already */
 		const struct node *y = head_of(s, g);
@@ -379,18 +383,19 @@ static float slowdown_of(const struct sched *s, uint64_t now_ns, const struct mi
 
 		if (suffered > x) {
 			x = suffered;
-			*ret_ns = (x - c->limit) * .5f * m->group[g].mean;
+			*ret_ns = (x - limit) * .5f * m->group[g].mean;
 		}
 	}
 	*ret_ns = fmaxf(*ret_ns, LOOK_AGAIN * m->group[g].mean);
 	return x;
 }
 
-/* Does a start now cost no shorter group more than the limit? If it does: how much, and how long to hold it at least. */
+/* Does a start now cost no shorter group more than what this one's own slowdown allows? If it does: how much, and how long to hold it at least. */
 static bool affordable(struct sched *s, uint64_t now_ns, const struct candidate *c, float *ret_slowdown, float *ret_ns)
 {
 	struct minimax *m = &s->minimax;
 	uint32_t first = m->group[c->group].binding;
+	float limit;
 
 	m->evaluations++;
 	if (!m->view.made)
@@ -401,9 +406,12 @@ static bool affordable(struct sched *s, uint64_t now_ns, const struct candidate 
 
 		if (m->group[g].rho <= 0)
 			continue;
-		*ret_slowdown = slowdown_of(s, now_ns, &m->view, g, c, ret_ns);
-		if (*ret_slowdown > c->limit * TOLERANCE) {
+		/* the less a request differs from the shorter ones, the less it can cost them, and the less is gained by idling */
+		limit = fmaxf(1 + K * (c->slowdown - 1), 1 + SIMILAR * m->group[g].mean * m->type[c->type].inv_mean);
+		*ret_slowdown = slowdown_of(s, now_ns, &m->view, g, c, limit, ret_ns);
+		if (*ret_slowdown > limit * TOLERANCE) {
 			m->group[c->group].binding = (uint16_t)g;
+			m->group[c->group].held_limit = limit;
 			return false;
 		}
 	}
@@ -419,7 +427,7 @@ static uint32_t candidates(const struct sched *s, uint64_t now_ns, uint64_t grou
 		uint32_t g = (uint32_t)__builtin_ctzll(groups), k = n++;
 		const struct node *y = head_of(s, g);
 		float wait = (float)(int64_t)(now_ns - y->arrival_ns) * s->minimax.type[y->type].inv_mean;
-		struct candidate c = { g, y->type, 1 + wait, 1 + K * wait };
+		struct candidate c = { g, y->type, 1 + wait };
 
 		for (; k > 0 && ret[k - 1].slowdown * OVERTAKE < c.slowdown; k--)
 			ret[k] = ret[k - 1];
@@ -463,7 +471,6 @@ static bool may_start(struct sched *s, uint64_t now_ns, const struct candidate *
 
 	if (c->group == 0 || s->minimax.plain || (most > 0 && c->slowdown >= most) || affordable(s, now_ns, c, &g->held_g, &again))
 		return true;
-	g->held_limit = c->limit;
 	if (most > 0)
 		again = fminf(again, (most - c->slowdown) * s->minimax.type[c->type].mean);
 	hold(s, c, now_ns + (uint64_t)again + 1);

@@ -7,7 +7,7 @@
 /* what the model says of a running request of a type: its rest as a function of its age */
 struct minimax_type {
 	float mean, inv_mean;
-	float slope, floor, overdue, overdue_floor, add, cap;   /* rest = min(max(mean - age * slope, floor) + add, cap) */
+	float slope, floor, overdue, overdue_floor;     /* rest = max(mean - age * slope, floor); from the age `overdue` on, at least overdue_floor */
 	float cv;                                               /* of the error when its mean is the prediction */
 };
 
