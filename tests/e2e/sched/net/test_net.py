@@ -485,6 +485,9 @@ def main():
         result = unittest.main(exit=False, verbosity=2).result
     finally:
         LINK.down()
+    if result.skipped and len(result.skipped) >= result.testsRun and result.wasSuccessful():
+        print(f'SKIP: {result.skipped[0][1]}')
+        sys.exit(77)
     left = [n for n in os.listdir('/run/netns') if n in (LINK.server, LINK.client)]
     if left:
         print(f'left behind: {left}')
