@@ -192,7 +192,8 @@ class Refuses(ServeTest):
             ({'types': [{'name': 'a', 'match': '1-5'}, {'name': 'b', 'match': '5'}]}, 'both match 5'), ({'mask': 'ff'}, 'mask'),
             ({'classify': 'app'}, 'no classify'), ({'buffers': 100}, 'power of two'), ({'policy': 'darc-static', 'reserved': 5}, 'reserved'),
             ({'app': FAULTY, 'app_options': {'mode': 'refuse'}}, 'told to refuse'), ({'app': FAULTY, 'app_options': {'mode': 'refuse-worker'}}, 'told to refuse'),
-            ({'app': FAULTY, 'app_options': {'mode': 'crash'}}, 'ended the process'), ({'metrics': 'x'}, 'HOST:PORT'),
+            ({'app': FAULTY, 'app_options': {'mode': 'crash'}}, 'ended the process'),
+            ({'app': FAULTY, 'app_options': {'mode': 'crash-worker'}}, 'died while it began'), ({'metrics': 'x'}, 'HOST:PORT'),
         ]
         for change, words in bad:
             with self.subTest(change):
@@ -297,6 +298,10 @@ class Operates(ServeTest):
         self.assertEqual(times, sorted(times))
         self.assertEqual([r[1] for r in rows], ['short', 'long'] * 150)
         self.assertTrue(all(int(r[2]) >= 10_000 * (i % 2 + 1) for i, r in enumerate(rows)))
+        done = subprocess.run([HEARTH, 'sim', '--trace', path, '--policy', 'darc', '--workers', '2', '--json'], stdout=subprocess.PIPE, check=True, text=True)
+        simulated = json.loads(done.stdout)
+        self.assertEqual({t['name'] for t in simulated['types']}, {'short', 'long'})
+        self.assertEqual(simulated['dropped'], 0)
 
     def test_control_socket(self):
         server = self.serve()

@@ -53,7 +53,7 @@ static struct rig *rig_start(bool forks, uint32_t workers, enum sched_policy pol
 	rig->app = (struct hearth_app){ .handle = handle };
 	rig->bell.silent = mode == IDLE_POLL;
 	rig->bell.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	assert_int_equal(front_init(&rig->front, &rig->net.port, workers, MEM_BUFFERS + 2 * workers, &err), 0);
+	assert_int_equal(front_init(&rig->front, &rig->net.port, workers, MEM_BUFFERS, &err), 0);
 	assert_int_equal(classifier_new(&types, &rig->front.classifier, &err), 0);
 	assert_int_equal(crew_thread_new(&crew, &rig->bell, &idle, &rig->crew, &err), 0);
 	cfg.slots = crew_thread_slots(rig->crew);
