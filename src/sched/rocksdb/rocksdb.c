@@ -66,42 +66,47 @@ static int whole_number(const char *text, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
-/* one "KEY=VALUE". Return: 0, -ENOENT (no such key), -EINVAL. */
-static int take_option(const char *key, size_t n, const char *value, struct settings *s)
+enum { OPTION_PATH, OPTION_KEYS, OPTION_VALUE_BYTES, OPTION_CACHE, OPTION_READ_ONLY, OPTIONS };
+static const char *const option_names[OPTIONS] = { "path", "keys", "value_bytes", "cache", "read_only" };
+static const char *const option_values[OPTIONS] = { "a folder", "a number from 1 to 100000000", "a number from 1 to 1048576", "a size such as 64MiB, at most 1TiB",
+						    "yes or no" };
+
+/* Return: 0, -EINVAL. */
+static int take_option(int option, const char *value, struct settings *s)
 {
-	if (n == 4 && !memcmp(key, "path", n)) {
+	switch (option) {
+	case OPTION_PATH:
 		s->path = value;
 		return *value != '\0' ? 0 : -EINVAL;
-	}
-	if (n == 4 && !memcmp(key, "keys", n))
+	case OPTION_KEYS:
 		return whole_number(value, ROCKSDB_KEYS_MAX, &s->keys);
-	if (n == 11 && !memcmp(key, "value_bytes", n))
+	case OPTION_VALUE_BYTES:
 		return whole_number(value, ROCKSDB_VALUE_MAX, &s->value_bytes);
-	if (n == 5 && !memcmp(key, "cache", n))
+	case OPTION_CACHE:
 		return parse_bytes(value, &s->cache_bytes) == 0 && s->cache_bytes <= ROCKSDB_CACHE_MAX ? 0 : -EINVAL;
-	if (n == 9 && !memcmp(key, "read_only", n)) {
+	default:
 		s->read_only = !strcmp(value, "yes") || !strcmp(value, "true");
 		return s->read_only || !strcmp(value, "no") || !strcmp(value, "false") ? 0 : -EINVAL;
 	}
-	return -ENOENT;
 }
 
 static int take_options(const struct hearth_app_env *env, struct settings *s)
 {
 	for (size_t i = 0; env->options != NULL && env->options[i] != NULL; i++) {
-		const char *key = env->options[i];
-		size_t n = strcspn(key, "=");
-		int r = take_option(key, n, key[n] == '=' ? key + n + 1 : "", s);
+		const char *key = env->options[i], *value = strchr(key, '=');
+		int n = (int)strcspn(key, "="), option = 0;
 
-		if (r == 0)
-			continue;
-		if (r == -ENOENT)
-			snprintf(env->error, env->error_room, "application rocksdb: no option \"%.*s\"; it has path, keys, value_bytes, cache and read_only", (int)n, key);
-		else
-			snprintf(env->error, env->error_room, "application rocksdb: option %.*s: \"%s\" is not %s", (int)n, key, key[n] == '=' ? key + n + 1 : "",
-				 n == 4 && !memcmp(key, "path", n) ? "a folder" : !memcmp(key, "read_only", n) ? "yes or no" :
-				 n == 5 ? "a size such as 64MiB, at most 1TiB" : n == 4 ? "a number from 1 to 100000000" : "a number from 1 to 1048576");
-		return -EINVAL;
+		while (option < OPTIONS && (strncmp(key, option_names[option], (size_t)n) != 0 || option_names[option][n] != '\0'))
+			option++;
+		value = value != NULL ? value + 1 : "";
+		if (option == OPTIONS) {
+			snprintf(env->error, env->error_room, "application rocksdb: no option \"%.*s\"; it has path, keys, value_bytes, cache and read_only", n, key);
+			return -EINVAL;
+		}
+		if (take_option(option, value, s) < 0) {
+			snprintf(env->error, env->error_room, "application rocksdb: option %s: \"%s\" is not %s", option_names[option], value, option_values[option]);
+			return -EINVAL;
+		}
 	}
 	return 0;
 }
@@ -365,8 +370,6 @@ static int scan(struct store *st, const struct operation *op, struct hearth_app_
 	size_t n;
 
 	for (rocksdb_iter_seek(it, op->key, op->key_len); rocksdb_iter_valid(it) && (op->limit == 0 || keys < op->limit); rocksdb_iter_next(it)) {
-		(void)rocksdb_iter_key(it, &n);
-		bytes += n;
 		(void)rocksdb_iter_value(it, &n);
 		bytes += n;
 		keys++;
