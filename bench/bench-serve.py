@@ -54,7 +54,7 @@ class Bench:
         if self.enough:
             config.update(idle='poll', dispatcher_cpu=self.cores[1], cpus=[str(c) for c in self.cores[2:2 + self.workers]])
         else:
-            config.update(idle='adaptive', oversubscribe=True)
+            config.update(oversubscribe=True)
         with tempfile.NamedTemporaryFile('w', suffix='.yaml', encoding='utf-8') as file:
             json.dump(config, file)
             file.flush()

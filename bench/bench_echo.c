@@ -237,14 +237,18 @@ static int ping(int fd, const struct options *o)
 
 /* ---- command line ---- */
 
-/* words separated by blanks; the copy stays for good */
-static char **split(const char *text)
-{
-	char *copy = strdup(text), *save, **out = calloc(strlen(text) / 2 + 2, sizeof(char *));
-	size_t n = 0;
+#define WORDS_MAX 63
 
-	for (char *w = strtok_r(copy, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save))
+/* words separated by blanks */
+static char **split(char *text)
+{
+	static char *out[WORDS_MAX + 1];
+	size_t n = 0;
+	char *save;
+
+	for (char *w = strtok_r(text, " ", &save); w != NULL && n < WORDS_MAX; w = strtok_r(NULL, " ", &save))
 		out[n++] = w;
+	out[n] = NULL;
 	return out;
 }
 

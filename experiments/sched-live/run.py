@@ -3,9 +3,10 @@
 """The real dispatcher: High Bimodal over loopback UDP, c-FCFS against DARC and minimax: load sustained at a slowdown of 20
 
 A `hearth serve` with 14 workers and a `hearth load` on the same machine. With 16 cores or more everything is in real time: workers, dispatcher and generator
-poll on cores of their own, and requests burn their service time. The network stack and the machine's own noise are part of a latency there, so the mix is taken
-10 times as long (10 us and 1 ms) by default: `--scale 1` is the paper's own; the ratio of the two types, and so the problem, is the same. With fewer cores time
-is dilated: a request waits asleep for 1000 times its service time, to the scheduler the same thing in slow motion, and 14 workers fit two cores.
+poll on cores of their own, and requests burn their service time. Latencies are taken from end to end, so the network stack and the machine's own hiccups are part of
+them. The paper's 1 us and 100 us leave no room for those at a slowdown of 20; so it is first found out how many times longer both must be, of 1, 3, 10, 30 and 100,
+for the slowdown to be at most 5 where nothing waits (a tenth of the peak). The ratio of the two types, and with it the problem, stays the same. With fewer cores
+time is dilated: a request waits asleep for 1000 times its service time, to the scheduler the same thing in slow motion, and 14 workers fit two cores.
 
 Each policy's load is raised step by step; the load that it sustains is the highest before two steps in a row miss the target, and between a step that holds it and the
 next that does not, slowdowns are interpolated on a logarithmic scale.
@@ -27,13 +28,15 @@ WORKERS = 14
 MEANS_US = {'short': 1, 'long': 100}
 PEAK_RPS = WORKERS / (sum(MEANS_US.values()) / len(MEANS_US)) * 1e6
 POLICIES = ('c-fcfs', 'darc', 'minimax')
+SCALES = (1, 3, 10, 30, 100)
+FLOOR = 5
 LOADS = (.2, .3, .4, .45, .5, .6, .7, .75, .8, .85, .9, .93)
 
 
 def options(parser):
-    parser.add_argument('--scale', type=float, metavar='N', help='service times are N times the paper\'s (10 in real time, 1000 in dilated time)')
+    parser.add_argument('--scale', type=float, metavar='N', help='service times are N times the paper\'s (found out; 1000 in dilated time)')
     parser.add_argument('--dilated', action='store_true', help='dilated time even with 16 cores')
-    parser.add_argument('--duration', type=float, metavar='S', help='seconds of each step (4; dilated 14)')
+    parser.add_argument('--duration', type=float, metavar='S', help='seconds of each step (for 6000 requests, 3 to 15; dilated 14)')
     parser.add_argument('--target', type=float, default=20, metavar='X', help='p99.9 slowdown; default 20')
     parser.add_argument('--time-limit', type=float, default=450, metavar='S', help='begin no step after so long; default 450')
     parser.add_argument('--loads', type=lambda s: [float(x) for x in s.split(',')], default=list(LOADS), metavar='L,L...', help='steps, as shares of the peak')
@@ -45,9 +48,23 @@ class Live:
         self.args = experiment.args
         self.cores = sorted(os.sched_getaffinity(0))
         self.dilated = self.args.dilated or len(self.cores) < WORKERS + 2
-        self.scale = self.args.scale or (1000 if self.dilated else 10)
-        self.duration = self.args.duration or (14 if self.dilated else 4)
         self.until = time.monotonic() + self.args.time_limit
+        self.scale = self.args.scale or (1000 if self.dilated else self.calibrate())
+
+    def calibrate(self):
+        """The smallest scale at which this machine lets short requests through undisturbed."""
+        for self.scale in SCALES:
+            r = self.step('c-fcfs', .1)
+            print(f"times {self.scale:3}: slowdown p99.9 {r['slowdown_p999']:8.1f} at a tenth of the peak", file=sys.stderr, flush=True)
+            if r['slowdown_p999'] <= FLOOR and r['loss'] == 0:
+                break
+        return self.scale
+
+    def duration(self, rate):
+        """Seconds; @rate: requests a second, as they are sent."""
+        if self.args.duration or self.dilated:
+            return self.args.duration or 14
+        return min(15, max(3, 6000 / rate))
 
     def config(self, policy):
         """The server's: core 0 of ours is the generator's, the next the dispatcher's, then one for each worker."""
@@ -59,12 +76,13 @@ class Live:
 
     def load(self, address, rate):
         """Return: the generator's JSON."""
+        duration = self.duration(rate / self.scale)
         command = [HEARTH, 'load', address, '--json', '--workload', 'high-bimodal', '--rate', f'{rate:g}', '--dilate', f'{self.scale:g}',
-                   '--duration', f'{self.duration:g}s', '--timeout', '3s', '--seed', str(self.args.seed), '--flows', '16']
+                   '--duration', f'{duration:g}s', '--warmup', '.25', '--timeout', '3s', '--seed', str(self.args.seed), '--flows', '16']
         if not self.dilated:
             command += ['--spin', 'always']
         pin = None if self.dilated else lambda: os.sched_setaffinity(0, self.cores[:1])
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=pin, timeout=self.duration + 60)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=pin, timeout=duration + 60)
         try:
             return json.loads(done.stdout)
         except ValueError:
@@ -94,7 +112,7 @@ class Live:
         """Steps until two in a row miss the target, or the time is over."""
         steps, missed = [], 0
         for share in self.args.loads:
-            if missed == 2 or time.monotonic() + self.duration + 4 > self.until:
+            if missed == 2 or time.monotonic() + self.duration(share * PEAK_RPS / self.scale) + 4 > self.until:
                 break
             r = self.step(policy, share)
             steps.append(r)

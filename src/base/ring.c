@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "ring_private.h"
@@ -10,14 +11,13 @@
 
 /*
  * Each side keeps a copy of the other's counter and reads the shared one only when the copy says full or empty: a busy ring costs one cache-line transfer
- * a batch, not one an item.
+ * a batch, not one an item. The first items lie in the line of the producer's counter, so that a small ring hands over an item with one transfer.
  */
 struct spsc {
-	alignas(CACHE_LINE) _Atomic size_t tail;        /* next to write; the producer's */
-	size_t head_seen;
 	alignas(CACHE_LINE) _Atomic size_t head;        /* next to read; the consumer's */
-	size_t tail_seen;
-	alignas(CACHE_LINE) size_t capacity;
+	size_t tail_seen, consumer_mask;
+	alignas(CACHE_LINE) _Atomic size_t tail;        /* next to write; the producer's */
+	size_t head_seen, producer_mask;
 	void *slot[];
 };
 
@@ -60,20 +60,21 @@ static struct spsc *spsc_init_at(struct spsc *r, size_t capacity, size_t start)
 	atomic_init(&r->head, start);
 	r->head_seen = start;
 	r->tail_seen = start;
-	r->capacity = capacity;
+	r->consumer_mask = capacity - 1;
+	r->producer_mask = capacity - 1;
 	return r;
 }
 
 struct spsc *spsc_new_at(size_t capacity, size_t start)
 {
-	struct spsc *r = ring_alloc(capacity, sizeof(*r), sizeof(r->slot[0]));
+	struct spsc *r = ring_alloc(capacity, offsetof(struct spsc, slot), sizeof(r->slot[0]));
 
 	return r != NULL ? spsc_init_at(r, capacity, start) : NULL;
 }
 
 size_t spsc_bytes(size_t capacity)
 {
-	return ring_bytes(capacity, sizeof(struct spsc), sizeof(void *));
+	return ring_bytes(capacity, offsetof(struct spsc, slot), sizeof(void *));
 }
 
 struct spsc *spsc_init(void *mem, size_t capacity)
@@ -98,12 +99,12 @@ bool spsc_push(struct spsc *r, void *item)
 	size_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
 
 	assert(item != NULL);
-	if (tail - r->head_seen == r->capacity) {
+	if (tail - r->head_seen > r->producer_mask) {
 		r->head_seen = atomic_load_explicit(&r->head, memory_order_acquire);
-		if (tail - r->head_seen == r->capacity)
+		if (tail - r->head_seen > r->producer_mask)
 			return false;
 	}
-	r->slot[tail & (r->capacity - 1)] = item;
+	r->slot[tail & r->producer_mask] = item;
 	atomic_store_explicit(&r->tail, tail + 1, memory_order_release);
 	return true;
 }
@@ -118,7 +119,7 @@ void *spsc_pop(struct spsc *r)
 		if (head == r->tail_seen)
 			return NULL;
 	}
-	item = r->slot[head & (r->capacity - 1)];
+	item = r->slot[head & r->consumer_mask];
 	atomic_store_explicit(&r->head, head + 1, memory_order_release);
 	return item;
 }

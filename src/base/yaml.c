@@ -776,7 +776,7 @@ static int check_required(struct loader *l)
 /* @out: the struct that holds the field */
 static void field_free(const struct yaml_key *key, void *out)
 {
-	char *field = (char *)out + key->offset;
+	void *field = (char *)out + key->offset;
 
 	if (key->kind == YAML_STR) {
 		free(*(char **)field);
@@ -796,7 +796,7 @@ static void field_free(const struct yaml_key *key, void *out)
 /* Cannot fail: everything was allocated before. */
 static void field_set(const struct yaml_key *key, const struct value *v, void *out)
 {
-	char *field = (char *)out + key->offset;
+	void *field = (char *)out + key->offset;
 
 	field_free(key, out);
 	switch (key->kind) {

@@ -16,7 +16,7 @@
 static const char usage[] =
 	"usage: hearth load ADDRESS:PORT | URL  --workload NAME|FILE.yaml | --trace FILE.csv | --azure FILE.csv | --function NAME[=RATIO]...\n"
 	"                   [--rate N] [--duration TIME] [--arrivals poisson|uniform] [--warmup SHARE] [--timeout TIME] [--seed S] [--dilate N]\n"
-	"                   [--threads N] [--flows N] [--spin TIME|always] [--app spin|rocksdb] [--types NAME,NAME...] [--keys N]\n"
+	"                   [--threads N] [--flows N] [--spin TIME|always] [--segment] [--app spin|rocksdb|echo] [--types NAME,NAME...] [--keys N]\n"
 	"                   [--scan-limit N] [-X METHOD] [-H HEADER]... [-d DATA|@FILE] [--max-loss SHARE] [--json]\n"
 	"                   [--find-max-load TARGET] [--metric NAME] [--min-rate N] [--precision SHARE]\n"
 	"\n"
@@ -35,14 +35,15 @@ static const char usage[] =
 	"  --threads N        default 1\n"
 	"  --flows N          UDP ports or HTTP connections of a thread; default 8, over HTTP 64\n"
 	"  --spin TIME        watch the clock for the last part of a wait instead of sleeping; default 0; always: never sleep\n"
+	"  --segment          UDP: let the kernel cut up what is due at once on a flow; cheaper\n"
 	"  --app A            UDP: what the server runs; default spin\n"
 	"  --types LIST       UDP: names of the server's types in its order, if that is another than the workload's\n"
 	"  --find-max-load T  the highest rate at which --metric (default slowdown_p999) stays at or below T and no more than --max-loss (default 0.001) is lost\n"
 	"  --json             print the results as JSON\n";
 
 enum {
-	O_WORKLOAD = 256, O_TRACE, O_AZURE, O_FUNCTION, O_RATE, O_DURATION, O_ARRIVALS, O_WARMUP, O_TIMEOUT, O_SEED, O_DILATE, O_TYPES, O_THREADS, O_FLOWS, O_SPIN, O_APP, O_KEYS,
-	O_SCAN_LIMIT, O_MAX_LOSS, O_FIND, O_METRIC, O_MIN_RATE, O_PRECISION, O_JSON, O_HELP,
+	O_WORKLOAD = 256, O_TRACE, O_AZURE, O_FUNCTION, O_RATE, O_DURATION, O_ARRIVALS, O_WARMUP, O_TIMEOUT, O_SEED, O_DILATE, O_TYPES, O_THREADS,
+	O_FLOWS, O_SPIN, O_SEGMENT, O_APP, O_KEYS, O_SCAN_LIMIT, O_MAX_LOSS, O_FIND, O_METRIC, O_MIN_RATE, O_PRECISION, O_JSON, O_HELP,
 };
 
 static const struct option long_options[] = {
@@ -61,6 +62,7 @@ static const struct option long_options[] = {
 	{ "threads", required_argument, NULL, O_THREADS },
 	{ "flows", required_argument, NULL, O_FLOWS },
 	{ "spin", required_argument, NULL, O_SPIN },
+	{ "segment", no_argument, NULL, O_SEGMENT },
 	{ "app", required_argument, NULL, O_APP },
 	{ "keys", required_argument, NULL, O_KEYS },
 	{ "scan-limit", required_argument, NULL, O_SCAN_LIMIT },
@@ -137,7 +139,7 @@ static int set_whole(struct load_options *o, int c)
 	case O_SEED:
 		return take_whole(optarg, 0, INT64_MAX, &o->cfg.seed) < 0 ? bad("--seed must be a whole number", optarg) : CLI_OK;
 	case O_KEYS:
-		return take_whole(optarg, 1, 9999999999, &o->cfg.keys) < 0 ? bad("--keys must be 1..9999999999", optarg) : CLI_OK;
+		return take_whole(optarg, 1, 999999999, &o->cfg.keys) < 0 ? bad("--keys must be 1..999999999", optarg) : CLI_OK;
 	case O_SCAN_LIMIT:
 		if (take_whole(optarg, 1, UINT32_MAX, &v) < 0)
 			return bad("--scan-limit must be a number of keys", optarg);
@@ -167,6 +169,7 @@ static int set_option(struct cli *cli, struct load_options *o, int c)
 	case 'X': o->method = optarg; return CLI_OK;
 	case 'd': o->data = optarg; return CLI_OK;
 	case 'H': return take_header(o, optarg);
+	case O_SEGMENT: o->cfg.segment = true; return CLI_OK;
 	case O_JSON: cli->json = true; return CLI_OK;
 	case O_HELP: o->help = true; return CLI_OK;
 	case O_FUNCTION:
@@ -178,8 +181,8 @@ static int set_option(struct cli *cli, struct load_options *o, int c)
 		o->cfg.arrivals = strcmp(optarg, "uniform") == 0 ? LOAD_UNIFORM : LOAD_POISSON;
 		return o->cfg.arrivals == LOAD_POISSON && strcmp(optarg, "poisson") != 0 ? bad("--arrivals must be poisson or uniform", optarg) : CLI_OK;
 	case O_APP:
-		o->cfg.app = strcmp(optarg, "rocksdb") == 0 ? LOAD_ROCKSDB : LOAD_SPIN;
-		return o->cfg.app == LOAD_SPIN && strcmp(optarg, "spin") != 0 ? bad("--app must be spin or rocksdb", optarg) : CLI_OK;
+		o->cfg.app = strcmp(optarg, "rocksdb") == 0 ? LOAD_ROCKSDB : strcmp(optarg, "echo") == 0 ? LOAD_ECHO : LOAD_SPIN;
+		return o->cfg.app == LOAD_SPIN && strcmp(optarg, "spin") != 0 ? bad("--app must be spin, rocksdb or echo", optarg) : CLI_OK;
 	case O_DURATION:
 		return take_time(optarg, NS_PER_MS, 7 * 86400 * NS_PER_S, &o->cfg.duration_ns) < 0 ? bad("--duration must be a time like 10s, 1ms to 168h", optarg) : CLI_OK;
 	case O_TIMEOUT:
@@ -316,10 +319,12 @@ static int trial(void *ctx, double rate_hz, struct load_trial *ret, struct heart
 		ret->loss = loss_of(r);
 		ret->generator_limit = r->generator_limit;
 		if (ret->value < 0)
-			rc = err_set(err, -EINVAL, "there is no metric %s: it must be slowdown_ or latency_ and p50, p90, p99, p999, mean or max, then perhaps _ and a type", j->o.metric);
+			rc = err_set(err, -EINVAL, "there is no metric %s: it must be slowdown_, latency_ or server_slowdown_ and p50, p90, p99, p999, mean or max, then perhaps _ and a type",
+				j->o.metric);
 		else if (r->total.due == 0)
 			rc = err_set(err, -EINVAL, "no request was due in the measured part of a run at %g a second: a longer --duration or a higher --min-rate is needed", rate_hz);
-		else if (r->total.ok > 0 && r->total.slowdown.count == 0 && strncmp(j->o.metric, "slowdown", 8) == 0)
+		else if (r->total.ok > 0 && ((r->total.slowdown.count == 0 && strncmp(j->o.metric, "slowdown", 8) == 0) ||
+		         (r->total.server_slowdown.count == 0 && strncmp(j->o.metric, "server", 6) == 0)))
 			rc = err_set(err, -EINVAL, "there is no slowdown without service times: give --workload, or --metric latency_p99");
 	}
 	if (rc < 0) {
@@ -346,8 +351,8 @@ static int search_json(struct load_job *j, double best_hz, const struct load_tri
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, json_pack("{s:f, s:f, s:f, s:b, s:b}", "rate_rps", trials[i].rate_hz, "value", trials[i].value, "loss", trials[i].loss, "good",
 			trials[i].good, "generator_limit", trials[i].generator_limit));
-	o = json_pack("{s:f, s:s, s:f, s:f, s:o, s:o?}", "max_rate_rps", best_hz, "metric", j->o.metric, "target", j->o.find, "max_loss", j->o.max_loss, "trials", list,
-		"best", j->best ? load_report_json(&j->o.cfg, j->best) : NULL);
+	o = json_pack("{s:f, s:s, s:f, s:f, s:o, s:o?}", "max_rate_rps", best_hz, "metric", j->o.metric, "target", j->o.find, "max_loss", j->o.max_loss,
+		"trials", list, "best", j->best ? load_report_json(&j->o.cfg, j->best) : NULL);
 	rc = cli_print_json(o);
 	json_decref(o);
 	return rc;
@@ -380,11 +385,15 @@ static int search(struct load_job *j, struct hearth_err *err)
 	return CLI_OK;
 }
 
+static const struct load_options defaults = {
+	.cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 5000, .scan_limit = 5000, .progress = on_progress, .stop = &stop_asked },
+	.metric = "slowdown_p999", .dilate = 1, .precision = 0.02, .max_loss = -1,
+};
+
 int cmd_load(struct cli *cli, int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
-	struct load_job j = { .cli = cli, .tty = isatty(STDERR_FILENO), .o = { .cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 100000,
-		.scan_limit = 5000, .progress = on_progress, .stop = &stop_asked }, .metric = "slowdown_p999", .dilate = 1, .precision = 0.02, .max_loss = -1 } };
+	struct load_job j = { .cli = cli, .tty = isatty(STDERR_FILENO), .o = defaults };
 	struct hearth_err err = { 0 };
 	int rc = parse_options(cli, &j.o, argc, argv);
 

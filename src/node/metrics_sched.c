@@ -19,8 +19,6 @@ static uint32_t next_type(const struct node *n, uint32_t i)
 	return i;
 }
 
-#define FOREACH_TYPE(n, i) for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1))
-
 static int render_histogram(struct buf *out, const char *family, const char *type, const struct hist *h, const double *bounds, size_t count, double unit)
 {
 	int r = 0;
@@ -40,11 +38,11 @@ static int render_histograms(struct node *n, struct buf *out)
 {
 	int r = metrics_head(out, "hearth_sched_latency_seconds", "histogram", "Time from a call's arrival to its answer, by type.");
 
-	FOREACH_TYPE(n, i)
+	for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1))
 		r |= render_histogram(out, "hearth_sched_latency_seconds", n->types->type[i].name, n->types->type[i].latency, latency_bounds_s,
 				      COUNT(latency_bounds_s), NS_PER_S);
 	r |= metrics_head(out, "hearth_sched_slowdown", "histogram", "Time from a call's arrival to its answer, divided by how long it ran.");
-	FOREACH_TYPE(n, i)
+	for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1))
 		r |= render_histogram(out, "hearth_sched_slowdown", n->types->type[i].name, n->types->type[i].slowdown, slowdown_bounds, COUNT(slowdown_bounds), 1000);
 	return r;
 }
@@ -65,12 +63,12 @@ static int render_own(struct node *n, struct buf *out)
 
 	for (size_t f = 0; f < COUNT(families); f++) {
 		r |= metrics_head(out, families[f].name, "counter", families[f].help);
-		FOREACH_TYPE(n, i)
+		for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1))
 			r |= buf_printf(out, "%s{type=\"%s\"} %llu\n", families[f].name, n->types->type[i].name,
 					(unsigned long long)*(const uint64_t *)((const char *)&n->types->type[i] + families[f].offset));
 	}
 	r |= metrics_head(out, "hearth_sched_service_seconds", "gauge", "How long a call runs, a moving average.");
-	FOREACH_TYPE(n, i)
+	for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1))
 		r |= buf_printf(out, "hearth_sched_service_seconds{type=\"%s\"} %.9g\n", n->types->type[i].name, (double)n->types->type[i].service_ns / NS_PER_S);
 	return r;
 }
@@ -117,20 +115,20 @@ static int render_policy(struct node *n, struct buf *out)
 		return 0;
 	for (size_t f = 0; f < COUNT(families); f++) {
 		r |= metrics_head(out, families[f].name, families[f].type, families[f].help);
-		FOREACH_TYPE(n, i) {
+		for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1)) {
 			sched_stats(core, i == TYPE_OTHER ? SCHED_UNKNOWN : i, &st);
 			r |= buf_printf(out, "%s{type=\"%s\"} %llu\n", families[f].name, n->types->type[i].name,
 					(unsigned long long)*(const uint64_t *)((const char *)&st + families[f].offset));
 		}
 	}
 	r |= metrics_head(out, "hearth_sched_depth", "gauge", "Calls that have an instance and wait for a slot.");
-	FOREACH_TYPE(n, i) {
+	for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1)) {
 		sched_stats(core, i == TYPE_OTHER ? SCHED_UNKNOWN : i, &st);
 		r |= buf_printf(out, "hearth_sched_depth{type=\"%s\"} %u\n", n->types->type[i].name, st.depth);
 	}
 	reserved_by_type(core, reserved);
 	r |= metrics_head(out, "hearth_sched_reserved_slots", "gauge", "Slots reserved for the type and those scheduled like it.");
-	FOREACH_TYPE(n, i)
+	for (uint32_t i = next_type(n, 0); i <= TYPES_MAX; i = next_type(n, i + 1))
 		r |= buf_printf(out, "hearth_sched_reserved_slots{type=\"%s\"} %u\n", n->types->type[i].name, reserved[i]);
 	r |= metrics_head(out, "hearth_sched_updates_total", "counter", "Times that the policy computed its reservation or model anew.");
 	return r | buf_printf(out, "hearth_sched_updates_total %llu\n", (unsigned long long)sched_updates(core));

@@ -54,7 +54,7 @@ int call_recorder_open(const char *path, const struct types *types, struct call_
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return err_set(err, -ENOMEM, "record_calls: out of memory");
-	strcpy(r->path, path);
+	snprintf(r->path, sizeof(r->path), "%s", path);
 	r->types = types;
 	r->first = r->next = next_number;
 	r->ring = calloc(RING, sizeof(*r->ring));

@@ -116,7 +116,7 @@ static int make_core(const struct slots *s, const struct slots_config *cfg, uint
 
 int slots_check(const struct slots *s, const struct slots_config *cfg, struct sched **ret, struct hearth_err *err)
 {
-	struct sched *core;
+	struct sched *core = NULL;
 	/* with what is there only: what every type is known of, it need not learn first */
 	int r = make_core(s, cfg, s->types->n ? s->types->n : 1, &core, err);
 
@@ -217,7 +217,7 @@ static void tell_wake(struct slots *s)
 
 int slots_configure(struct slots *s, uint64_t now_ns, const struct slots_config *cfg, struct hearth_err *err)
 {
-	struct sched *fresh;
+	struct sched *fresh = NULL;
 	int r;
 
 	advance(s, now_ns);

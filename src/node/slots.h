@@ -58,7 +58,7 @@ int slots_check(const struct slots *s, const struct slots_config *cfg, struct sc
 /** slots_named - types have got other names: the policy's explanations are to use them */
 void slots_named(struct slots *s, uint64_t now_ns);
 
-/** slots_offer - the call could run now. Nothing starts before slots_dispatch. Return: 0, -ENOBUFS (too many of its type wait), -ENOTSUP (no limit: it needs no slot). */
+/** slots_offer - the call could run now; nothing starts before slots_dispatch. Return: 0, -ENOBUFS (too many of its type wait), -ENOTSUP (there is no limit). */
 int slots_offer(struct slots *s, uint64_t now_ns, struct slot_call *c);
 /** slots_withdraw - a waiting one cannot run after all, or need not */
 void slots_withdraw(struct slots *s, uint64_t now_ns, struct slot_call *c);

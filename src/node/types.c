@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@ struct types *types_new(void)
 	struct types *t = calloc(1, sizeof(*t));
 
 	if (t)
-		strcpy(t->type[TYPE_OTHER].name, "other");
+		snprintf(t->type[TYPE_OTHER].name, TYPE_NAME_MAX, "_other");
 	return t;
 }
 
@@ -36,7 +37,7 @@ static void plain_name(const char *name, char out[TYPE_NAME_MAX])
 {
 	size_t n = 0;
 
-	for (; name[n] && n < TYPE_NAME_MAX - 1; n++)
+	for (; n < TYPE_NAME_MAX - 1 && name[n]; n++)
 		out[n] = isalnum((unsigned char)name[n]) || name[n] == '-' ? name[n] : '_';
 	out[n] = '\0';
 }

@@ -10,8 +10,8 @@
 
 /*
  * The types of calls: what the slots are scheduled by, and what is counted for each. A function's type is its manifest's `type`, or its own name. There are
- * TYPES_MAX; functions beyond share TYPE_OTHER, the policy core's unknown type. A type that no function has any more keeps its place and its figures until
- * another needs the place.
+ * TYPES_MAX; functions beyond share TYPE_OTHER ("_other", as no function can be called), the policy core's unknown type. A type that no function has any more
+ * keeps its place and its figures until another needs the place.
  */
 #define TYPES_MAX SCHED_TYPES_MAX
 #define TYPE_OTHER TYPES_MAX

@@ -12,7 +12,7 @@
 #include "base/ring.h"
 #include "disp_private.h"
 
-#define DISP_BATCH 32           /* requests taken from the front a round */
+#define DISP_BATCH 8            /* requests taken from the front a round, as published: workers that are done wait no longer than for these */
 #define END_WAIT_MS 2000        /* at the end, for the deaths of workers that were still busy */
 
 /* ---- one round ---- */

@@ -22,7 +22,7 @@ static void tell(struct disp *d)
 	(void)!write(d->ready_fd, &one, sizeof(one));
 }
 
-static bool has_begun(struct disp *d, uint32_t w);
+static void keep_reason(struct disp *d, uint32_t w, const char *why);
 
 static void set_ready(struct disp *d, int by)
 {
@@ -77,7 +77,8 @@ void disp_died(struct disp *d, uint32_t w)
 	if (worker->state == WORKER_DOWN)
 		return;
 	counter_add(&d->counters.died, 1);
-	(void)has_begun(d, w);
+	if (worker->state == WORKER_STARTING)
+		keep_reason(d, w, atomic_load_explicit(&worker->slot->ready, memory_order_acquire) == 2 ? worker->slot->error : "it died while it began");
 	if (worker->running != NULL)
 		disp_collect(d, now, w);
 	if (worker->running != NULL)
@@ -104,8 +105,13 @@ static void restart(struct disp *d, uint64_t now, uint32_t w)
 
 	worker->begun_ns = now;
 	r = d->cfg.crew->start(d->cfg.crew_ctx, w, worker->slot);
+	if (r == -EAGAIN) {
+		worker->restart_ns = now + CARE_MIN_NS; /* many begin at once */
+		return;
+	}
 	if (r < 0) {
 		plan_restart(worker, now);
+		keep_reason(d, w, strerror(-r));
 		log_warn("worker %u cannot be started: %s; trying again in %llu ms", w, strerror(-r),
 			 (unsigned long long)((worker->restart_ns - now) / NS_PER_MS));
 		return;
@@ -116,24 +122,20 @@ static void restart(struct disp *d, uint64_t now, uint32_t w)
 	d->starting++;
 }
 
-/* Those that have become ready. Return: false: it could not begin, which is kept for who waits, and it ends. */
-static bool has_begun(struct disp *d, uint32_t w)
+/* For who waits for the start: the first reason why a worker did not begin. */
+static void keep_reason(struct disp *d, uint32_t w, const char *why)
 {
-	const struct slot *slot = d->worker[w].slot;
-	uint32_t ready = atomic_load_explicit(&slot->ready, memory_order_acquire);
-
-	if (ready == 2 && atomic_load_explicit(&d->failed, memory_order_relaxed) == DISP_NOBODY) {
-		snprintf(d->error, sizeof(d->error), "%.*s", (int)sizeof(slot->error), slot->error);
-		atomic_store_explicit(&d->failed, w, memory_order_release);
-		tell(d);
-	}
-	return ready == 1;
+	if (atomic_load_explicit(&d->failed, memory_order_relaxed) != DISP_NOBODY)
+		return;
+	snprintf(d->error, sizeof(d->error), "%s", why);
+	atomic_store_explicit(&d->failed, w, memory_order_release);
+	tell(d);
 }
 
 static void workers_news(struct disp *d, uint64_t now)
 {
 	for (uint32_t w = 0; d->starting > 0 && w < d->workers; w++)
-		if (d->worker[w].state == WORKER_STARTING && has_begun(d, w))
+		if (d->worker[w].state == WORKER_STARTING && atomic_load_explicit(&d->worker[w].slot->ready, memory_order_acquire) == 1)
 			worker_up(d, now, w);
 }
 

@@ -50,11 +50,13 @@ struct serve_state *serve_state_take(struct serve *s)
 static int say_server(struct serve *s, const struct serve_state *st, struct buf *out)
 {
 	struct disp_counters *c = disp_counters_of(s->disp);
-	char address[128];
+	char address[128], how[192] = "";
 
 	serve_address(s, address, sizeof(address));
+	if (s->net->describe != NULL)
+		s->net->describe(s->port, how, sizeof(how));
 	return buf_printf(out, "%s (%s), application %s, policy %s\nworkers: %u of %u ready, %u idle; %" PRIu64 " died so far, %" PRIu64 " of them for hanging\n"
-			  "waiting: %u\n", address, s->net->name, s->cfg->app, sched_policy_names[st->cfg.policy], disp_ready(s->disp, NULL, NULL),
+			  "waiting: %u\n", address, how[0] != '\0' ? how : s->net->name, s->cfg->app, sched_policy_names[st->cfg.policy], disp_ready(s->disp, NULL, NULL),
 			  st->cfg.workers, st->idle, counter_get(&c->died), counter_get(&c->hung), st->waiting);
 }
 

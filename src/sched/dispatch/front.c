@@ -140,19 +140,24 @@ static void front_req_ended(void *ctx, uint64_t now, struct req *r, uint32_t wor
 	give_back(f, r);
 }
 
+/* All buffers are inside, so nothing can be taken in, and what waits outside is no reason to wake up: what ends here rings. */
+static bool is_full(const struct front *f)
+{
+	return f->free_n <= f->spare;
+}
+
 static int front_fd(void *ctx)
 {
 	struct front *f = ctx;
 
-	/* nothing can be taken in: what ends rings */
-	return f->free_n > 0 ? f->net->fd(f->port) : -1;
+	return is_full(f) ? -1 : f->net->fd(f->port);
 }
 
 static bool front_arm(void *ctx)
 {
 	struct front *f = ctx;
 
-	return f->free_n == 0 || f->net->arm(f->port);
+	return is_full(f) || f->net->arm(f->port);
 }
 
 const struct disp_front front_ops = {
@@ -164,12 +169,15 @@ const struct disp_front front_ops = {
 	.arm = front_arm,
 };
 
-int front_init(struct front *f, struct net_port *port, uint32_t workers, uint32_t reqs, struct hearth_err *err)
+int front_init(struct front *f, struct net_port *port, uint32_t workers, uint32_t buffers, struct hearth_err *err)
 {
+	uint32_t spare = 2 * workers, reqs = buffers + spare;
+
 	memset(f, 0, sizeof(*f));
 	f->net = port->ops;
 	f->port = port;
 	f->self = workers;
+	f->spare = spare;
 	f->reqs = mmap(NULL, reqs * sizeof(*f->reqs), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	f->free = calloc(reqs, sizeof(struct req *));
 	if (f->reqs == MAP_FAILED || f->free == NULL) {

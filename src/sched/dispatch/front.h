@@ -17,7 +17,8 @@ struct front_counters { _Atomic uint64_t malformed, answered, replies, starved; 
 /**
  * struct front
  * @classifier, @reject_unknown, @drop_silently: changed by the dispatcher's thread only
- * @reqs:    shared memory, @reqs_n of them; as many as there may be buffers inside, so that a datagram always finds one
+ * @reqs:    shared memory, @reqs_n of them: as many as there may be buffers inside, so that a datagram always finds one, and @spare for workers that are
+ *           past sending their reply
  * @answers: rewritten into replies, leave with the next flush, on the receiver's queue @self
  */
 #define FRONT_BATCH 64
@@ -27,7 +28,7 @@ struct front {
 	struct disp *disp;
 	struct classifier *classifier;
 	bool reject_unknown, drop_silently;
-	uint32_t self, reqs_n, free_n;
+	uint32_t self, reqs_n, free_n, spare;
 	struct req *reqs, **free;
 	struct net_buf *answers[FRONT_BATCH], *drops[FRONT_BATCH];
 	unsigned answers_n, drops_n;
@@ -36,8 +37,8 @@ struct front {
 
 extern const struct disp_front front_ops;
 
-/** front_init - @port stays the caller's. @reqs: so many requests. Return: 0, -ENOMEM with message. */
-int front_init(struct front *f, struct net_port *port, uint32_t workers, uint32_t reqs, struct hearth_err *err);
+/** front_init - @port stays the caller's. @buffers: that may be inside. Return: 0, -ENOMEM with message. */
+int front_init(struct front *f, struct net_port *port, uint32_t workers, uint32_t buffers, struct hearth_err *err);
 void front_done(struct front *f);
 
 /** struct front_worker - one worker's; in its process */

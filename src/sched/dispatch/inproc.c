@@ -260,8 +260,10 @@ static int make_dispatcher(struct hearth_sched *s, const struct sched_config *co
 static int start(struct hearth_sched *s, struct hearth_err *err)
 {
 	struct pollfd pfd = { .fd = disp_ready_fd(s->disp), .events = POLLIN };
+	const char *reason;
 	sigset_t all, old;
 	uint64_t count;
+	uint32_t failed;
 	int r;
 
 	sigfillset(&all);
@@ -271,9 +273,12 @@ static int start(struct hearth_sched *s, struct hearth_err *err)
 	if (r != 0)
 		return err_set(err, -r, "hearth_sched_open: thread: %s", strerror(r));
 	s->started = true;
-	while (disp_ready(s->disp, NULL, NULL) < s->cfg.workers)
+	while (disp_ready(s->disp, &failed, &reason) < s->cfg.workers) {
+		if (failed != DISP_NOBODY)
+			return err_set(err, -EAGAIN, "hearth_sched_open: thread of worker %u: %s", failed, reason);
 		if (poll(&pfd, 1, -1) > 0)
 			(void)!read(pfd.fd, &count, sizeof(count));
+	}
 	return 0;
 }
 

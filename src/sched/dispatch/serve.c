@@ -255,7 +255,7 @@ static int open_record(struct serve *s, struct hearth_err *err)
 static int init_front(struct serve *s, struct hearth_err *err)
 {
 	uint32_t workers = (uint32_t)s->cfg->workers;
-	int r = front_init(&s->front, s->port, workers, config_buffers(s->cfg) + 2 * workers, err);
+	int r = front_init(&s->front, s->port, workers, config_buffers(s->cfg), err);
 
 	if (r < 0)
 		return r;

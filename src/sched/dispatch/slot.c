@@ -12,7 +12,7 @@
 #include "sched/wire.h"
 #include "slot.h"
 
-#define SLOT_RING 2             /* one request at a time; the second place is never used, but a ring of one would be full while its item is read */
+#define SLOT_RING 4             /* one request at a time; the other places keep the producer from looking at the consumer's counter each time */
 #define STAGE_BITS 3
 #define IDLE_LOOKS 64           /* looks between two looks at the clock */
 

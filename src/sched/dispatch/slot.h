@@ -62,17 +62,18 @@ struct bell {
 #define SLOT_ERROR_MAX 256
 
 struct slot {
-	alignas(64) _Atomic uint64_t stage;     /* seq << 3 | enum stage; the worker's */
-	_Atomic uint32_t ready;                 /* 1: takes requests; 2: could not begin, @error says why; the worker's */
-	_Atomic uint32_t asleep;                /* futex */
+	/* what the worker writes at every request, and the dispatcher reads when it is dead or just begun */
+	alignas(64) _Atomic uint64_t stage;     /* seq << 3 | enum stage */
+	_Atomic uint32_t ready;                 /* 1: takes requests; 2: could not begin, @error says why */
 	_Atomic int pid;                        /* of the process that the worker is in; 0 = none yet */
+	/* what is seldom written */
+	alignas(64) _Atomic uint32_t asleep;    /* futex; the worker's, cleared by who wakes it */
 	_Atomic uint32_t stop;                  /* the dispatcher's */
 	_Atomic uint32_t refs;                  /* threads: 2, dispatcher's and worker's; the last one frees a slot that was seized */
-	alignas(64) struct spsc *in;
-	struct spsc *out;
+	uint32_t worker;
+	struct spsc *in, *out;
 	struct bell *bell;
 	struct idle idle;
-	uint32_t worker;
 	char error[SLOT_ERROR_MAX];
 };
 

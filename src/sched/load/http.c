@@ -54,9 +54,9 @@ struct http {
 	unsigned conns_n;
 	struct flight *queue;                   /* ring of QUEUE */
 	uint64_t head, tail;
-	TAILQ_HEAD(, conn) busy;
-	SLIST_HEAD(, conn) idle;
-	TAILQ_HEAD(, conn) closed;
+	TAILQ_HEAD(busy_conns, conn) busy;
+	SLIST_HEAD(idle_conns, conn) idle;
+	TAILQ_HEAD(closed_conns, conn) closed;
 	unsigned connected, busy_n;
 	struct buf *requests;                   /* one a type; empty: made for each */
 	uint8_t *in;

@@ -65,6 +65,8 @@ void lane_answered(struct lane *l, const struct flight *f, const struct answer *
 	if (a->queue_ns || a->service_ns) {
 		hist_record(&s->queue, a->queue_ns);
 		hist_record(&s->service, a->service_ns);
+		if (a->service_ns)
+			hist_record(&s->server_slowdown, (a->queue_ns + a->service_ns) * LOAD_SLOWDOWN_UNIT / a->service_ns);
 	}
 }
 
@@ -93,4 +95,5 @@ void series_merge(struct load_series *into, const struct load_series *from)
 	hist_merge(&into->slowdown, &from->slowdown);
 	hist_merge(&into->queue, &from->queue);
 	hist_merge(&into->service, &from->service);
+	hist_merge(&into->server_slowdown, &from->server_slowdown);
 }

@@ -11,6 +11,7 @@ static const char *const start_names[] = { "cold", "wake", "hot" };
 
 static double us(uint64_t ns) { return (double)ns / 1e3; }
 static double share(uint64_t part, uint64_t whole) { return whole ? (double)part / (double)whole : 0; }
+static double slow(const struct hist *h, double q) { return (double)hist_quantile(h, q) / LOAD_SLOWDOWN_UNIT; }
 static double per_second(uint64_t n, uint64_t from_ns, uint64_t to_ns) { return to_ns > from_ns ? (double)n * 1e9 / (double)(to_ns - from_ns) : 0; }
 
 /* ---- JSON ---- */
@@ -48,6 +49,8 @@ static json_t *series_json(const struct load_config *cfg, const struct load_seri
 	if (o && s->queue.count) {
 		json_object_set_new(o, "queue_us", hist_json(&s->queue, 1e3));
 		json_object_set_new(o, "service_us", hist_json(&s->service, 1e3));
+		if (s->server_slowdown.count)
+			json_object_set_new(o, "server_slowdown", hist_json(&s->server_slowdown, LOAD_SLOWDOWN_UNIT));
 	}
 	return o;
 }
@@ -79,8 +82,8 @@ json_t *load_report_json(const struct load_config *cfg, const struct load_result
 {
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I}", "target", cfg->target, "protocol", cfg->http ? "http" : "udp", "workload", r->workload->name,
 		"arrivals", arrival_names[cfg->arrivals], "threads", (int)cfg->threads, "flows", (int)cfg->flows, "seed", (json_int_t)cfg->seed);
-	json_t *generator = json_pack("{s:b, s:s, s:f, s:f, s:I, s:o, s:f}", "limit", r->generator_limit, "why", r->why, "due_rps", r->offered_hz, "sent_rps", r->sent_hz,
-		"sent", (json_int_t)r->sent, "lag_us", hist_json(&r->lag, 1e3), "cpu_s", (double)r->cpu_ns / 1e9);
+	json_t *generator = json_pack("{s:b, s:s, s:f, s:f, s:I, s:o, s:f}", "limit", r->generator_limit, "why", r->why, "due_rps", r->offered_hz,
+		"sent_rps", r->sent_hz, "sent", (json_int_t)r->sent, "lag_us", hist_json(&r->lag, 1e3), "cpu_s", (double)r->cpu_ns / 1e9);
 
 	if (!o || !generator) {
 		json_decref(o);
@@ -107,7 +110,7 @@ json_t *load_report_json(const struct load_config *cfg, const struct load_result
 	if (r->workload->phases_n > 1)
 		json_object_set_new(o, "phases", phases_json(cfg, r));
 	/* what a search or a gate looks at, where it is easily found */
-	json_object_set_new(o, "slowdown_p999", json_real((double)hist_quantile(&r->total.slowdown, 0.999) / LOAD_SLOWDOWN_UNIT));
+	json_object_set_new(o, "slowdown_p999", json_real(slow(&r->total.slowdown, 0.999)));
 	json_object_set_new(o, "throughput_rps", json_real(per_second(r->total.in_window, r->start_ns, r->end_ns)));
 	json_object_set_new(o, "loss", json_real(share(r->total.due - r->total.ok, r->total.due)));
 	return o;
@@ -127,8 +130,7 @@ static void text_series(FILE *f, const char *name, const struct load_series *s, 
 		per_second(s->in_window, from_ns, to_ns), us(hist_quantile(&s->latency, 0.5)), us(hist_quantile(&s->latency, 0.9)), us(hist_quantile(&s->latency, 0.99)),
 		us(hist_quantile(&s->latency, 0.999)), us(s->latency.max));
 	if (s->slowdown.count)
-		fprintf(f, " %8.2f %8.2f %8.2f", (double)hist_quantile(&s->slowdown, 0.5) / LOAD_SLOWDOWN_UNIT, (double)hist_quantile(&s->slowdown, 0.99) / LOAD_SLOWDOWN_UNIT,
-			(double)hist_quantile(&s->slowdown, 0.999) / LOAD_SLOWDOWN_UNIT);
+		fprintf(f, " %8.2f %8.2f %8.2f", slow(&s->slowdown, 0.5), slow(&s->slowdown, 0.99), slow(&s->slowdown, 0.999));
 	fputc('\n', f);
 }
 
@@ -168,6 +170,9 @@ static void text_notes(FILE *f, const struct load_config *cfg, const struct load
 			" connections failed\n", r->total.late, r->total.duplicates, r->stray, r->malformed, r->refused, r->errors);
 	if (r->starts[0] + r->starts[1] + r->starts[2])
 		fprintf(f, "  starts: %" PRIu64 " cold, %" PRIu64 " wake, %" PRIu64 " hot\n", r->starts[0], r->starts[1], r->starts[2]);
+	if (r->total.server_slowdown.count)
+		fprintf(f, "  slowdown as the server saw it, without network and generator: p50 %.2f, p99 %.2f, p99.9 %.2f\n", slow(&r->total.server_slowdown, 0.5),
+			slow(&r->total.server_slowdown, 0.99), slow(&r->total.server_slowdown, 0.999));
 	if (cfg->http)
 		fprintf(f, "  waited for one of %u connections: p50 %.1f us, p99 %.1f us, max %.1f us\n", cfg->threads * cfg->flows, us(hist_quantile(&r->conn_wait, 0.5)),
 			us(hist_quantile(&r->conn_wait, 0.99)), us(r->conn_wait.max));
@@ -183,8 +188,8 @@ static void text_notes(FILE *f, const struct load_config *cfg, const struct load
 
 void load_report_text(FILE *f, const struct load_config *cfg, const struct load_result *r)
 {
-	fprintf(f, "%s, %s, %s arrivals, %u thread%s with %u %s, %.3g s measured of %.3g s\n", cfg->target, r->workload->name, arrival_names[cfg->arrivals], cfg->threads,
-		cfg->threads > 1 ? "s" : "", cfg->flows, cfg->http ? "connections" : "flows", (double)(r->end_ns - r->start_ns) / 1e9, (double)r->end_ns / 1e9);
+	fprintf(f, "%s, %s, %s arrivals, %u thread%s with %u %s, %.3g s measured of %.3g s\n", cfg->target, r->workload->name, arrival_names[cfg->arrivals],
+		cfg->threads, cfg->threads > 1 ? "s" : "", cfg->flows, cfg->http ? "connections" : "flows", (double)(r->end_ns - r->start_ns) / 1e9, (double)r->end_ns / 1e9);
 	text_head(f);
 	for (uint32_t i = 0; r->workload->phases_n > 1 && i < r->workload->phases_n; i++) {
 		const struct load_phase_result *p = &r->phases[i];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,11 +23,21 @@ static double value_of(const struct hist *h, const char *stat, size_t len)
 
 double load_metric(const struct load_result *r, const char *metric)
 {
-	bool slowdown = strncmp(metric, "slowdown_", 9) == 0;
-	const char *stat = slowdown ? metric + 9 : strncmp(metric, "latency_", 8) == 0 ? metric + 8 : NULL, *type;
+	static const struct { const char *prefix; size_t offset; } kinds[] = {
+		{ "slowdown_", offsetof(struct load_series, slowdown) }, { "latency_", offsetof(struct load_series, latency) },
+		{ "server_slowdown_", offsetof(struct load_series, server_slowdown) },
+	};
 	const struct load_series *s = &r->total;
+	const char *stat = NULL, *type;
+	size_t offset = 0;
 	double v;
 
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strncmp(metric, kinds[i].prefix, strlen(kinds[i].prefix)) == 0) {
+			stat = metric + strlen(kinds[i].prefix);
+			offset = kinds[i].offset;
+		}
+	}
 	if (!stat)
 		return -1;
 	type = strchr(stat, '_');
@@ -37,7 +48,7 @@ double load_metric(const struct load_result *r, const char *metric)
 			return -1;
 		s = &r->types[t];
 	}
-	v = value_of(slowdown ? &s->slowdown : &s->latency, stat, type ? (size_t)(type - stat) : strlen(stat));
+	v = value_of((const struct hist *)((const char *)s + offset), stat, type ? (size_t)(type - stat) : strlen(stat));
 	return v < 0 ? -1 : v / 1000;           /* thousandths, or ns to us */
 }
 

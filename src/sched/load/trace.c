@@ -72,11 +72,13 @@ int load_trace_new(const char *what, const char *const *names, size_t names_n, s
 	}
 	t->items = items;
 	t->n = n;
-	if (n == 0)
-		rc = err_set(err, -EINVAL, "%s: no requests in it", what);
-	else if (names_n > SCHED_TYPES_MAX)
-		rc = err_set(err, -EINVAL, "%s: %zu types; there may be %d", what, names_n, SCHED_TYPES_MAX);
-	if (rc == 0) {
+	if (!items || n == 0 || names_n == 0 || names_n > SCHED_TYPES_MAX) {
+		rc = -EINVAL;
+		if (names_n > SCHED_TYPES_MAX)
+			err_set(err, rc, "%s: %zu types; there may be %d", what, names_n, SCHED_TYPES_MAX);
+		else
+			err_set(err, rc, "%s: no requests in it", what);
+	} else {
 		qsort(items, n, sizeof(*items), by_time);
 		for (size_t i = n; i-- > 0; )
 			items[i].at_ns -= items[0].at_ns;

@@ -224,6 +224,8 @@ static unsigned dpdk_tx(struct net_port *port, unsigned queue, struct net_buf *c
 			bytes += b->len;
 			mbufs[part++] = m;
 		}
+		if (part == 0)
+			continue;
 		sent = send_all(p, mbufs, part);
 		bump(&p->sent, sent);
 		bump(&p->sent_bytes, sent == part ? bytes : bytes * sent / part);

@@ -2,8 +2,10 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -72,7 +74,7 @@ struct xdp_port {
 	int holder;                     /* keeps the port from others, and drops and counts what the program left to the kernel */
 	int ifindex;
 	char interface[IF_NAMESIZE];
-	uint32_t if_queue, mtu;
+	uint32_t if_queue, if_queues, mtu;
 	bool zerocopy;
 	struct xsk_umem *umem;
 	struct xsk_socket **sockets;
@@ -136,6 +138,16 @@ static int xdp_probe(struct hearth_err *err)
 	return 0;
 }
 
+/* how many queues the interface receives on, as far as it says */
+static uint32_t receive_queues(int fd, const char *interface)
+{
+	struct ethtool_channels channels = { .cmd = ETHTOOL_GCHANNELS };
+	struct ifreq ifr = { .ifr_data = (char *)&channels };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", interface);
+	return ioctl(fd, SIOCETHTOOL, &ifr) == 0 && channels.rx_count + channels.combined_count > 0 ? channels.rx_count + channels.combined_count : 1;
+}
+
 /* what the kernel knows of the interface */
 static int ask_interface(struct xdp_port *p, const struct net_config *cfg, struct hearth_err *err)
 {
@@ -146,8 +158,8 @@ static int ask_interface(struct xdp_port *p, const struct net_config *cfg, struc
 		return err_set(err, -EINVAL, "AF_XDP: which interface? Name it");
 	if (strlen(cfg->interface) >= IF_NAMESIZE)
 		return err_set(err, -EINVAL, "AF_XDP: \"%s\" is no name of an interface", cfg->interface);
-	strcpy(ifr.ifr_name, cfg->interface);
-	strcpy(p->interface, cfg->interface);
+	memcpy(ifr.ifr_name, cfg->interface, strlen(cfg->interface));
+	memcpy(p->interface, cfg->interface, strlen(cfg->interface));
 	p->ifindex = (int)if_nametoindex(cfg->interface);
 	if (p->ifindex == 0 || fd < 0)
 		return err_set(err, -ENODEV, "AF_XDP: interface %s: %s; ip link shows those there are", cfg->interface, strerror(errno));
@@ -158,6 +170,7 @@ static int ask_interface(struct xdp_port *p, const struct net_config *cfg, struc
 	if (ioctl(fd, SIOCGIFMTU, &ifr) < 0)
 		return err_set(err, -errno, "AF_XDP: interface %s: its MTU: %s", cfg->interface, strerror(errno));
 	p->mtu = (uint32_t)ifr.ifr_mtu;
+	p->if_queues = receive_queues(fd, cfg->interface);
 	if (ioctl(fd, SIOCGIFHWADDR, &ifr) < 0 || ifr.ifr_hwaddr.sa_family != 1 /* ARPHRD_ETHER */)
 		return err_set(err, -EOPNOTSUPP, "AF_XDP: interface %s is no Ethernet; use the backend udp there", cfg->interface);
 	memcpy(p->host.mac, ifr.ifr_hwaddr.sa_data, FRAME_MAC_BYTES);
@@ -619,14 +632,18 @@ static void xdp_address(const struct net_port *port, char *out, size_t n)
 static void xdp_describe(const struct net_port *port, char *out, size_t n)
 {
 	const struct xdp_port *p = (const struct xdp_port *)port;
+	int used;
 
 	if (p == NULL) {
 		snprintf(out, n, "AF_XDP sockets and programs work (libxdp, libbpf " LIBBPF_TEXT(LIBBPF_MAJOR_VERSION) "." LIBBPF_TEXT(LIBBPF_MINOR_VERSION)
 			 "); whether a driver copies is seen when an interface is opened");
 		return;
 	}
-	snprintf(out, n, "AF_XDP on %s queue %u: %s program, %s", p->interface, p->if_queue, p->prog.native ? "native" : "generic",
-		 p->zerocopy ? "zero-copy" : "copy mode");
+	used = snprintf(out, n, "AF_XDP on %s queue %u: %s program, %s", p->interface, p->if_queue, p->prog.native ? "native" : "generic",
+			p->zerocopy ? "zero-copy" : "copy mode");
+	if (p->if_queues > 1 && used > 0 && (size_t)used < n)
+		snprintf(out + used, n - (size_t)used, "; of the interface's %u receive queues the others are not read: ethtool -L %s combined 1, or steer to this one",
+			 p->if_queues, p->interface);
 }
 
 const struct net_backend net_xdp_module = {

@@ -91,7 +91,7 @@ int xdp_prog_load(uint32_t ip, uint16_t port, uint32_t queues, struct xdp_prog *
 {
 	struct bpf_insn program[64];
 	char log[256] = "";
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .log_buf = log, .log_size = sizeof(log), .log_level = 0);
+	struct bpf_prog_load_opts opts = { .sz = sizeof(opts), .log_buf = log, .log_size = sizeof(log) };
 	int map, prog;
 
 	map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "hearth_xsk", sizeof(uint32_t), sizeof(int), queues, NULL);
@@ -112,8 +112,8 @@ int xdp_prog_load(uint32_t ip, uint16_t port, uint32_t queues, struct xdp_prog *
 /* native, where the driver can */
 static int attach_once(struct xdp_prog *p, int ifindex)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, native, .flags = XDP_FLAGS_DRV_MODE);
-	LIBBPF_OPTS(bpf_link_create_opts, generic, .flags = XDP_FLAGS_SKB_MODE);
+	const struct bpf_link_create_opts native = { .sz = sizeof(native), .flags = XDP_FLAGS_DRV_MODE };
+	const struct bpf_link_create_opts generic = { .sz = sizeof(generic), .flags = XDP_FLAGS_SKB_MODE };
 	int link = bpf_link_create(p->prog, ifindex, BPF_XDP, &native);
 
 	p->native = link >= 0;

@@ -19,13 +19,13 @@
  * GET, SCAN and PUT on a RocksDB database. One process may write to a database, and its threads share its caches, so the workers are threads of one process
  * (HEARTH_APP_SHARED), as they are in every program that uses RocksDB.
  *
- * Options: path (/var/lib/hearth/rocksdb), and for the database that is made there if there is none: keys (5000) and value_bytes (64); cache (64MiB) for blocks;
+ * Options: path (/var/lib/hearth/rocksdb), and for the database that is made there if there is none: keys (100000) and value_bytes (64); cache (64MiB) for blocks;
  * read_only (no): PUT fails then, and another process may have the database too. A new database is filled under another name and renamed when it is whole.
  *
- * Keys that are made: "k" and nine digits. Values: splitmix64 of the key's number and on, little-endian, cut at value_bytes.
+ * Keys that are made, as `hearth load` asks for them: "key" and ten digits. Values: splitmix64 of the key's number and on, little-endian, cut at value_bytes.
  */
 #define ROCKSDB_PATH "/var/lib/hearth/rocksdb"
-#define ROCKSDB_KEYS 5000
+#define ROCKSDB_KEYS 100000
 #define ROCKSDB_KEYS_MAX 100000000ull
 #define ROCKSDB_VALUE_BYTES 64
 #define ROCKSDB_VALUE_MAX (1u << 20)
@@ -66,42 +66,47 @@ static int whole_number(const char *text, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
-/* one "KEY=VALUE". Return: 0, -ENOENT (no such key), -EINVAL. */
-static int take_option(const char *key, size_t n, const char *value, struct settings *s)
+enum { OPTION_PATH, OPTION_KEYS, OPTION_VALUE_BYTES, OPTION_CACHE, OPTION_READ_ONLY, OPTIONS };
+static const char *const option_names[OPTIONS] = { "path", "keys", "value_bytes", "cache", "read_only" };
+static const char *const option_values[OPTIONS] = { "a folder", "a number from 1 to 100000000", "a number from 1 to 1048576", "a size such as 64MiB, at most 1TiB",
+						    "yes or no" };
+
+/* Return: 0, -EINVAL. */
+static int take_option(int option, const char *value, struct settings *s)
 {
-	if (n == 4 && !memcmp(key, "path", n)) {
+	switch (option) {
+	case OPTION_PATH:
 		s->path = value;
 		return *value != '\0' ? 0 : -EINVAL;
-	}
-	if (n == 4 && !memcmp(key, "keys", n))
+	case OPTION_KEYS:
 		return whole_number(value, ROCKSDB_KEYS_MAX, &s->keys);
-	if (n == 11 && !memcmp(key, "value_bytes", n))
+	case OPTION_VALUE_BYTES:
 		return whole_number(value, ROCKSDB_VALUE_MAX, &s->value_bytes);
-	if (n == 5 && !memcmp(key, "cache", n))
+	case OPTION_CACHE:
 		return parse_bytes(value, &s->cache_bytes) == 0 && s->cache_bytes <= ROCKSDB_CACHE_MAX ? 0 : -EINVAL;
-	if (n == 9 && !memcmp(key, "read_only", n)) {
+	default:
 		s->read_only = !strcmp(value, "yes") || !strcmp(value, "true");
 		return s->read_only || !strcmp(value, "no") || !strcmp(value, "false") ? 0 : -EINVAL;
 	}
-	return -ENOENT;
 }
 
 static int take_options(const struct hearth_app_env *env, struct settings *s)
 {
 	for (size_t i = 0; env->options != NULL && env->options[i] != NULL; i++) {
-		const char *key = env->options[i];
-		size_t n = strcspn(key, "=");
-		int r = take_option(key, n, key[n] == '=' ? key + n + 1 : "", s);
+		const char *key = env->options[i], *value = strchr(key, '=');
+		int n = (int)strcspn(key, "="), option = 0;
 
-		if (r == 0)
-			continue;
-		if (r == -ENOENT)
-			snprintf(env->error, env->error_room, "application rocksdb: no option \"%.*s\"; it has path, keys, value_bytes, cache and read_only", (int)n, key);
-		else
-			snprintf(env->error, env->error_room, "application rocksdb: option %.*s: \"%s\" is not %s", (int)n, key, key[n] == '=' ? key + n + 1 : "",
-				 n == 4 && !memcmp(key, "path", n) ? "a folder" : !memcmp(key, "read_only", n) ? "yes or no" :
-				 n == 5 ? "a size such as 64MiB, at most 1TiB" : n == 4 ? "a number from 1 to 100000000" : "a number from 1 to 1048576");
-		return -EINVAL;
+		while (option < OPTIONS && (strncmp(key, option_names[option], (size_t)n) != 0 || option_names[option][n] != '\0'))
+			option++;
+		value = value != NULL ? value + 1 : "";
+		if (option == OPTIONS) {
+			snprintf(env->error, env->error_room, "application rocksdb: no option \"%.*s\"; it has path, keys, value_bytes, cache and read_only", n, key);
+			return -EINVAL;
+		}
+		if (take_option(option, value, s) < 0) {
+			snprintf(env->error, env->error_room, "application rocksdb: option %s: \"%s\" is not %s", option_names[option], value, option_values[option]);
+			return -EINVAL;
+		}
 	}
 	return 0;
 }
@@ -134,11 +139,11 @@ static char *put_all(rocksdb_t *db, const rocksdb_writeoptions_t *write, const s
 {
 	rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
 	uint8_t *value = malloc(s->value_bytes);
-	char *message = value == NULL ? strdup("out of memory") : NULL, key[16];
+	char *message = value == NULL ? strdup("out of memory") : NULL, key[24];
 	size_t bytes = 0;
 
 	for (uint64_t i = 0; message == NULL && i < s->keys; i++) {
-		size_t n = (size_t)snprintf(key, sizeof(key), "k%09" PRIu64, i);
+		size_t n = (size_t)snprintf(key, sizeof(key), "key%010" PRIu64, i);
 
 		write_value(i, value, s->value_bytes);
 		rocksdb_writebatch_put(batch, key, n, (char *)value, s->value_bytes);
@@ -365,8 +370,6 @@ static int scan(struct store *st, const struct operation *op, struct hearth_app_
 	size_t n;
 
 	for (rocksdb_iter_seek(it, op->key, op->key_len); rocksdb_iter_valid(it) && (op->limit == 0 || keys < op->limit); rocksdb_iter_next(it)) {
-		(void)rocksdb_iter_key(it, &n);
-		bytes += n;
 		(void)rocksdb_iter_value(it, &n);
 		bytes += n;
 		keys++;

@@ -12,7 +12,7 @@
 static void alias_build(struct arrivals *a, const double *ratio, uint32_t n)
 {
 	double rest[SCHED_TYPES_MAX];
-	uint32_t small[SCHED_TYPES_MAX], large[SCHED_TYPES_MAX], smalls = 0, larges = 0;
+	uint32_t small[SCHED_TYPES_MAX] = { 0 }, large[SCHED_TYPES_MAX] = { 0 }, smalls = 0, larges = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		rest[i] = ratio[i] * n;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "engine.h"
 
 /* The policy core as the live dispatcher uses it: enqueue, complete, and next until it says no. */
@@ -81,24 +82,20 @@ static __attribute__((noinline)) void note_groups(struct engine *e, struct core 
 {
 	struct sim_result *r = &e->result;
 	size_t n = sched_groups(c->sched, c->groups, c->groups_max);
-	struct sim_update *last = r->updates_n ? &r->updates[r->updates_n - 1] : NULL, *grown;
-	struct sched_group *copy;
+	const struct sim_update *last = r->updates_n > 0 ? &r->updates[r->updates_n - 1] : NULL;
+	struct sim_update *next;
 
 	c->updates = sched_updates(c->sched);
 	if (n == 0 || (last && last->groups_n == n && same_groups(last->groups, c->groups, n)) || r->updates_n >= UPDATES_MAX)
 		return;
-	if (r->updates_n == c->updates_cap) {
-		grown = realloc(r->updates, (c->updates_cap ? 2 * c->updates_cap : 8) * sizeof(*grown));
-		if (!grown)
-			return;
-		r->updates = grown;
-		c->updates_cap = c->updates_cap ? 2 * c->updates_cap : 8;
-	}
-	copy = malloc(n * sizeof(*copy));
-	if (!copy)
+	if (array_grow((void **)&r->updates, &c->updates_cap, r->updates_n + 1, sizeof(*r->updates)) < 0 || !r->updates)
 		return;
-	memcpy(copy, c->groups, n * sizeof(*copy));
-	r->updates[r->updates_n++] = (struct sim_update){ e->now, n, copy };
+	next = &r->updates[r->updates_n];
+	*next = (struct sim_update){ .at_ns = e->now, .groups_n = n, .groups = malloc(n * sizeof(*next->groups)) };
+	if (!next->groups)
+		return;
+	memcpy(next->groups, c->groups, n * sizeof(*next->groups));
+	r->updates_n++;
 }
 
 /* ---- events ---- */

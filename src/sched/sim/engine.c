@@ -8,6 +8,7 @@
 #include "engine.h"
 
 #define PROGRESS_EVENTS (1u << 19)
+#define TIMERS_MAX 100000000u    /* timers in a row without another event */
 
 struct sim_config sim_config_default(void)
 {
@@ -152,8 +153,9 @@ static int interval_add(struct engine *e)
 
 static int stuck(const struct engine *e, struct hearth_err *err)
 {
-	return err_set(err, -EDEADLK, "%s leaves %llu requests waiting with %u workers idle and asks for no time to look again: this is an error of the policy",
-		sched_policy_names[e->cfg->policy], (unsigned long long)e->driver->waiting(e), e->cfg->workers - e->busy);
+	return err_set(err, -EDEADLK, "%s leaves %llu requests waiting with %u workers idle%s: this is an error of the policy", sched_policy_names[e->cfg->policy],
+		(unsigned long long)e->driver->waiting(e), e->cfg->workers - e->busy, e->timer_ns == UINT64_MAX ? " and asks for no time to look again" :
+		", looks again and again, and starts nothing");
 }
 
 /* An arrival at the head of the events. @next is replaced by the one after it; its ready_ns is UINT64_MAX when there is none. */
@@ -190,7 +192,7 @@ static int now_and_then(struct engine *e, uint64_t expected, struct hearth_err *
 
 static int loop(struct engine *e, struct hearth_err *err)
 {
-	uint64_t expected = arrivals_expected(&e->arrivals), events = 0;
+	uint64_t expected = arrivals_expected(&e->arrivals), events = 0, timers = 0;
 	struct arrival next = { .ready_ns = UINT64_MAX };
 	int rc = 0;
 
@@ -206,19 +208,23 @@ static int loop(struct engine *e, struct hearth_err *err)
 		}
 		while (__builtin_expect(at >= e->books.span_end_ns, 0) && rc == 0)
 			rc = interval_add(e);
-		e->now = at;
+		e->now = at > e->now ? at : e->now;     /* a policy may ask for a time that is over */
 		events++;
+		timers++;
 		if (at == done_ns) {
+			timers = 0;
 			rc = e->driver->worker(e, tree_worker(&e->tree));
 		} else if (at == next.ready_ns) {
+			timers = 0;
 			rc = take_arrival(e, &next);
 			if (__builtin_expect(e->books.over > e->books.over_max, 0)) {
 				e->result.stopped = true;
 				break;
 			}
 		} else {
-			e->timer_ns = UINT64_MAX;
 			e->driver->timer(e);
+			if (__builtin_expect(timers > TIMERS_MAX, 0))
+				rc = stuck(e, err);
 		}
 		if (__builtin_expect(events % PROGRESS_EVENTS == 0, 0) && rc == 0)
 			rc = now_and_then(e, expected, err);

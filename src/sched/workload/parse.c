@@ -108,7 +108,7 @@ static int parse_samples(struct parser *p, const yaml_node_t *n, const char *pat
 
 		if (end == at || (*end != '\n' && *end != '\0') || !(v >= 1 && v <= 3600e9))
 			return complain(p, n, "%s:%zu: not a service time, a number of ns from 1 to 3.6e12", path, line);
-		if (array_grow((void **)&t->samples, &cap, t->samples_n + 1, sizeof(double)) < 0)
+		if (array_grow((void **)&t->samples, &cap, t->samples_n + 1, sizeof(double)) < 0 || !t->samples)
 			return err_set(p->err, -ENOMEM, "%s: no memory", path);
 		t->samples[t->samples_n++] = v;
 		sum += v;

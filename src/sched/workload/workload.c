@@ -25,7 +25,7 @@ static const struct workload_type three_types[] = { { "short", 1000, 0.6, 0 }, {
 static const struct workload_type low_dispersion[] = { { "short", 10000, 0.9, 0 }, { "long", 20000, 0.1, 0 } };
 #define EIGHT(p) { { "t0", 1000, p(128) }, { "t1", 2000, p(64) }, { "t2", 4000, p(32) }, { "t3", 8000, p(16) }, { "t4", 16000, p(8) }, { "t5", 32000, p(4) }, \
 	{ "t6", 64000, p(2) }, { "t7", 128000, p(1) } }
-#define GEOMETRIC(x) (x / 255.0)
+#define GEOMETRIC(x) ((x) / 255.0)
 #define FLAT(x) 0.125
 static const struct workload_type geometric_8[] = EIGHT(GEOMETRIC), flat_8[] = EIGHT(FLAT);
 static const struct workload_type rare_long[] = { { "short", 1000, 0.95, 0 }, { "long", 30000, 0.05, 0 } };

@@ -211,7 +211,7 @@ static void any_history(void **state)
 	struct rng seeds = { prop_seed() };
 
 	(void)state;
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 30; round++) {
 		struct model m = { .g = { rng_next(&seeds) }, .types = types_new(), .calls = calloc(CALLS, sizeof(*m.calls)), .now = 5 * MS, .wake = SCHED_NEVER };
 		char name[32];
 		uint64_t steps = 0;

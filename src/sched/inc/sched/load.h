@@ -49,7 +49,7 @@ struct load_trace *load_trace_free(struct load_trace *t);
 /* ---- what to do ---- */
 
 enum load_arrivals { LOAD_POISSON, LOAD_UNIFORM, LOAD_TRACE };
-enum load_app { LOAD_SPIN, LOAD_ROCKSDB };
+enum load_app { LOAD_SPIN, LOAD_ROCKSDB, LOAD_ECHO };   /* echo: spin's requests, which come back as they are */
 
 /**
  * struct load_http - a request over HTTP, one a type
@@ -72,6 +72,7 @@ struct load_progress { uint64_t elapsed_ns, total_ns, sent, answered, lost, flyi
  * @warmup:       share of the run, 0..0.9, whose requests are sent but not measured
  * @timeout_ns:   a request without an answer for so long is lost
  * @spin_ns:      the last part of a wait is spent looking at the clock; UINT64_MAX: never sleep
+ * @segment:      UDP: what is due at once on a flow is given to the kernel as one buffer to cut up
  * @keys:         rocksdb: keys are 0..keys-1; @scan_limit: keys that a SCAN reads
  * @http:         one a type; NULL for UDP
  * @has_service:  HTTP: the workload's service times are real ones (else there is no slowdown)
@@ -91,7 +92,7 @@ struct load_config {
 	uint64_t keys;
 	uint32_t scan_limit;
 	const struct load_http *http;
-	bool has_service;
+	bool has_service, segment;
 	const atomic_bool *stop;
 	void (*progress)(void *ctx, const struct load_progress *p);
 	void *ctx;
@@ -107,16 +108,17 @@ struct load_config {
 /**
  * struct load_series - of one type, of one phase, or of all; measured requests only
  * @due:      requests whose time came: sent + unsent
- * @unsent:   the generator could not send them
+ * @unsent:   HTTP: so many waited for a connection that there was no room for these
  * @answered: in time, whatever the status; @ok: with a good one. due = unsent + answered + lost.
  * @lost:     not answered in time; @late: answered after that; @duplicates: answered once more
  * @in_window: good answers that arrived between warm-up and the end of the schedule: throughput
- * @latency, @slowdown, @queue, @service: of good answers; ns; queue and service as the server measured them
+ * @latency, @slowdown: of good answers; ns, thousandths
+ * @queue, @service, @server_slowdown: of good answers, as the server measured them: what it would be without network and generator
  */
 struct load_series {
 	uint64_t due, unsent, answered, ok, lost, late, duplicates, in_window;
 	uint64_t status[LOAD_STATUS_MAX];
-	struct hist latency, slowdown, queue, service;
+	struct hist latency, slowdown, queue, service, server_slowdown;
 };
 
 struct load_phase_result {
@@ -160,7 +162,10 @@ struct load_result *load_result_free(struct load_result *r);
 
 /* ---- the most it bears ---- */
 
-/** load_metric - "slowdown_p999", "latency_p99", "slowdown_p50_short" (of one type), ... Return: the value (latencies in us), negative: no such metric. */
+/**
+ * load_metric - "slowdown_p999", "latency_p99", "server_slowdown_mean", "slowdown_p50_short" (of one type), ...
+ * Return: the value (latencies in us), negative: no such metric.
+ */
 double load_metric(const struct load_result *r, const char *metric);
 
 struct load_trial { double rate_hz, value, loss; bool good, generator_limit; };

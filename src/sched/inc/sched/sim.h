@@ -38,7 +38,7 @@ struct sim_trace {
 /**
  * sim_trace_load - read a recorded trace
  * @path: CSV, first line "t_ns,type,service_ns", then a line a request by ascending t_ns: arrival in ns of any origin, the type's name (1 to 31 printable
- *        characters without blanks, commas and quotes), the service time in ns, at least 1. 256 types at most.
+ *        characters without blanks, commas and quotes), the service time in ns (0 counts as 1). 256 types at most.
  * @ret:  sim_trace_free it; untouched on failure
  * Return: 0, -EINVAL with file:line, -ENOMEM, -errno of reading.
  */

@@ -31,6 +31,8 @@ static int faulty_worker_init(void *server, const struct hearth_app_env *env, ui
 		snprintf(env->error, env->error_room, "faulty: worker told to refuse");
 		return -22;
 	}
+	if (mode != NULL && strcmp(mode, "crash-worker") == 0)
+		abort();
 	*ret_worker = calloc(1, sizeof(uint32_t));
 	return 0;
 }

@@ -41,3 +41,12 @@ class LoadTest(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (status, ''), done.stderr)
         self.assertIn(words, done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+
+    def search(self, *args, target, max_loss=0.001):
+        """The JSON of a search. Whether a busy machine let the generator keep up is not for a test to say: only that the result is what the trials were."""
+        got = self.load(*args, '--find-max-load', target, '--max-loss', max_loss)
+        for t in got['trials']:
+            self.assertEqual(t['good'], t['value'] <= target and t['loss'] <= max_loss and not t['generator_limit'], t)
+        self.assertEqual(got['max_rate_rps'], max((t['rate_rps'] for t in got['trials'] if t['good']), default=0))
+        self.assertEqual(bool(got.get('best')), got['max_rate_rps'] > 0)
+        return got

@@ -138,7 +138,7 @@ static void test_options(void **state)
 {
 	struct frame_host host = we();
 	struct frame_udp udp;
-	uint8_t f[sizeof(good) + 4];
+	uint8_t f[80] = { 0 };
 
 	memcpy(f, good, 34);
 	memset(f + 34, 1, 4);
@@ -146,9 +146,9 @@ static void test_options(void **state)
 	f[14] = 0x46;
 	f[17] += 4;
 	fix_ip_sum(f);
-	assert_int_equal(frame_parse(f, sizeof(f), &host, &udp), -EOPNOTSUPP);
+	assert_int_equal(frame_parse(f, sizeof(good) + 4, &host, &udp), -EOPNOTSUPP);
 	f[41] = 9;
-	assert_int_equal(frame_parse(f, sizeof(f), &host, &udp), -ENOMSG);
+	assert_int_equal(frame_parse(f, sizeof(good) + 4, &host, &udp), -ENOMSG);
 	f[14] = 0x4f;
 	fix_ip_sum(f);
 	assert_int_equal(frame_parse(f, 60, &host, &udp), -EBADMSG);

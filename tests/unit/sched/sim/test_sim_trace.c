@@ -17,12 +17,13 @@ static struct sim_trace *parse(const char *text)
 
 static void parses(void **state)
 {
-	struct sim_trace *t = parse(HEADER "1000,GET,10\n1000,SCAN,500\r\n1500,GET,30");
+	struct sim_trace *t = parse(HEADER "1000,GET,10\n1000,SCAN,500\r\n1500,GET,30\n1500,none,0");
 
-	assert_int_equal(t->n, 3);
-	assert_int_equal(t->workload->types_n, 2);
+	assert_int_equal(t->n, 4);
+	assert_int_equal(t->requests[3].service_ns, 1);
+	assert_int_equal(t->workload->types_n, 3);
 	assert_string_equal(t->workload->types[0].name, "GET");
-	assert_near(t->workload->types[0].ratio, 2. / 3, 1e-9);
+	assert_near(t->workload->types[0].ratio, 0.5, 1e-9);
 	assert_near(t->workload->types[0].mean_ns, 20, 1e-9);
 	assert_int_equal(t->requests[0].at_ns, 0);
 	assert_int_equal(t->requests[2].at_ns, 500);
@@ -44,7 +45,7 @@ static void refuses(void **state)
 		{ HEADER "1,01234567890123456789012345678901,1\n", "1 to 31" },
 		{ HEADER "1,a b,1\n", "blank" },
 		{ HEADER "1,\"a\",1\n", "quote" },
-		{ HEADER "1,a,0\n", "service_ns must be" },
+		{ HEADER "1,a,3600000000001\n", "service_ns must be" },
 		{ HEADER "1,a,1,2\n", "service_ns must be" },
 		{ HEADER "1,a,99999999999999999999999\n", "service_ns must be" },
 		{ HEADER "99999999999999999999999,a,1\n", "t_ns must be" },
