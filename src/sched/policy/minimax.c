@@ -11,7 +11,7 @@
 #include "fp.h"
 
 #define K 1.4f                  /* how much of its own slowdown a request may pass on */
-#define Z 2.25f                 /* standard deviations of the arriving work that are prepared for */
+#define Z 2.0f                  /* standard deviations of the arriving work that are prepared for */
 #define SIMILAR 1.6f            /* what any may cost a group, times how short that group's are against its own time */
 #define OVERTAKE 1.5f           /* a longer type goes first when its head suffers that much more than the shorter's */
 #define GROUP_DELTA .2
