@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The policy core by itself. usage:
- *   bench_policy decision [POLICY]             ns per decision (enqueue + next + complete)
- *   bench_policy sim MIX POLICY LOADS [scv=X] [n=N] [seed=S] [workers=W] [given=0|1]
- *                                              p99.9 slowdown in simulation, a line per load (comma-separated, percent)
+ * What the policy core costs by itself. usage: bench_policy [POLICY]
+ *
+ *   decision POLICY types=T workers=W busy=B ns=X       enqueue + next + complete, in a steady state
+ *   request POLICY mix=M load=L ns=X calls=N timers=N   all calls for a request of a simulated mix, recorded in the simulator and made again without it
+ *
+ * Processor time of this thread, the best of many short rounds. Linked with --wrap for the calls that are recorded.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "policy_sim.h"
+#include "sched/policy.h"
+#include "sched/sim.h"
 
 static int die(const char *what)
 {
@@ -18,13 +21,44 @@ static int die(const char *what)
 	return 1;
 }
 
-static enum sched_policy policy_find(const char *name)
-{
-	int p = 0;
+/* ---- the tape ---- */
 
-	while (sched_policy_names[p] != NULL && strcmp(name, sched_policy_names[p]) != 0)
-		p++;
-	return (enum sched_policy)p;
+enum call { ENQUEUE, COMPLETE, NEXT };
+struct tape_call { uint64_t now_ns; uint32_t call, arg; };
+
+static struct tape_call *tape;
+static size_t tape_n, tape_max;
+static bool recording;
+
+bool __real_sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret);
+int __real_sched_enqueue_late(struct sched *s, uint64_t now_ns, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request);
+void __real_sched_complete(struct sched *s, uint64_t now_ns, uint32_t worker);
+bool __wrap_sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret);
+int __wrap_sched_enqueue_late(struct sched *s, uint64_t now_ns, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request);
+void __wrap_sched_complete(struct sched *s, uint64_t now_ns, uint32_t worker);
+
+static void record(uint64_t now_ns, enum call call, uint32_t arg)
+{
+	if (recording && tape_n < tape_max)
+		tape[tape_n++] = (struct tape_call){ now_ns, call, arg };
+}
+
+bool __wrap_sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
+{
+	record(now_ns, NEXT, 0);
+	return __real_sched_next(s, now_ns, ret);
+}
+
+int __wrap_sched_enqueue_late(struct sched *s, uint64_t now_ns, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request)
+{
+	record(now_ns, ENQUEUE, type);
+	return __real_sched_enqueue_late(s, now_ns, arrival_ns, type, flow, request);
+}
+
+void __wrap_sched_complete(struct sched *s, uint64_t now_ns, uint32_t worker)
+{
+	record(now_ns, COMPLETE, worker);
+	__real_sched_complete(s, now_ns, worker);
 }
 
 /* ---- decisions ---- */
@@ -63,9 +97,9 @@ static double decision_ns(enum sched_policy policy, uint32_t types, uint32_t wor
 		for (uint32_t i = 0; i < DECISIONS; i++) {
 			now += 100;
 			if (tail - head >= busy)
-				sched_complete(s, now, running[head++ % SCHED_WORKERS_MAX]);
+				__real_sched_complete(s, now, running[head++ % SCHED_WORKERS_MAX]);
 			sched_enqueue(s, now, type[i], 0, i);
-			while (sched_next(s, now, &start))
+			while (__real_sched_next(s, now, &start))
 				running[tail++ % SCHED_WORKERS_MAX] = start.worker;
 		}
 		begin = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
@@ -83,134 +117,101 @@ static void decision_line(enum sched_policy policy, uint32_t types, uint32_t wor
 	fflush(stdout);
 }
 
-/* The same calls that a simulation made, again and timed. */
-static double replay_ns(struct sim *sim, enum sched_policy policy)
+/* ---- requests ---- */
+
+#define REQUESTS 100000u
+
+static double replay_ns(enum sched_policy policy, uint32_t types, size_t *ret_timers)
 {
-	struct sched_config cfg;
+	static struct sched_config cfg;
 	struct sched_start start;
 	struct sched *s;
-	uint64_t begin, requests = 0;
+	uint64_t begin;
+	size_t requests = 0, timers = 0;
+	enum call last = NEXT;
+	bool started = true;
 
-	sim_config(sim, policy, false, &cfg);
+	memset(&cfg, 0, sizeof(cfg));
+	cfg = (struct sched_config){ .policy = policy, .workers = 14, .types_n = types, .queue_max = SIM_QUEUE_MAX_DEFAULT };
 	if (sched_new(&cfg, &s, NULL) < 0)
 		return -1;
 	begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-	for (size_t i = 0; i < sim->tape_n; i++) {
-		const struct tape_event *e = &sim->tape[i];
+	for (size_t i = 0; i < tape_n; i++) {
+		const struct tape_call *e = &tape[i];
 
-		if (e->kind == TAPE_ENQUEUE)
-			requests++, sched_enqueue(s, e->now_ns, e->arg, 0, 0);
-		else if (e->kind == TAPE_COMPLETE)
-			sched_complete(s, e->now_ns, e->arg);
-		while (sched_next(s, e->now_ns, &start))
-			;
+		if (e->call == NEXT) {
+			timers += last == NEXT && !started;
+			started = __real_sched_next(s, e->now_ns, &start);
+		} else if (e->call == COMPLETE) {
+			__real_sched_complete(s, e->now_ns, e->arg);
+		} else {
+			__real_sched_enqueue_late(s, e->now_ns, e->now_ns, e->arg, 0, requests++);
+		}
+		last = (enum call)e->call;
 	}
 	begin = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
 	sched_free(s);
+	*ret_timers = timers;
 	return (double)begin / (double)requests;
 }
 
 static int request_line(const char *mix, enum sched_policy policy, double load)
 {
-	struct sim sim = { .mix = mix_find(mix), .load = load, .workers = 14, .requests = 100000, .seed = 42, .tape_max = 1000000 };
-	struct sched_config cfg;
-	struct sched *s;
+	struct sim_config cfg = sim_config_default();
+	struct hearth_err err = { 0 };
+	struct workload *w;
+	struct sim_result r;
+	size_t timers = 0;
+	uint32_t types;
 	double best = 1e9;
 
-	sim.tape = malloc(sim.tape_max * sizeof(*sim.tape));
-	sim_config(&sim, policy, false, &cfg);
-	if (sim.tape == NULL || sched_new(&cfg, &s, NULL) < 0 || sim_run(&sim, s) < 0)
-		return die("no memory");
-	sched_free(s);
+	if (workload_load(mix, &w, &err) < 0)
+		return die(err.msg);
+	cfg.workload = w;
+	cfg.policy = policy;
+	cfg.load = load;
+	cfg.requests = REQUESTS;
+	cfg.seed = 42;
+	types = w->types_n;
+	tape_n = 0;
+	recording = true;
+	if (sim_run(&cfg, &r, &err) < 0)
+		return die(err.msg);
+	recording = false;
+	sim_result_done(&r);
+	workload_free(w);
 	for (int i = 0; i < ROUNDS / 4; i++) {
-		double ns = replay_ns(&sim, policy);
+		double ns = replay_ns(policy, types, &timers);
 
 		best = ns < best ? ns : best;
 	}
-	printf("request %s mix=%s load=%g ns=%.1f timers=%.2f\n", sched_policy_names[policy], mix, load, best, (double)sim.timers / (double)sim.requests);
+	printf("request %s mix=%s load=%g ns=%.1f calls=%.2f timers=%.2f\n", sched_policy_names[policy], mix, load, best, (double)tape_n / REQUESTS,
+		(double)timers / REQUESTS);
 	fflush(stdout);
-	free(sim.tape);
-	return 0;
-}
-
-/* @only: a policy, or NULL */
-static int cmd_decision(const char *only)
-{
-	static const enum sched_policy all[] = { SCHED_CFCFS, SCHED_DFCFS_RR, SCHED_FP, SCHED_EDF, SCHED_DARC, SCHED_MINIMAX };
-	static const char *const mix[] = { "EB", "HB", "TPCC", "G8F" };
-
-	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
-		if (only != NULL && all[i] != policy_find(only))
-			continue;
-		decision_line(all[i], 8, 14, 5);
-		decision_line(all[i], 8, 14, 12);
-		decision_line(all[i], 64, 128, 112);
-	}
-	for (size_t i = 0; i < sizeof(mix) / sizeof(*mix); i++) {
-		for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++) {
-			if ((only != NULL && all[k] == policy_find(only)) || (only == NULL && all[k] >= SCHED_DARC)) {
-				if (request_line(mix[i], all[k], .9))
-					return 1;
-			}
-		}
-	}
-	return 0;
-}
-
-/* ---- quality ---- */
-
-static int cmd_sim(int argc, char **argv)
-{
-	struct sim sim = { .workers = 14, .requests = 1000000, .seed = 42 };
-	enum sched_policy policy = policy_find(argv[1]);
-	int given = policy != SCHED_MINIMAX;
-
-	sim.mix = mix_find(argv[0]);
-	if (sim.mix == NULL || policy >= SCHED_TS)
-		return die("no such mix or policy");
-	for (int i = 3; i < argc; i++) {
-		double x = strchr(argv[i], '=') != NULL ? strtod(strchr(argv[i], '=') + 1, NULL) : 0;
-
-		if (strncmp(argv[i], "scv=", 4) == 0)
-			sim.scv = x;
-		else if (strncmp(argv[i], "n=", 2) == 0)
-			sim.requests = (uint64_t)x;
-		else if (strncmp(argv[i], "seed=", 5) == 0)
-			sim.seed = (uint64_t)x;
-		else if (strncmp(argv[i], "workers=", 8) == 0)
-			sim.workers = (uint32_t)x;
-		else if (strncmp(argv[i], "given=", 6) == 0)
-			given = (int)x;
-	}
-	for (char *at = argv[2], *word; (word = strsep(&at, ",")) != NULL;) {
-		struct sched_config cfg;
-		struct sched *s;
-
-		sim.load = strtod(word, NULL) / 100;
-		sim_config(&sim, policy, given, &cfg);
-		if (sched_new(&cfg, &s, NULL) < 0 || sim_run(&sim, s) < 0)
-			return die("no memory");
-		printf("%s %s %s seed=%llu scv=%g %.3f |", argv[0], argv[1], word, (unsigned long long)sim.seed, sim.scv, sim.p999);
-		for (uint32_t t = 0; t < sim.mix->types_n; t++)
-			printf(" %.2f", sim.type_p999[t]);
-		printf("\n");
-		fflush(stdout);
-		if (getenv("EXPLAIN") != NULL) {
-			char text[8192];
-
-			sched_explain(s, 0, text, sizeof(text));
-			fputs(text, stdout);
-		}
-		sched_free(s);
-	}
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc <= 3 && argc >= 2 && strcmp(argv[1], "decision") == 0)
-		return cmd_decision(argv[2]);
-	if (argc >= 5 && strcmp(argv[1], "sim") == 0)
-		return cmd_sim(argc - 2, argv + 2);
-	return die("usage: bench_policy decision [POLICY] | sim MIX POLICY LOADS [scv=X] [n=N] [seed=S] [workers=W] [given=0|1]");
+	static const enum sched_policy all[] = { SCHED_CFCFS, SCHED_DFCFS_RR, SCHED_FP, SCHED_EDF, SCHED_DARC, SCHED_MINIMAX };
+	static const char *const mix[] = { "extreme-bimodal", "high-bimodal", "tpcc", "flat-8" };
+	const char *only = argc > 1 ? argv[1] : NULL;
+
+	tape_max = 100u * REQUESTS;
+	tape = malloc(tape_max * sizeof(*tape));
+	if (tape == NULL)
+		return die("no memory");
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+		if (only != NULL && strcmp(only, sched_policy_names[all[i]]) != 0)
+			continue;
+		decision_line(all[i], 8, 14, 5);
+		decision_line(all[i], 8, 14, 12);
+		decision_line(all[i], 64, 128, 112);
+		for (size_t k = 0; k < sizeof(mix) / sizeof(*mix) && (only != NULL || all[i] >= SCHED_DARC); k++) {
+			if (request_line(mix[k], all[i], .9))
+				return 1;
+		}
+	}
+	free(tape);
+	return 0;
 }

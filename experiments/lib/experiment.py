@@ -104,8 +104,8 @@ class Experiment:
                                      t['p999_us'] if t else '', of['slowdown_p999'], of['dropped']])
         self.csv(['figure', 'policy', 'load', 'rate_rps', 'type', 'p50_us', 'p99_us', 'p999_us', 'slowdown_p999', 'dropped'], rows)
 
-    def plot(self, draw, columns=1):
-        """@draw: gets a list of matplotlib axes, @columns of them"""
+    def plot(self, draw, columns=1, rows=1):
+        """@draw: gets a list of matplotlib axes, @columns * @rows of them"""
         try:
             import matplotlib
             matplotlib.use('Agg')
@@ -113,8 +113,8 @@ class Experiment:
         except ImportError:
             print('no plot: Python\'s matplotlib is not installed (Debian: python3-matplotlib)', file=sys.stderr)
             return
-        figure, axes = pyplot.subplots(1, columns, figsize=(6.4 * columns, 4.4), squeeze=False)
-        draw(list(axes[0]))
+        figure, axes = pyplot.subplots(rows, columns, figsize=(6.4 * columns, 4.4 * rows), squeeze=False)
+        draw(list(axes.flat))
         figure.tight_layout()
         for suffix in ('.png', '.svg'):
             figure.savefig(self.path(suffix), dpi=110)

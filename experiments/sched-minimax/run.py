@@ -56,10 +56,13 @@ def main():
             axis.set_ylim(0.9, 1000)
             axis.set_title(m, fontsize=10)
             axis.set_xlabel('load')
-        axes[0].set_ylabel('p99.9 slowdown')
+        for axis in axes[:len(mixes)]:
+            axis.set_ylabel('p99.9 slowdown')
+        for axis in axes[len(mixes):]:
+            axis.remove()
         axes[0].legend(fontsize=8)
 
-    e.plot(draw, len(mixes))
+    e.plot(draw, min(3, len(mixes)), (len(mixes) + 2) // 3)
     behind, m, load = max(worst)
     e.row('farthest behind the best of the three', 'at most 5%', f'{behind:+.1%} ({m} at {load:.0%})')
     e.finish()

@@ -16,7 +16,7 @@
 static const char usage[] =
 	"usage: hearth load ADDRESS:PORT | URL  --workload NAME|FILE.yaml | --trace FILE.csv | --azure FILE.csv | --function NAME[=RATIO]...\n"
 	"                   [--rate N] [--duration TIME] [--arrivals poisson|uniform] [--warmup SHARE] [--timeout TIME] [--seed S] [--dilate N]\n"
-	"                   [--threads N] [--flows N] [--spin TIME|always] [--segment] [--app spin|rocksdb] [--types NAME,NAME...] [--keys N]\n"
+	"                   [--threads N] [--flows N] [--spin TIME|always] [--segment] [--app spin|rocksdb|echo] [--types NAME,NAME...] [--keys N]\n"
 	"                   [--scan-limit N] [-X METHOD] [-H HEADER]... [-d DATA|@FILE] [--max-loss SHARE] [--json]\n"
 	"                   [--find-max-load TARGET] [--metric NAME] [--min-rate N] [--precision SHARE]\n"
 	"\n"
@@ -139,7 +139,7 @@ static int set_whole(struct load_options *o, int c)
 	case O_SEED:
 		return take_whole(optarg, 0, INT64_MAX, &o->cfg.seed) < 0 ? bad("--seed must be a whole number", optarg) : CLI_OK;
 	case O_KEYS:
-		return take_whole(optarg, 1, 9999999999, &o->cfg.keys) < 0 ? bad("--keys must be 1..9999999999", optarg) : CLI_OK;
+		return take_whole(optarg, 1, 999999999, &o->cfg.keys) < 0 ? bad("--keys must be 1..999999999", optarg) : CLI_OK;
 	case O_SCAN_LIMIT:
 		if (take_whole(optarg, 1, UINT32_MAX, &v) < 0)
 			return bad("--scan-limit must be a number of keys", optarg);
@@ -181,8 +181,8 @@ static int set_option(struct cli *cli, struct load_options *o, int c)
 		o->cfg.arrivals = strcmp(optarg, "uniform") == 0 ? LOAD_UNIFORM : LOAD_POISSON;
 		return o->cfg.arrivals == LOAD_POISSON && strcmp(optarg, "poisson") != 0 ? bad("--arrivals must be poisson or uniform", optarg) : CLI_OK;
 	case O_APP:
-		o->cfg.app = strcmp(optarg, "rocksdb") == 0 ? LOAD_ROCKSDB : LOAD_SPIN;
-		return o->cfg.app == LOAD_SPIN && strcmp(optarg, "spin") != 0 ? bad("--app must be spin or rocksdb", optarg) : CLI_OK;
+		o->cfg.app = strcmp(optarg, "rocksdb") == 0 ? LOAD_ROCKSDB : strcmp(optarg, "echo") == 0 ? LOAD_ECHO : LOAD_SPIN;
+		return o->cfg.app == LOAD_SPIN && strcmp(optarg, "spin") != 0 ? bad("--app must be spin, rocksdb or echo", optarg) : CLI_OK;
 	case O_DURATION:
 		return take_time(optarg, NS_PER_MS, 7 * 86400 * NS_PER_S, &o->cfg.duration_ns) < 0 ? bad("--duration must be a time like 10s, 1ms to 168h", optarg) : CLI_OK;
 	case O_TIMEOUT:
@@ -386,7 +386,7 @@ static int search(struct load_job *j, struct hearth_err *err)
 }
 
 static const struct load_options defaults = {
-	.cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 100000, .scan_limit = 5000, .progress = on_progress, .stop = &stop_asked },
+	.cfg = { .threads = 1, .warmup = 0.1, .duration_ns = 10 * NS_PER_S, .seed = 1, .keys = 5000, .scan_limit = 5000, .progress = on_progress, .stop = &stop_asked },
 	.metric = "slowdown_p999", .dilate = 1, .precision = 0.02, .max_loss = -1,
 };
 

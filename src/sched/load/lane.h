@@ -37,7 +37,7 @@ struct lane {
 	const struct load_config *cfg;
 	unsigned index;
 	pthread_t thread;
-	bool started;
+	bool started, opened;           /* opened: there is something to close */
 	int rc;
 	struct hearth_err err;
 

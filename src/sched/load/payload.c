@@ -8,6 +8,9 @@
 #include "payload.h"
 #include "sched/wire.h"
 
+#define KEY_BYTES_MAX 16
+#define VALUE_BYTES 64
+
 static enum wire_rocksdb_op op_of(const char *name)
 {
 	if (strncasecmp(name, "get", 3) == 0)
@@ -29,20 +32,27 @@ int payload_check(const struct load_config *cfg, struct hearth_err *err)
 	return 0;
 }
 
+/* A scan is from the first key on, so that each reads as many keys as another. Keys are those that `hearth serve` fills a new database with. */
 static size_t write_rocksdb(const struct load_config *cfg, const struct arrival *a, struct sched_random *r, uint8_t *out)
 {
 	enum wire_rocksdb_op op = op_of(cfg->workload->types[a->type].name);
 	uint32_t limit = htole32(op == WIRE_ROCKSDB_SCAN ? cfg->scan_limit : 0);
-	char key[PAYLOAD_BYTES_MAX - 8];
-	int n = snprintf(key, sizeof(key), "key%010llu", (unsigned long long)(sched_random_next(r) % cfg->keys));
-	uint16_t len = htole16((uint16_t)n);
+	size_t n = 8;
+	uint16_t len;
 
 	out[0] = (uint8_t)op;
 	out[1] = 0;
-	memcpy(out + 2, &len, sizeof(len));
 	memcpy(out + 4, &limit, sizeof(limit));
-	memcpy(out + 8, key, (size_t)n);
-	return 8 + (size_t)n;
+	if (op != WIRE_ROCKSDB_SCAN)
+		n += (size_t)snprintf((char *)out + n, KEY_BYTES_MAX, "k%09llu", (unsigned long long)(sched_random_next(r) % cfg->keys));
+	len = htole16((uint16_t)(n - 8));
+	memcpy(out + 2, &len, sizeof(len));
+	for (size_t i = 0; op == WIRE_ROCKSDB_PUT && i < VALUE_BYTES; i += 8, n += 8) {
+		uint64_t word = sched_random_next(r);
+
+		memcpy(out + n, &word, sizeof(word));
+	}
+	return n;
 }
 
 size_t payload_write(const struct load_config *cfg, const struct arrival *a, struct sched_random *r, uint8_t *out)

@@ -4,7 +4,7 @@
 
 #include "schedule.h"
 
-#define PAYLOAD_BYTES_MAX 64
+#define PAYLOAD_BYTES_MAX 96
 
 /** payload_check - every type can be turned into a request of the application. Return: 0, -EINVAL with message. */
 int payload_check(const struct load_config *cfg, struct hearth_err *err);

@@ -247,14 +247,14 @@ static void take_reply(struct udp *u, const uint8_t *data, size_t len, uint64_t 
 	struct wire_header h;
 	struct flight *e;
 
-	if (wire_parse(data, len, &h) < 0 || h.kind != WIRE_REPLY) {
+	if (wire_parse(data, len, &h) < 0 || h.kind != (l->cfg->app == LOAD_ECHO ? WIRE_REQUEST : WIRE_REPLY)) {
 		l->malformed++;
 		return;
 	}
 	switch (flights_answer(&u->flights, h.id - u->first_id, &e)) {
 	case FLIGHT_FIRST:
 		lane_answered(l, e, &(struct answer){ .now_ns = now_ns, .queue_ns = h.queue_ns, .service_ns = h.service_ns, .status = h.status, .ok = h.status == WIRE_OK,
-			.slow_ns = l->cfg->app == LOAD_SPIN ? e->service_ns : h.service_ns });
+			.slow_ns = l->cfg->app == LOAD_ROCKSDB ? h.service_ns : e->service_ns });
 		break;
 	case FLIGHT_DUPLICATE:
 		if (e->measured)

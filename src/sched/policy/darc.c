@@ -23,7 +23,7 @@ static uint32_t group_types(struct sched *s, uint16_t *of)
 	uint32_t n = 0, last = NONE;
 	double shortest = 0;
 
-	types_by_mean(s, order);
+	types_sort(s->types_n, d->mean_ns, order);
 	for (uint32_t i = 0; i < s->types_n; i++) {
 		double mean = d->mean_ns[order[i]];
 
@@ -94,7 +94,7 @@ static void reserve_group(struct sched *s, uint32_t g, const uint16_t *up, uint3
 static void reserve(struct sched *s)
 {
 	struct darc *d = &s->darc;
-	uint16_t of[TYPES], up[SCHED_WORKERS_MAX];
+	uint16_t of[TYPES] = { 0 }, up[SCHED_WORKERS_MAX];
 	uint32_t up_n = workers_up(s, up), used = 0;
 	double work = 0;
 
@@ -384,7 +384,7 @@ static void explain_group(const struct sched *s, uint32_t g, struct text *out)
 
 	text_add(out, "group %u:", g);
 	for (uint32_t t = 0; t < s->types_n; t++) {
-		if (s->types[t].queue != g)
+		if (s->types[t].queue != g || type_is_spare(s, t))
 			continue;
 		text_add(out, " ");
 		text_type(out, s, t);

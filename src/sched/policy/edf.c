@@ -97,9 +97,14 @@ static uint64_t pick(struct sched *s, uint64_t now_ns)
 
 static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 {
+	const char *comma = " ";
+
 	text_add(out, "the earliest deadline first, after arrival:");
 	for (uint32_t t = 0; t <= s->types_n; t++) {
-		text_add(out, t > 0 ? ", " : " ");
+		if (type_is_spare(s, t))
+			continue;
+		text_add(out, "%s", comma);
+		comma = ", ";
 		text_type(out, s, t);
 		text_add(out, " ");
 		text_ns(out, (double)s->edf.after_ns[t]);

@@ -2,16 +2,24 @@
 /* Fixed priority, the shortest type first: a queue for each type, in that order. */
 #include "fp.h"
 
-/* Ascending by mean, then by number; what is not known yet is first, so that it becomes known. */
-void types_by_mean(const struct sched *s, uint16_t *ret)
+void types_sort(uint32_t n, const double *mean_ns, uint16_t *ret)
 {
-	for (uint32_t t = 0; t < s->types_n; t++) {
+	for (uint32_t t = 0; t < n; t++) {
 		uint32_t k = t;
 
-		for (; k > 0 && s->est.of[ret[k - 1]].mean_ns > s->est.of[t].mean_ns; k--)
+		for (; k > 0 && mean_ns[ret[k - 1]] > mean_ns[t]; k--)
 			ret[k] = ret[k - 1];
 		ret[k] = (uint16_t)t;
 	}
+}
+
+void types_by_mean(const struct sched *s, uint16_t *ret)
+{
+	double mean_ns[TYPES];
+
+	for (uint32_t t = 0; t < s->types_n; t++)
+		mean_ns[t] = s->est.of[t].mean_ns;
+	types_sort(s->types_n, mean_ns, ret);
 }
 
 static void order(struct sched *s, uint64_t now_ns)
@@ -42,12 +50,16 @@ static uint64_t pick(struct sched *s, uint64_t now_ns)
 static void explain(const struct sched *s, uint64_t now_ns, struct text *out)
 {
 	uint16_t by_mean[TYPES];
+	const char *comma = " ";
 
 	types_by_mean(s, by_mean);
 	text_add(out, "the shortest type first:");
 	for (uint32_t i = 0; i < s->types_n; i++) {
-		text_add(out, i > 0 ? ", " : " ");
+		if (type_is_spare(s, by_mean[i]))
+			continue;
+		text_add(out, "%s", comma);
 		text_type(out, s, by_mean[i]);
+		comma = ", ";
 	}
 	text_add(out, "; unknown requests last, but one each time the longest type's mean has passed ten times\n");
 }

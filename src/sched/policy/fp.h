@@ -4,7 +4,9 @@
 
 #include "private.h"
 
-/** types_by_mean - the configured types, shortest first; those of no known mean at the front */
+/** types_sort - ascending by mean, then by number */
+void types_sort(uint32_t n, const double *mean_ns, uint16_t *ret);
+/** types_by_mean - the configured types by what is learnt; those of no known mean are first */
 void types_by_mean(const struct sched *s, uint16_t *ret);
 
 #endif

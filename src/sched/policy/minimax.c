@@ -158,7 +158,7 @@ static void list_types(struct sched *s, const uint16_t *of)
 static void model(struct sched *s)
 {
 	struct minimax *m = &s->minimax;
-	uint16_t order[TYPES], of[TYPES];
+	uint16_t order[TYPES], of[TYPES] = { 0 };
 	uint32_t n, u = s->types_n;
 	double longest = 1, rho = 0, v = 0;
 	float noise = 0;

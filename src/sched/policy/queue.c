@@ -85,7 +85,7 @@ static uint32_t merge(struct slab *b, uint32_t x, uint32_t y)
 
 uint32_t queues_take(struct slab *b, struct queues *qs)
 {
-	uint32_t list[TYPES], n = qs->n;
+	uint32_t list[TYPES] = { NONE }, n = qs->n;
 
 	for (uint32_t i = 0; i < n; i++)
 		list[i] = qs->q[i].head;
@@ -96,5 +96,5 @@ uint32_t queues_take(struct slab *b, struct queues *qs)
 		if (n % 2)
 			list[n / 2] = list[n - 1];
 	}
-	return n > 0 ? list[0] : NONE;
+	return list[0];
 }

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parking fails at every step, by every means: the instance runs on (or is ended, where CRIU was killed in the middle of it), and no image is to be seen."""
 import errno
+import fcntl
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +13,32 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e", "box"))
 from boxlib import BOX, call, children, end, gone, job, main, state  # noqa: E402
 
-import json  # noqa: E402
+
+def wait_alone(pid):
+    """Until the instance goes on and neither CRIU nor a minder is there any more."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and (state(pid) == "T" or [c for c in children() if c != pid]):
+        time.sleep(0.005)
+    return time.monotonic() < deadline
+
+
+def sweep(folder):
+    """As hearthd does after a job that was killed: what was killed before it had a minder left a folder, which nobody holds."""
+    for name in os.listdir(folder):
+        if not name.startswith(".tmp-"):
+            continue
+        path = os.path.join(folder, name)
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path)
+        finally:
+            os.close(held)
 
 
 def runs_on(p, pid, before, what):
     """Right after a failed parking, or as soon as the minder of a killed one is done."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and (state(pid) == "T" or [c for c in children() if c != pid]):
-        time.sleep(0.005)
-    assert time.monotonic() < deadline, (what, "the minder does not end")
+    assert wait_alone(pid), (what, "the minder does not end")
     assert state(pid) not in (None, "T", "t", "Z"), (what, state(pid))
     answer = call(pid, "/")
     assert int(answer) == before + 1, (what, answer, before)
@@ -110,6 +130,9 @@ def killed(p, checks):
                 pid = p.start("a", 8)
                 count = int(call(pid, "/"))
                 continue
+            if whom == "box" and struck and os.path.isdir(p.images):
+                wait_alone(pid)
+                sweep(p.images)
             count = runs_on(p, pid, count, (whom, step))
     assert blows >= 6, blows
     print("     %d blows, the instance was lost to %d" % (blows, lost))

@@ -49,7 +49,7 @@ struct load_trace *load_trace_free(struct load_trace *t);
 /* ---- what to do ---- */
 
 enum load_arrivals { LOAD_POISSON, LOAD_UNIFORM, LOAD_TRACE };
-enum load_app { LOAD_SPIN, LOAD_ROCKSDB };
+enum load_app { LOAD_SPIN, LOAD_ROCKSDB, LOAD_ECHO };   /* echo: spin's requests, which come back as they are */
 
 /**
  * struct load_http - a request over HTTP, one a type
@@ -108,7 +108,7 @@ struct load_config {
 /**
  * struct load_series - of one type, of one phase, or of all; measured requests only
  * @due:      requests whose time came: sent + unsent
- * @unsent:   the generator could not send them
+ * @unsent:   HTTP: so many waited for a connection that there was no room for these
  * @answered: in time, whatever the status; @ok: with a good one. due = unsent + answered + lost.
  * @lost:     not answered in time; @late: answered after that; @duplicates: answered once more
  * @in_window: good answers that arrived between warm-up and the end of the schedule: throughput

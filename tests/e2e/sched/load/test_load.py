@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """`hearth load` against a real `hearth serve`, over UDP."""
+import glob
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import unittest
@@ -56,6 +58,16 @@ class Serves(LoadTest):
         server.end()
         self.assertEqual({n: t['due'] for n, t in again['types'].items()}, {n: t['due'] for n, t in first['types'].items()})
         self.assertEqual((again['arrivals'], again['loss']), ('trace', 0))
+
+    @unittest.skipUnless(glob.glob(os.path.join(os.environ['HEARTH_BIN'], '*rocksdb*.so')), 'built without RocksDB')
+    def test_rocksdb(self):
+        server = self.serve(types=('get', 'scan', 'put'), app='rocksdb', app_options={'path': os.path.join(self.dir, 'db'), 'keys': '1000'})
+        mix = self.file('w.yaml', 'types:\n' + ''.join(f'  - {{ name: {n}, service: 1us, ratio: {r} }}\n' for n, r in (('get', .6), ('scan', .2), ('put', .2))))
+        got = self.load(server.target, '--workload', mix, '--app', 'rocksdb', '--keys', 1000, '--scan-limit', 300, '--rate', 500, '--duration', '1s', *PATIENT)
+        server.end()
+        self.assertEqual(got['total']['status'], {'ok': got['total']['due']})
+        self.assertEqual(set(got['types']), {'get', 'scan', 'put'})
+        self.assertEqual(got['types']['scan']['slowdown']['count'], got['types']['scan']['ok'])
 
     def test_azure_trace(self):
         rows = ''.join(f'app,{"fg"[i % 2]}{"0" * 40},{i * 0.001 + 0.0002},0.0002\n' for i in range(200))
@@ -112,6 +124,16 @@ class Serves(LoadTest):
         self.assertEqual((load.returncode, got['stopped']), (0, True))
         self.assertGreaterEqual(got['total']['ok'], 50)
         self.assertEqual(got['total']['lost'], 0)
+
+    def test_ipv6(self):
+        try:
+            socket.create_server(('::1', 0), family=socket.AF_INET6).close()
+        except OSError:
+            self.skipTest('no IPv6 here')
+        server = self.serve(listen='[::1]:0')
+        got = self.load(server.target, '--workload', 'tpcc', '--rate', 300, '--duration', '300ms', *PATIENT)
+        server.end()
+        self.assertEqual((server.target[:6], got['loss']), ('[::1]:', 0))
 
     def test_text(self):
         server = self.serve()

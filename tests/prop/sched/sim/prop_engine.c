@@ -115,6 +115,7 @@ static void compare(struct sim_trace *t, struct rng *rng, enum sched_policy poli
 	cfg.requests = 0;
 	cfg.warmup = 0;
 	cfg.known = true;
+	cfg.queue_max = 1024;
 	p->by_type = policy == SCHED_FP;
 	simulate(p, t->requests, t->n);
 	if (sim_run(&cfg, &r, &err) < 0)
@@ -174,6 +175,7 @@ static void lower_bounds(void **state)
 			cfg.preempt_ns = 0;
 			cfg.quantum_ns = 1 + rng_below(&rng, 100);
 			cfg.known = i % 2;
+			cfg.queue_max = 1024;
 			if (sim_run(&cfg, &r, &err) < 0)
 				fail_msg("%s: %s", sched_policy_names[policy], err.msg);
 			assert_int_equal(r.completed, t->n);

@@ -418,11 +418,15 @@ static void checks_rocksdb(struct udp_double *d, struct request *r)
 	const uint8_t *p = r->data + WIRE_HEADER_BYTES;
 	uint32_t limit;
 	uint16_t key_len;
+	bool good;
 
 	memcpy(&key_len, p + 2, 2);
 	memcpy(&limit, p + 4, 4);
-	reply_with(d, r, (p[0] == WIRE_ROCKSDB_GET && limit == 0) || (p[0] == WIRE_ROCKSDB_SCAN && limit == 77) ?
-		r->h.payload_len == 8u + key_len && memcmp(p + 8, "key", 3) == 0 ? WIRE_OK : WIRE_FAILED : WIRE_UNKNOWN, 0, 250000);
+	if (p[0] == WIRE_ROCKSDB_SCAN)
+		good = limit == 77 && key_len == 0 && r->h.payload_len == 8;
+	else
+		good = p[0] == WIRE_ROCKSDB_GET && limit == 0 && key_len == 10 && r->h.payload_len == 18 && memcmp(p + 8, "k000000", 7) == 0;
+	reply_with(d, r, good ? WIRE_OK : WIRE_FAILED, 0, 250000);
 }
 
 static void rocksdb(void **state)
@@ -451,6 +455,30 @@ static void rocksdb(void **state)
 	assert_int_equal(r->total.slowdown.max, r->total.latency.max / 250);
 	load_result_free(r);
 	workload_free(w);
+}
+
+static void sends_back(struct udp_double *d, struct request *r)
+{
+	sendto(d->fd, r->data, r->len, 0, (const struct sockaddr *)&r->from, sizeof(r->from));
+}
+
+static void echo(void **state)
+{
+	struct udp_double d;
+	struct load_config cfg;
+	struct load_result *r;
+	struct hearth_err err = { 0 };
+
+	double_start(&d, sends_back);
+	cfg = config(&d);
+	cfg.app = LOAD_ECHO;
+	r = run(&cfg);
+	assert_int_equal(r->total.ok, r->total.due);
+	load_result_free(r);
+	cfg.app = LOAD_SPIN;            /* what comes back is no reply */
+	cfg.timeout_ns = 100 * NS_PER_MS;
+	assert_int_equal(load_run(&cfg, &r, &err), -EPROTO);
+	double_stop(&d);
 }
 
 static void reports(void **state)
@@ -523,7 +551,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_answered), cmocka_unit_test(bursts), cmocka_unit_test(every_kind_of_answer), cmocka_unit_test(late_answers), cmocka_unit_test(a_stall_is_seen),
 		cmocka_unit_test(nobody_answers), cmocka_unit_test(another_protocol), cmocka_unit_test(stopped_early), cmocka_unit_test(numbers_on_the_wire),
-		cmocka_unit_test(rocksdb), cmocka_unit_test(reports), cmocka_unit_test(wrong_configurations),
+		cmocka_unit_test(rocksdb), cmocka_unit_test(echo), cmocka_unit_test(reports), cmocka_unit_test(wrong_configurations),
 	};
 	int failed;
 
