@@ -30,7 +30,7 @@ PEAK_RPS = WORKERS / (sum(MEANS_US.values()) / len(MEANS_US)) * 1e6
 POLICIES = ('c-fcfs', 'darc', 'minimax')
 SCALES = (1, 3, 10, 30, 100)
 FLOOR = 5
-LOADS = (.2, .3, .4, .45, .5, .6, .7, .8, .87, .93)
+LOADS = (.2, .3, .4, .45, .5, .6, .7, .8, .87, .93, .96, .98)
 
 
 def options(parser):
