@@ -30,11 +30,13 @@ def in_server(*command, **how):
 
 class Echo:
     """bench_echo serve"""
+    started = []
 
     def __init__(self, backend, *more, listen=f'{SERVER_IP}:{PORT}'):
         words = {'udp': [], 'xdp': ['--interface', 'hs0'], 'dpdk': ['--eal', ' '.join(EAL)]}[backend]
         self.errors = tempfile.TemporaryFile('w+')
         self.process = in_server(ECHO, 'serve', '--backend', backend, '--listen', listen, *words, *more, stderr=self.errors)
+        Echo.started.append(self.process)
         self.ready = self.process.stdout.readline()
 
     def said(self):
@@ -289,6 +291,27 @@ class Xdp(Echoes, RawFrames, NetTest):
             s.send(b'any')
             self.assertEqual(s.recv(64), b'any')
 
+    def test_generic(self):
+        """On an interface whose driver runs no programs the kernel runs it, and copies."""
+        try:
+            ip('-n', LINK.server, 'link', 'add', 'hm0', 'link', 'hs0', 'type', 'macvlan', 'mode', 'bridge')
+        except subprocess.CalledProcessError as e:
+            self.skipTest(f'no macvlan here: {e.stderr.strip()}')
+        self.addCleanup(ip, '-n', LINK.server, 'link', 'delete', 'hm0')
+        ip('-n', LINK.server, 'address', 'add', '10.77.0.3/24', 'dev', 'hm0')
+        ip('-n', LINK.server, 'link', 'set', 'hm0', 'up')
+        # hs0 would answer for this address, too
+        mac = ':'.join(f'{b:02x}' for b in LINK.mac(LINK.server, 'hm0'))
+        ip('-n', LINK.client, 'neighbour', 'replace', '10.77.0.3', 'lladdr', mac, 'dev', 'hc0')
+        server = Echo('xdp', '--interface', 'hm0', listen='10.77.0.3:7001')
+        self.assertIn('generic program, copy mode', server.ready, server.said())
+        with LINK.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.connect(('10.77.0.3', 7001))
+            for n in (0, 1, 100, 1472):
+                s.send(b'x' * n)
+                self.assertEqual(s.recv(2048), b'x' * n)
+        self.assertEqual(server.end()['tx'], 4)
+
     def test_kernel_beside_it(self):
         """ARP, ping and other ports are the kernel's as before."""
         self.start()
@@ -484,6 +507,11 @@ def main():
     try:
         result = unittest.main(exit=False, verbosity=2).result
     finally:
+        # those of tests that failed half way
+        for process in Echo.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         LINK.down()
     if result.skipped and len(result.skipped) >= result.testsRun and result.wasSuccessful():
         print(f'SKIP: {result.skipped[0][1]}')
