@@ -114,6 +114,8 @@ static void reserve(struct sched *s)
 	bit_set(d->group[d->groups_n].reserved, d->spillway);
 	sched_map(s, d->groups_n + 1, of);
 	d->reserved = true;
+	d->narrow = s->words == 1 && s->queues.words == 1;
+	d->last = 1ull << d->groups_n % 64;
 	d->updates++;
 }
 
@@ -324,7 +326,7 @@ static inline uint64_t pick_narrow(struct sched *s)
 	return PICK_NONE;
 }
 
-/* what the spillway's own queue waits for, and looking at what waits behind the head: both not for every request */
+/* with the spillway's own queue, and with a look at what waits behind the head: both not for every request */
 static __attribute__((noinline)) uint64_t pick_slowly(struct sched *s, uint64_t now_ns)
 {
 	uint32_t last = s->queues.n - 1, spillway = s->darc.spillway;
@@ -334,7 +336,7 @@ static __attribute__((noinline)) uint64_t pick_slowly(struct sched *s, uint64_t 
 		s->last_ns = now_ns;
 		return pick_of(last, spillway);
 	}
-	pick = s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
+	pick = s->darc.narrow ? pick_narrow(s) : pick_wide(s);
 	if (pick >> 32 == last)
 		s->last_ns = now_ns;
 	if (pick != PICK_NONE && !s->darc.delayed && s->cfg.policy == SCHED_DARC)
@@ -344,11 +346,11 @@ static __attribute__((noinline)) uint64_t pick_slowly(struct sched *s, uint64_t 
 
 static uint64_t pick(struct sched *s, uint64_t now_ns)
 {
-	if (__builtin_expect(!s->darc.reserved, 0))
-		return fcfs_pick(s, now_ns);
-	if ((s->waiting > 1 && !s->darc.delayed) || waits(s, s->queues.n - 1))
-		return pick_slowly(s, now_ns);
-	return s->words == 1 && s->queues.words == 1 ? pick_narrow(s) : pick_wide(s);
+	const struct darc *d = &s->darc;
+
+	if (__builtin_expect(d->narrow, 1) && (s->waiting == 1 || d->delayed) && !(s->queues.nonempty[0] & d->last))
+		return pick_narrow(s);
+	return d->reserved ? pick_slowly(s, now_ns) : fcfs_pick(s, now_ns);
 }
 
 static void workers(struct sched *s, uint64_t now_ns)

@@ -9,8 +9,10 @@ struct darc_group {
 
 struct darc {
 	bool reserved;                                  /* before that: c-FCFS */
+	bool narrow;                                    /* reserved, and workers and groups fit a word each */
 	bool delayed;                                   /* some type's second request has waited for longer than its mean */
 	uint32_t groups_n, spillway;
+	uint64_t last;                                  /* narrow: the bit of the last queue */
 	uint64_t updates, window;                       /* window: s->completed when it began */
 	struct { uint64_t completed, sum_ns; } begin[TYPES];    /* of struct type, then */
 	double share[TYPES];                            /* of the work that arrived, as of the last reservation; < 0: the type was not there */
