@@ -89,9 +89,13 @@ struct policy {
 
 extern const struct policy policy_cfcfs, policy_dfcfs, policy_fp, policy_edf, policy_darc, policy_minimax;
 
+/* which of the members are there: one look instead of two for each */
+enum { HOOK_ROUTE = 1, HOOK_HEAD = 2, HOOK_STARTED = 4, HOOK_DONE = 8 };
+
 struct sched {
 	const struct policy *ops;
 	uint32_t types_n, workers_n, words, waiting;
+	uint8_t hooks;
 	struct slab slab;
 	uint64_t idle[WORDS];
 	uint64_t timer_ns;

@@ -21,6 +21,8 @@ static void adopt_config(struct sched *s, const struct sched_config *cfg)
 	s->cfg = *cfg;
 	config_defaults(&s->cfg);
 	s->ops = policies[cfg->policy];
+	s->hooks = (uint8_t)((s->ops->route != NULL ? HOOK_ROUTE : 0) | (s->ops->head != NULL ? HOOK_HEAD : 0) | (s->ops->started != NULL ? HOOK_STARTED : 0) |
+		(s->ops->done != NULL ? HOOK_DONE : 0));
 	s->types_n = cfg->types_n;
 	for (uint32_t w = s->workers_n; w < more; w++) {
 		s->workers[w].type = NONE;
@@ -168,7 +170,7 @@ static inline void head_changed(struct sched *s, uint32_t q)
 {
 	if (!waits(s, q))
 		bit_clear(s->queues.nonempty, q);
-	if (__builtin_expect(s->ops->head != NULL, 0))
+	if (__builtin_expect(s->hooks & HOOK_HEAD, 0))
 		s->ops->head(s, q);
 }
 
@@ -177,7 +179,7 @@ static __attribute__((noinline)) int put_slowly(struct sched *s, uint32_t q, uin
 {
 	if (queue_push(&s->slab, &s->queues.q[q], n)) {
 		bit_set(s->queues.nonempty, q);
-		if (s->ops->head != NULL)
+		if (s->hooks & HOOK_HEAD)
 			s->ops->head(s, q);
 	}
 	return 0;
@@ -212,7 +214,7 @@ static inline __attribute__((always_inline)) int put(struct sched *s, uint64_t a
 	if (queue->head == NONE) {
 		queue->head = queue->tail = n;
 		bit_set(s->queues.nonempty, q);
-		if (__builtin_expect(s->ops->head != NULL, 0))
+		if (__builtin_expect(s->hooks & HOOK_HEAD, 0))
 			s->ops->head(s, q);
 		return 0;
 	}
@@ -232,7 +234,7 @@ static inline __attribute__((always_inline)) int enqueue(struct sched *s, uint64
 {
 	uint32_t t = index_of(s, type);
 
-	if (s->ops->route != NULL)
+	if (s->hooks & HOOK_ROUTE)
 		return put_routed(s, arrival_ns, t, flow, request);
 	return put(s, arrival_ns, t, s->types[t].queue, flow, request);
 }
@@ -252,7 +254,7 @@ int sched_cancel(struct sched *s, uint64_t now_ns, uint32_t type, uint64_t reque
 	uint32_t t = index_of(s, type), first = s->types[t].queue, last = first, n;
 	bool head = false;
 
-	if (s->ops->route != NULL) {
+	if (s->hooks & HOOK_ROUTE) {
 		first = 0;
 		last = s->queues.n - 1;
 	}
@@ -297,7 +299,7 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret)
 	s->workers[w].start_ns = now_ns;
 	s->workers[w].type = t;
 	bit_clear(s->idle, w);
-	if (s->ops->started != NULL)
+	if (s->hooks & HOOK_STARTED)
 		s->ops->started(s, now_ns, q, t, w);
 	return true;
 }
@@ -308,7 +310,7 @@ uint64_t sched_timer(const struct sched *s) { return s->timer_ns; }
 
 static __attribute__((noinline)) void look(struct sched *s, uint64_t now_ns, uint32_t t, uint32_t worker)
 {
-	if (s->ops->done != NULL)
+	if (s->hooks & HOOK_DONE)
 		s->ops->done(s, now_ns, t, worker);
 	if (s->completed >= s->look_at_estimates || now_ns >= s->look_at_ns)
 		estimates_close(s, now_ns);
@@ -330,7 +332,7 @@ static inline void complete(struct sched *s, uint64_t now_ns, uint32_t worker, u
 	y->sum2 += x * x;
 	if (__builtin_expect(++s->completed >= s->look_at || now_ns >= s->look_at_ns, 0))
 		look(s, now_ns, t, worker);
-	else if (s->ops->done != NULL)
+	else if (s->hooks & HOOK_DONE)
 		s->ops->done(s, now_ns, t, worker);
 }
 
