@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +29,9 @@ enum nurse_op { NURSE_START, NURSE_KILL, NURSE_END, NURSE_READY, NURSE_DIED };
 struct nurse_msg {
 	uint32_t op, group;
 	int32_t value;
-	char text[256];
+	char text[256];         /* sent with NURSE_READY only */
 };
+#define NURSE_SHORT offsetof(struct nurse_msg, text)
 
 struct crew_proc {
 	struct crew_config cfg;
@@ -122,7 +124,7 @@ static void tell(const struct nursery *n, enum nurse_op op, uint32_t group, int3
 
 	if (text != NULL)
 		snprintf(m.text, sizeof(m.text), "%s", text);
-	(void)!send(n->fd, &m, sizeof(m), MSG_NOSIGNAL);
+	(void)!send(n->fd, &m, text != NULL ? sizeof(m) : NURSE_SHORT, MSG_NOSIGNAL);
 }
 
 static void nursery_start(struct nursery *n, uint32_t group)
@@ -192,7 +194,7 @@ static void nursery_obey(struct nursery *n)
 
 	if (got < 0 && errno == EINTR)
 		return;
-	if (got != sizeof(m))
+	if (got < (ssize_t)NURSE_SHORT)
 		nursery_end(n, false);  /* the server is gone */
 	if (m.op == NURSE_END)
 		nursery_end(n, true);
@@ -266,7 +268,7 @@ static int ask(const struct crew_proc *c, enum nurse_op op, uint32_t group)
 {
 	struct nurse_msg m = { .op = op, .group = group };
 
-	return send(c->fd, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(m) ? 0 : -errno;
+	return send(c->fd, &m, NURSE_SHORT, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)NURSE_SHORT ? 0 : -errno;
 }
 
 static uint32_t group_of(const struct crew_proc *c, uint32_t worker)
@@ -345,7 +347,7 @@ static void proc_look(void *ctx)
 		n = recv(c->fd, &m, sizeof(m), MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 			return;
-		if (n != sizeof(m)) {
+		if (n < (ssize_t)NURSE_SHORT) {
 			nursery_lost(c);
 			return;
 		}
@@ -375,9 +377,16 @@ struct crew_proc *crew_proc_free(struct crew_proc *c)
 	if (c == NULL)
 		return NULL;
 	if (c->fd >= 0) {
+		struct nurse_msg m = { .op = NURSE_END };
 		pid_t pid = (pid_t)atomic_load(&c->pid);
+		ssize_t n;
 
-		ask(c, NURSE_END, 0);
+		/* what it still has to say is read, or it might wait for that for ever; so that it ends also if it cannot be told, it is told that we are gone */
+		if (send(c->fd, &m, NURSE_SHORT, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			shutdown(c->fd, SHUT_WR);
+		do
+			n = recv(c->fd, &m, sizeof(m), 0);
+		while (n > 0 || (n < 0 && errno == EINTR));
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
 		kill(-pid, SIGKILL);
@@ -404,7 +413,7 @@ int crew_proc_new(const struct crew_config *cfg, struct crew_proc **ret, struct 
 	r = open_nursery(c);
 	if (r < 0)
 		err_set(err, r, "workers: fork: %s", strerror(-r));
-	else if (recv(c->fd, &m, sizeof(m), 0) != sizeof(m))
+	else if (recv(c->fd, &m, sizeof(m), 0) < (ssize_t)NURSE_SHORT)
 		r = err_set(err, -ECHILD, "workers: the application ended the process that initialises it");
 	else if (m.value < 0)
 		r = err_set(err, m.value, "%s", m.text);

@@ -76,7 +76,7 @@ static int thread_start(void *ctx, uint32_t worker, struct slot *slot)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r != 0) {
 		free(a);
-		return -r;
+		return r == EAGAIN ? -ENOMEM : -r;      /* no room for threads */
 	}
 	c->started[worker] = true;
 	return 0;

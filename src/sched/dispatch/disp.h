@@ -37,7 +37,7 @@ struct disp_front {
 
 /**
  * struct disp_crew - the same
- * @start: begin a worker on @slot, which says slot_ready when it takes requests. Return: 0, -errno (tried again later).
+ * @start: begin a worker on @slot, which says slot_ready when it takes requests. Return: 0, -EAGAIN (at once), -errno (tried again later).
  * @kill:  @worker hangs with @r: end it. disp_died follows, at once or from @look. Return: false: it has just finished, and lives.
  * @fresh: a slot for a new worker in place of a dead one; NULL: slot_init in place
  * @fd, @look: disp_died for those that died, when the descriptor is readable; @fd may be NULL

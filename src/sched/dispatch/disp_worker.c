@@ -105,6 +105,10 @@ static void restart(struct disp *d, uint64_t now, uint32_t w)
 
 	worker->begun_ns = now;
 	r = d->cfg.crew->start(d->cfg.crew_ctx, w, worker->slot);
+	if (r == -EAGAIN) {
+		worker->restart_ns = now + CARE_MIN_NS; /* many begin at once */
+		return;
+	}
 	if (r < 0) {
 		plan_restart(worker, now);
 		keep_reason(d, w, strerror(-r));

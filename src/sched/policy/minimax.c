@@ -15,7 +15,9 @@
 #define SIMILAR 1.6f            /* what any may cost a group, times how short that group's are against its own time */
 #define OVERTAKE 1.5f           /* a longer type goes first when its head suffers that much more than the shorter's */
 #define GROUP_DELTA .2
-#define PLAIN 2e-4              /* probability to wait at all, below which nothing is held */
+#define RARE 8e-4               /* share of all requests that meet a crowd, below which nothing is held for them: the tail is elsewhere; */
+#define COMMON 1e-2             /* and from which on they are prepared for Z standard deviations more; between, for fewer: a crowd is a rare start already */
+#define CROWD .02               /* probability of a crowd from which on that is so for rare types, too */
 #define TOLERANCE 1.001f        /* a prediction is not that exact */
 #define OVERDUE .1f             /* of its mean: what is left at least of one that takes longer than that */
 #define EARLY .02f              /* of its mean: an end that much sooner than predicted is news */
@@ -118,13 +120,15 @@ static void model_type(struct minimax_type *m, double mean, double pe)
 	};
 }
 
-static void model_group(struct sched *s, struct minimax_group *g, double rho, double v)
+/* @rho, @v: of the group and the shorter ones; @crowded: share of all requests that are of those, and meet a crowd */
+static void model_group(struct sched *s, struct minimax_group *g, double rho, double v, double crowded)
 {
 	struct minimax *m = &s->minimax;
 	uint32_t i = (uint32_t)(g - m->group);
 
 	g->rho = (float)rho;
-	g->zv = Z * (float)sqrt(v);
+	g->matters = rho > 0 && crowded >= RARE;
+	g->zv = Z * (float)(sqrt(v) * fmin(1, fmax(0, log(crowded / RARE) / log(COMMON / RARE))));
 	g->bunch = rho > 0 ? (float)(.5 * v / rho) : 0;
 	for (uint32_t k = 1; k <= s->workers_n; k++) {
 		float root = k > rho ? g->zv / (2 * ((float)k - g->rho)) : INFINITY;
@@ -155,16 +159,61 @@ static void list_types(struct sched *s, const uint16_t *of)
 	m->group[MINIMAX_GROUPS].first = n;
 }
 
+/* what each group brings. @ret_rho, @ret_v, @ret_rate: of it and the shorter ones */
+static void model_work(struct sched *s, const uint16_t *of, double longest, double *ret_rho, double *ret_v, double *ret_rate)
+{
+	struct minimax *m = &s->minimax;
+	double rho = 0, v = 0, rate = 0;
+
+	for (uint32_t g = 0; g <= m->groups_n; g++) {
+		double shortest = longest, before = rho;
+
+		for (uint32_t t = 0; t <= s->types_n; t++) {
+			const struct estimate *e = &s->est.of[t];
+
+			if (of[t] != g)
+				continue;
+			rho += rate_of(e) * e->mean_ns;
+			v += rate_of(e) * e->m2;
+			rate += e->rate;
+			shortest = fmin(shortest, m->type[t].mean);
+		}
+		m->group[g].mean = (float)shortest;
+		m->group[g].inv_mean = (float)(1 / shortest);
+		m->group[g].own_rho = rho - before;
+		ret_rho[g] = rho;
+		ret_v[g] = v;
+		ret_rate[g] = rate;
+	}
+}
+
+static void model_groups(struct sched *s, const uint16_t *of, double longest)
+{
+	struct minimax *m = &s->minimax;
+	double rho[MINIMAX_GROUPS], v[MINIMAX_GROUPS], rate[MINIMAX_GROUPS], crowd;
+	uint32_t last = m->groups_n;
+
+	model_work(s, of, longest, rho, v, rate);
+	crowd = erlang_c(s->workers_n, rho[last]);
+	m->plain = crowd < RARE;
+	for (uint32_t g = 0; g <= last; g++) {
+		double share = rate[last] > 0 ? rate[g] / rate[last] : 1;
+
+		model_group(s, &m->group[g], rho[g], v[g], crowd * fmax(share, fmin(1, crowd / CROWD)));
+		m->group[g].binding = 0;
+	}
+}
+
 static void model(struct sched *s)
 {
 	struct minimax *m = &s->minimax;
 	uint16_t order[TYPES], of[TYPES] = { 0 };
 	uint32_t n, u = s->types_n;
-	double longest = 1, rho = 0, v = 0;
+	double longest = 1;
 	float noise = 0;
 
 	types_by_mean(s, order);
-	n = group_types(s, order, of);
+	m->groups_n = n = group_types(s, order, of);
 	for (uint32_t t = 0; t <= u; t++)
 		longest = fmax(longest, s->est.of[t].mean_ns);
 	for (uint32_t t = 0; t <= u; t++) {
@@ -175,28 +224,10 @@ static void model(struct sched *s)
 		noise = fmaxf(noise, m->type[t].cv);
 	}
 	m->noisy = noise * (float)s->workers_n > NOISE_MIN / NOISE;
-	for (uint32_t g = 0; g <= n; g++) {
-		double shortest = longest, before = rho;
-
-		for (uint32_t t = 0; t <= u; t++) {
-			if (of[t] != g)
-				continue;
-			rho += rate_of(&s->est.of[t]) * s->est.of[t].mean_ns;
-			v += rate_of(&s->est.of[t]) * s->est.of[t].m2;
-			shortest = fmin(shortest, m->type[t].mean);
-		}
-		m->group[g].mean = (float)shortest;
-		m->group[g].inv_mean = (float)(1 / shortest);
-		m->group[g].own_rho = rho - before;
-		model_group(s, &m->group[g], rho, v);
-	}
-	m->plain = erlang_c(s->workers_n, rho) < PLAIN;
-	m->groups_n = n;
+	model_groups(s, of, longest);
 	list_types(s, of);
 	if (sched_map(s, n + 1, of) || !m->ready)
 		busy_all(s);
-	for (uint32_t g = 0; g <= n; g++)
-		m->group[g].binding = 0;
 	m->held = 0;
 	m->ready = n > 0;
 	m->updates++;
@@ -404,7 +435,7 @@ static bool affordable(struct sched *s, uint64_t now_ns, const struct candidate 
 		/* the one that mattered last is likely to matter again */
 		uint32_t g = i == 0 ? first : i <= first ? i - 1 : i;
 
-		if (m->group[g].rho <= 0)
+		if (!m->group[g].matters)
 			continue;
 		/* the less a request differs from the shorter ones, the less it can cost them, and the less is gained by idling */
 		limit = fmaxf(1 + K * (c->slowdown - 1), 1 + SIMILAR * m->group[g].mean * m->type[c->type].inv_mean);

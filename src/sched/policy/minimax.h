@@ -15,6 +15,7 @@ struct minimax_group {
 	float mean, inv_mean;           /* of its shortest type */
 	float rho, zv, bunch;           /* of this group and the shorter ones: work in workers, Z * sqrt(variance rate), half the mean size of their work */
 	double own_rho;
+	bool matters;                   /* longer ones are held for it */
 	uint16_t first;                 /* of its types in minimax.by_group */
 	uint16_t binding;               /* the shorter group that its last start was measured against */
 	uint64_t hold_until_ns;         /* its head is not looked at again before */

@@ -19,13 +19,13 @@
  * GET, SCAN and PUT on a RocksDB database. One process may write to a database, and its threads share its caches, so the workers are threads of one process
  * (HEARTH_APP_SHARED), as they are in every program that uses RocksDB.
  *
- * Options: path (/var/lib/hearth/rocksdb), and for the database that is made there if there is none: keys (5000) and value_bytes (64); cache (64MiB) for blocks;
+ * Options: path (/var/lib/hearth/rocksdb), and for the database that is made there if there is none: keys (100000) and value_bytes (64); cache (64MiB) for blocks;
  * read_only (no): PUT fails then, and another process may have the database too. A new database is filled under another name and renamed when it is whole.
  *
- * Keys that are made: "k" and nine digits. Values: splitmix64 of the key's number and on, little-endian, cut at value_bytes.
+ * Keys that are made, as `hearth load` asks for them: "key" and ten digits. Values: splitmix64 of the key's number and on, little-endian, cut at value_bytes.
  */
 #define ROCKSDB_PATH "/var/lib/hearth/rocksdb"
-#define ROCKSDB_KEYS 5000
+#define ROCKSDB_KEYS 100000
 #define ROCKSDB_KEYS_MAX 100000000ull
 #define ROCKSDB_VALUE_BYTES 64
 #define ROCKSDB_VALUE_MAX (1u << 20)
@@ -139,11 +139,11 @@ static char *put_all(rocksdb_t *db, const rocksdb_writeoptions_t *write, const s
 {
 	rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
 	uint8_t *value = malloc(s->value_bytes);
-	char *message = value == NULL ? strdup("out of memory") : NULL, key[16];
+	char *message = value == NULL ? strdup("out of memory") : NULL, key[24];
 	size_t bytes = 0;
 
 	for (uint64_t i = 0; message == NULL && i < s->keys; i++) {
-		size_t n = (size_t)snprintf(key, sizeof(key), "k%09" PRIu64, i);
+		size_t n = (size_t)snprintf(key, sizeof(key), "key%010" PRIu64, i);
 
 		write_value(i, value, s->value_bytes);
 		rocksdb_writebatch_put(batch, key, n, (char *)value, s->value_bytes);

@@ -77,16 +77,20 @@ static bool same_groups(const struct sched_group *a, const struct sched_group *b
 	return true;
 }
 
-/* The policy has looked at its reservation again: keep it if it is another one. Out of memory, the log ends early; nothing else depends on it. */
+/* The policy has looked at its reservation again: keep it, beside the last one if it is another. Out of memory, the log ends early; nothing else depends on it. */
 static __attribute__((noinline)) void note_groups(struct engine *e, struct core *c)
 {
 	struct sim_result *r = &e->result;
 	size_t n = sched_groups(c->sched, c->groups, c->groups_max);
-	const struct sim_update *last = r->updates_n > 0 ? &r->updates[r->updates_n - 1] : NULL;
-	struct sim_update *next;
+	struct sim_update *last = r->updates_n > 0 ? &r->updates[r->updates_n - 1] : NULL, *next;
 
 	c->updates = sched_updates(c->sched);
-	if (n == 0 || (last && last->groups_n == n && same_groups(last->groups, c->groups, n)) || r->updates_n >= UPDATES_MAX)
+	if (last && last->groups_n == n && same_groups(last->groups, c->groups, n)) {
+		/* the same but for the demand as it is known by now */
+		memcpy(last->groups, c->groups, n * sizeof(*last->groups));
+		return;
+	}
+	if (n == 0 || r->updates_n >= UPDATES_MAX)
 		return;
 	if (array_grow((void **)&r->updates, &c->updates_cap, r->updates_n + 1, sizeof(*r->updates)) < 0 || !r->updates)
 		return;

@@ -203,6 +203,7 @@ def test_metrics_are_prometheus_text(node):
 
 
 def test_names_that_do_not_exist_cost_nothing(node):
+    idle = node.fds().get("socket", 0)
     node.http("GET", "/healthz")
 
     def memory():
@@ -222,6 +223,8 @@ def test_names_that_do_not_exist_cost_nothing(node):
             return each
         assert sum(in_parallel(connections, job)) == connections * each
     burst(10, 100)
+    wait_for("the connections' end", lambda: node.metric("hearth_gateway_connections") == 1)
+    wait_for("the asker's own, too", lambda: node.fds().get("socket", 0) <= idle)
     fds, before = node.fds(), memory()
     burst(10, 1000)
     wait_for("the descriptors of before", lambda: node.fds() == fds)

@@ -81,6 +81,23 @@ class Serves(ServeTest):
             self.assertEqual(self.client(server).call(spin(0)).status, OK)
         server.end()
 
+    def test_as_many_as_there_can_be(self):
+        server = self.serve(types=[f't{i}' for i in range(256)], workers=256)
+        client = self.client(server)
+        ids = {client.send(spin(1), i % 300) for i in range(3000)}
+        got = [client.receive() for _ in ids]
+        self.assertEqual({(r.status) for r in got}, {OK})
+        self.assertEqual({r.id for r in got}, ids)
+        self.assertEqual(len(set(server.explain()['pids'])), 256)
+        self.assertEqual([t['completed'] for t in server.end()['types']], [10] * 256 + [440])
+
+    def test_pinned(self):
+        cores = sorted(os.sched_getaffinity(0))
+        server = self.serve(cpus=[str(cores[-1]), str(cores[0])], dispatcher_cpu=cores[0])
+        self.assertEqual(self.client(server).call(spin(1)).status, OK)
+        self.assertEqual([os.sched_getaffinity(pid) for pid in server.explain()['pids']], [{cores[-1]}, {cores[0]}])
+        server.end()
+
     def test_dilated_time(self):
         server = self.serve(app_options={'dilate': '1000'}, workers=14)
         client = self.client(server)

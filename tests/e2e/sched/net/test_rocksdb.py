@@ -77,11 +77,11 @@ class RocksDB(unittest.TestCase):
     def test_answers(self):
         self.assertIsNone(self.start(keys=1000, value_bytes=100))
         for i in (0, 1, 500, 999):
-            self.assertEqual(self.ask(GET, b'k%09d' % i), (OK, 1, 100, filled_in(i, 100)))
-        self.assertEqual(self.ask(GET, b'k%09d' % 1000), (OK, 0, 0, b''))
+            self.assertEqual(self.ask(GET, b'key%010d' % i), (OK, 1, 100, filled_in(i, 100)))
+        self.assertEqual(self.ask(GET, b'key%010d' % 1000), (OK, 0, 0, b''))
         self.assertEqual(self.ask(SCAN), (OK, 1000, 100000, b''))
-        self.assertEqual(self.ask(SCAN, b'k%09d' % 990), (OK, 10, 1000, b''))
-        self.assertEqual(self.ask(SCAN, b'k%09d' % 10, limit=25), (OK, 25, 2500, b''))
+        self.assertEqual(self.ask(SCAN, b'key%010d' % 990), (OK, 10, 1000, b''))
+        self.assertEqual(self.ask(SCAN, b'key%010d' % 10, limit=25), (OK, 25, 2500, b''))
         self.assertEqual(self.ask(PUT, b'mine', b'some value'), (OK, 1, 10, b''))
         self.assertEqual(self.ask(GET, b'mine'), (OK, 1, 10, b'some value'))
         self.assertEqual(self.ask(PUT, b'long', b'x' * 1400), (OK, 1, 1400, b''))

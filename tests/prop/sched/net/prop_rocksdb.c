@@ -146,7 +146,7 @@ static void load_model(struct model *m)
 
 		for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++)
 			words[w] = rng_next(&g);
-		snprintf(key, sizeof(key), "k%09u", (unsigned)i);
+		snprintf(key, sizeof(key), "key%010u", (unsigned)i);
 		model_put(m, key, (const char *)words, VALUE_BYTES);
 	}
 }
@@ -158,7 +158,7 @@ static void random_step(struct rng *g, void *worker, struct model *m)
 	uint32_t len;
 	size_t n = rng_below(g, 8) == 0 ? rng_below(g, sizeof(value)) : rng_below(g, 80);
 
-	snprintf(key, sizeof(key), "%c%0*u", (int)('j' + rng_below(g, 3)), (int)rng_below(g, 10), (unsigned)rng_below(g, KEYS + 20));
+	snprintf(key, sizeof(key), "ke%c%0*u", (int)('x' + rng_below(g, 3)), (int)(rng_below(g, 2) ? 10 : rng_below(g, 11)), (unsigned)rng_below(g, KEYS + 20));
 	switch (rng_below(g, 3)) {
 	case 0:
 		check_get(worker, m, key);

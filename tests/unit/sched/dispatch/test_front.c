@@ -131,6 +131,60 @@ static void test_reject_unknown(void **state)
 	assert_int_equal(sums.status[WIRE_OK], 50);
 }
 
+/* The request that the front took last. */
+static struct req *take_one(struct rig *rig)
+{
+	assert_int_equal(front_ops.receive(&rig->front, 1000, 1), 1);
+	return rig->front.free[rig->front.free_n];
+}
+
+static void lose(struct rig *rig, struct req *r, enum stage stage)
+{
+	r->status = WIRE_LOST;
+	front_ops.ended(&rig->front, 2000, r, 0, stage);
+	front_ops.flush(&rig->front);
+}
+
+/*
+ * A worker process that died: before it sent, its datagram becomes the reply; while it sent, that depends on whether it had given the datagram back, which
+ * another request may have by now. Nothing runs here: the dispatcher's thread is this one, and the worker is this, too.
+ */
+static void test_died_while_sending(void **state)
+{
+	static uint8_t message[1][64];
+	struct rig *rig = rig_start(true, 1, SCHED_CFCFS, 0, IDLE_SLEEP, obey);
+	struct sums sums = { 0 };
+	struct net_buf *buf;
+	struct req *r, *other;
+
+	rig_message(message[0], 0, 1, "", 0);
+	rig->net.sent = add;
+	rig->net.ctx = &sums;
+	mem_feed(&rig->net, message, 1, 10);
+	lose(rig, take_one(rig), STAGE_IDLE);
+	lose(rig, take_one(rig), STAGE_RUNNING);
+	lose(rig, take_one(rig), STAGE_SENDING);        /* nothing was given back yet */
+	assert_int_equal(sums.status[WIRE_LOST], 3);
+	r = take_one(rig);
+	buf = r->item;
+	wire_write(&(struct wire_header){ .kind = WIRE_REPLY }, buf->data);
+	rig->net.port.ops->tx(&rig->net.port, 0, &buf, 1);
+	lose(rig, r, STAGE_SENDING);                    /* it was, and the reply has left */
+	r = take_one(rig);
+	buf = r->item;
+	rig->net.port.ops->tx(&rig->net.port, 0, &buf, 1);
+	other = take_one(rig);
+	assert_ptr_equal(other->item, buf);             /* and is out again */
+	lose(rig, r, STAGE_SENDING);
+	assert_int_equal(sums.status[WIRE_LOST], 3);
+	lose(rig, other, STAGE_RUNNING);
+	assert_int_equal(sums.status[WIRE_LOST], 4);
+	assert_int_equal(rig->net.outside, 0);
+	assert_int_equal(rig->net.wrong, 0);
+	assert_int_equal(rig->front.free_n, rig->front.reqs_n);
+	rig_free(rig);
+}
+
 static void test_lhist(void **state)
 {
 	static struct lhist h;
@@ -157,6 +211,7 @@ int main(void)
 		cmocka_unit_test(test_all_kinds),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_reject_unknown),
+		cmocka_unit_test(test_died_while_sending),
 		cmocka_unit_test(test_lhist),
 	};
 
