@@ -108,7 +108,7 @@ int sched_switch(struct sched *s, uint64_t now_ns, const struct sched_config *cf
 int sched_enqueue(struct sched *s, uint64_t now_ns, uint32_t type, uint32_t flow, uint64_t request);
 /** sched_enqueue_late - the same for a request that has been waiting since @arrival_ns (<= now_ns) elsewhere */
 int sched_enqueue_late(struct sched *s, uint64_t now_ns, uint64_t arrival_ns, uint32_t type, uint32_t flow, uint64_t request);
-/** sched_cancel - take a waiting request back. O(length of the type's queue). Return: 0, -ENOENT (it does not wait). */
+/** sched_cancel - take a waiting request back. O(what waits in the same queue: of the types that share it; d-FCFS: of all). Return: 0, -ENOENT (it does not wait). */
 int sched_cancel(struct sched *s, uint64_t now_ns, uint32_t type, uint64_t request);
 
 /** sched_next - the next request to start, if one should start now. Return: false when none should; look at sched_timer then. */
@@ -116,7 +116,7 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_start *ret);
 /** sched_timer - when sched_next may say something new without an event before; SCHED_NEVER = never */
 uint64_t sched_timer(const struct sched *s);
 
-/** sched_complete - the request on @worker is done; now - start counts as its service time. The worker is idle. */
+/** sched_complete - the request on @worker is done; now - start counts as its service time. The worker is idle. Ignored if it runs nothing (it is down, say). */
 void sched_complete(struct sched *s, uint64_t now_ns, uint32_t worker);
 /** sched_complete_service - the same with a service time that the worker measured itself */
 void sched_complete_service(struct sched *s, uint64_t now_ns, uint32_t worker, uint64_t service_ns);
