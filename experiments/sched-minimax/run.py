@@ -14,10 +14,15 @@ from experiment import STYLE, Experiment, slowdown  # noqa: E402
 MIXES = ('high-bimodal', 'extreme-bimodal', 'tpcc', 'rocksdb', 'three-types', 'low-dispersion', 'geometric-8', 'flat-8', 'rare-long')
 LOADS = (.1, .3, .5, .7, .8, .9, .95)
 POLICIES = ('darc', 'fp', 'c-fcfs', 'minimax')
-# ns of the one dispatcher's time for each request: what the decisions cost (make bench-sched), rounded up
-COSTS = {'darc': 15, 'fp': 15, 'c-fcfs': 15, 'minimax': 250}
-COSTS_EXTREME = {**COSTS, 'minimax': 100}
+# ns of the one dispatcher's time for each request: what enqueue, decisions and completion cost minimax at 50% and at 90% load, measured on a machine of 2026
+COSTS = {'high-bimodal': (55, 125), 'extreme-bimodal': (20, 30), 'tpcc': (85, 240), 'rocksdb': (45, 105), 'three-types': (60, 310), 'low-dispersion': (25, 60),
+         'geometric-8': (95, 480), 'flat-8': (170, 840), 'rare-long': (25, 50)}
+COST_OTHERS = 20
 
+
+def cost_ns(mix, load, policy):
+    low, high = COSTS[mix]
+    return round(low + (high - low) * min(1, max(0, (load - .5) / .4))) if policy == 'minimax' else COST_OTHERS
 
 def options(parser):
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='seeds, from --seed on; default 1')
@@ -35,7 +40,7 @@ def main():
     cells = [(mix, load, policy, seed) for mix in mixes for load in LOADS for policy in POLICIES for seed in range(a.seed, a.seed + a.seeds)]
     more = {'scv': a.scv, 'slowdown': a.slowdown} if a.scv is not None else {}
     results = e.sims([{'workload': m, 'load': load, 'policy': p, 'seed': s, **more,
-                       **({'dispatch_ns': (COSTS_EXTREME if m == 'extreme-bimodal' else COSTS)[p]} if a.cost else {})} for m, load, p, s in cells])
+                       **({'dispatch_ns': cost_ns(m, load, p)} if a.cost else {})} for m, load, p, s in cells])
     values = dict(zip(cells, map(slowdown, results)))
     of = {(m, load, p): sum(values[m, load, p, a.seed + i] for i in range(a.seeds)) / a.seeds for m in mixes for load in LOADS for p in POLICIES}
     rows, worst = [], []
