@@ -30,13 +30,13 @@ PEAK_RPS = WORKERS / (sum(MEANS_US.values()) / len(MEANS_US)) * 1e6
 POLICIES = ('c-fcfs', 'darc', 'minimax')
 SCALES = (1, 3, 10, 30, 100)
 FLOOR = 5
-LOADS = (.2, .3, .4, .45, .5, .6, .7, .75, .8, .85, .9, .93)
+LOADS = (.2, .3, .4, .45, .5, .6, .7, .8, .87, .93, .96, .98)
 
 
 def options(parser):
     parser.add_argument('--scale', type=float, metavar='N', help='service times are N times the paper\'s (found out; 1000 in dilated time)')
     parser.add_argument('--dilated', action='store_true', help='dilated time even with 16 cores')
-    parser.add_argument('--duration', type=float, metavar='S', help='seconds of each step (for 6000 requests, 3 to 15; dilated 14)')
+    parser.add_argument('--duration', type=float, metavar='S', help='seconds of each step (for 12000 requests, 3 to 15; dilated 14)')
     parser.add_argument('--target', type=float, default=20, metavar='X', help='p99.9 slowdown; default 20')
     parser.add_argument('--time-limit', type=float, default=450, metavar='S', help='begin no step after so long; default 450')
     parser.add_argument('--loads', type=lambda s: [float(x) for x in s.split(',')], default=list(LOADS), metavar='L,L...', help='steps, as shares of the peak')
@@ -64,7 +64,7 @@ class Live:
         """Seconds; @rate: requests a second, as they are sent."""
         if self.args.duration or self.dilated:
             return self.args.duration or 14
-        return min(15, max(3, 6000 / rate))
+        return min(15, max(3, 12000 / rate))
 
     def config(self, policy):
         """The server's: core 0 of ours is the generator's, the next the dispatcher's, then one for each worker."""

@@ -27,7 +27,7 @@ int load_number(const char *text, double min, double max, double *ret)
 static int azure_load(struct load_job *j, struct hearth_err *err)
 {
 	struct trace *t = NULL;
-	struct load_trace_item *items;
+	struct recorded_request *items;
 	const char **names;
 	size_t names_n;
 	int rc = trace_load(j->o.azure, &t, err);
@@ -39,7 +39,7 @@ static int azure_load(struct load_job *j, struct hearth_err *err)
 	names = calloc(names_n, sizeof(*names));
 	/* The trace's functions take turns on those that there are; names of the trace are digests, too long for a type. */
 	for (size_t i = 0; items && i < t->n_calls; i++)
-		items[i] = (struct load_trace_item){ t->calls[i].start_ns, t->calls[i].duration_ns, t->calls[i].func % (uint32_t)names_n };
+		items[i] = (struct recorded_request){ t->calls[i].start_ns, t->calls[i].duration_ns, t->calls[i].func % (uint32_t)names_n };
 	for (size_t i = 0; names && i < names_n; i++) {
 		if (j->o.functions_n)
 			names[i] = j->names[i];

@@ -102,7 +102,7 @@ static uint32_t draw_type(struct schedule *s)
 static bool next_of_trace(struct schedule *s, struct arrival *ret)
 {
 	const struct load_trace *t = s->cfg->trace;
-	const struct load_trace_item *item;
+	const struct recorded_request *item;
 
 	if (s->next_item >= t->n)
 		return false;

@@ -11,7 +11,7 @@
 #include "fp.h"
 
 #define K 1.4f                  /* how much of its own slowdown a request may pass on */
-#define Z 2.25f                 /* standard deviations of the arriving work that are prepared for */
+#define Z 2.0f                  /* standard deviations of the arriving work that are prepared for */
 #define SIMILAR 1.6f            /* what any may cost a group, times how short that group's are against its own time */
 #define OVERTAKE 1.5f           /* a longer type goes first when its head suffers that much more than the shorter's */
 #define GROUP_DELTA .2
@@ -159,6 +159,8 @@ static void list_types(struct sched *s, const uint16_t *of)
 	m->group[MINIMAX_GROUPS].first = n;
 }
 
+static float least_slowdown(const struct minimax *m, uint32_t g, float rest, uint32_t workers);
+
 /* what each group brings. @ret_rho, @ret_v, @ret_rate: of it and the shorter ones */
 static void model_work(struct sched *s, const uint16_t *of, double longest, double *ret_rho, double *ret_v, double *ret_rate)
 {
@@ -201,6 +203,10 @@ static void model_groups(struct sched *s, const uint16_t *of, double longest)
 
 		model_group(s, &m->group[g], rho[g], v[g], crowd * fmax(share, fmin(1, crowd / CROWD)));
 		m->group[g].binding = 0;
+	}
+	for (uint32_t g = 1; g <= last; g++) {
+		for (uint32_t k = 0; k < g; k++)
+			m->group[g].least[k] = least_slowdown(m, k, m->group[g].mean, s->workers_n);
 	}
 }
 
@@ -389,6 +395,14 @@ static struct wait wait_of(const struct minimax *m, uint32_t g, const struct par
 	return worst;
 }
 
+/* of group @g, when nothing runs but one longer request */
+static float least_slowdown(const struct minimax *m, uint32_t g, float rest, uint32_t workers)
+{
+	struct part p = { .n = 1, .rest = { rest } };
+
+	return 1 + wait_of(m, g, &p, workers).ns * m->group[g].inv_mean;
+}
+
 struct candidate { uint32_t group, type; float slowdown; };
 
 /* what a start now may cost group @g; @ret_ns: how long it has to be held at least until that is not over the limit any more, if it is */
@@ -437,8 +451,9 @@ static bool affordable(struct sched *s, uint64_t now_ns, const struct candidate 
 
 		if (!m->group[g].matters)
 			continue;
-		/* the less a request differs from the shorter ones, the less it can cost them, and the less is gained by idling */
+		/* The less a request differs from the shorter ones, the less it can cost them, and the less is gained by idling; and what it costs anyhow is no reason to hold it. */
 		limit = fmaxf(1 + K * (c->slowdown - 1), 1 + SIMILAR * m->group[g].mean * m->type[c->type].inv_mean);
+		limit = fmaxf(limit, m->group[c->group].least[g]);
 		*ret_slowdown = slowdown_of(s, now_ns, &m->view, g, c, limit, ret_ns);
 		if (*ret_slowdown > limit * TOLERANCE) {
 			m->group[c->group].binding = (uint16_t)g;

@@ -16,6 +16,7 @@ struct minimax_group {
 	float rho, zv, bunch;           /* of this group and the shorter ones: work in workers, Z * sqrt(variance rate), half the mean size of their work */
 	double own_rho;
 	bool matters;                   /* longer ones are held for it */
+	float least[MINIMAX_GROUPS];    /* slowdown that it costs each shorter group at least, however few others run: no hold avoids that */
 	uint16_t first;                 /* of its types in minimax.by_group */
 	uint16_t binding;               /* the shorter group that its last start was measured against */
 	uint64_t hold_until_ns;         /* its head is not looked at again before */

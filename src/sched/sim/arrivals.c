@@ -189,7 +189,7 @@ double arrivals_rate_hz(const struct arrivals *a)
 
 static bool next_recorded(struct arrivals *a, struct arrival *ret)
 {
-	const struct sim_request *r;
+	const struct recorded_request *r;
 
 	if (a->n >= a->cfg->trace->n)
 		return false;

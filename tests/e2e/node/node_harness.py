@@ -35,7 +35,7 @@ class SkipTest(Exception):
 def skip(why):
     """The whole file cannot be run here."""
     print("1..0 # SKIP " + why)
-    sys.exit(77)
+    sys.exit(0)             # of a TAP test; 77 would be an error
 
 
 def need_full():

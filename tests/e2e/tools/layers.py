@@ -47,7 +47,7 @@ def compile_commands(source, build):
         for entry in json.load(file):
             path = os.path.join(entry['directory'], entry['file'])
             words = shlex.split(entry['command'])
-            keep = [w for w in words[1:] if w.startswith(('-I', '-isystem', '-D', '-std'))]
+            keep = [w for at, w in enumerate(words) if at and (w.startswith(('-I', '-isystem', '-D', '-std')) or words[at - 1] == '-isystem')]
             flags.setdefault(part_of(source, os.path.realpath(path)), (words[0], keep, entry['directory']))
     return flags
 

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/hist.h"
+#include "sched/recording.h"
 #include "sched/workload.h"
 
 /*
@@ -25,9 +26,8 @@
  * @workload: their types in order of appearance, with the means seen; one phase
  * @numbers:  of each type: its name where that is a number, else its place
  */
-struct load_trace_item { uint64_t at_ns, service_ns; uint32_t type; };
 struct load_trace {
-	struct load_trace_item *items;
+	struct recorded_request *items;
 	size_t n;
 	struct workload *workload;
 	uint16_t *numbers;
@@ -38,9 +38,9 @@ struct load_trace {
  * @items:  heap; taken over, also on failure
  * Return: 0, -EINVAL (no items, more than SCHED_TYPES_MAX types; with message), -ENOMEM.
  */
-int load_trace_new(const char *what, const char *const *names, size_t names_n, struct load_trace_item *items, size_t n, struct load_trace **ret,
+int load_trace_new(const char *what, const char *const *names, size_t names_n, struct recorded_request *items, size_t n, struct load_trace **ret,
 	struct hearth_err *err);
-/** load_trace_parse - CSV, "t_ns,type,service_ns", as `hearth serve` records it; the first request is due at once. Return: 0, -EINVAL (file:line), -ENOMEM. */
+/** load_trace_parse - a recording (sched/recording.h); the first request is due at once. Return: 0, -EINVAL (file:line), -ENOMEM. */
 int load_trace_parse(const char *text, size_t len, const char *file, struct load_trace **ret, struct hearth_err *err);
 int load_trace_load(const char *path, struct load_trace **ret, struct hearth_err *err);
 void load_trace_dilate(struct load_trace *t, double factor);

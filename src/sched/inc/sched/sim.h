@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "sched/policy.h"
+#include "sched/recording.h"
 #include "sched/workload.h"
 
 /*
@@ -19,26 +20,20 @@
 #define SIM_REQUESTS_MAX 1000000000ull
 #define SIM_QUEUE_MAX_DEFAULT (1u << 17)
 
-/** struct sim_request - one line of a recorded trace. @at_ns: since the first one. @type: of the workload made for the trace. */
-struct sim_request {
-	uint64_t at_ns, service_ns;
-	uint32_t type;
-};
-
 /**
  * struct sim_trace - requests as they came to a live dispatcher
  * @workload: its types: names, shares and mean service times as recorded; one phase
+ * @requests: their types are the workload's; a service time of 0 has become 1
  */
 struct sim_trace {
 	struct workload *workload;
-	struct sim_request *requests;
+	struct recorded_request *requests;
 	size_t n;
 };
 
 /**
  * sim_trace_load - read a recorded trace
- * @path: CSV, first line "t_ns,type,service_ns", then a line a request by ascending t_ns: arrival in ns of any origin, the type's name (1 to 31 printable
- *        characters without blanks, commas and quotes), the service time in ns (0 counts as 1). 256 types at most.
+ * @path: sched/recording.h
  * @ret:  sim_trace_free it; untouched on failure
  * Return: 0, -EINVAL with file:line, -ENOMEM, -errno of reading.
  */

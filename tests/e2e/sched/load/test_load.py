@@ -166,8 +166,10 @@ class Refuses(LoadTest):
     def test_what_cannot_be_done(self):
         ratios = self.file('w.yaml', 'types:\n  - { name: a, service: 1us, ratio: 0.5 }\n')
         empty = self.file('empty.csv', 't_ns,type,service_ns\n')
+        unsorted = self.file('unsorted.csv', 't_ns,type,service_ns\n5,a,1\n4,a,1\n')
         for words, *args in (
-                ('no workload "tpcd"', '--workload', 'tpcd', '--rate', '1'), ('add to 0.5', '--workload', ratios, '--rate', '1'), ('no requests in it', '--trace', empty),
+                ('no workload "tpcd"', '--workload', 'tpcd', '--rate', '1'), ('add to 0.5', '--workload', ratios, '--rate', '1'), ('not one request in it', '--trace', empty),
+                ('unsorted.csv:3: t_ns goes back', '--trace', unsorted),
                 ('cannot read', '--trace', empty + 'x'), ('no rate', '--workload', 'tpcc'), ('get, scan or put', '--workload', 'tpcc', '--rate', '1', '--app', 'rocksdb')):
             with self.subTest(args):
                 self.refused(1, words, '127.0.0.1:9', *args)

@@ -30,11 +30,13 @@ def in_server(*command, **how):
 
 class Echo:
     """bench_echo serve"""
+    started = []
 
     def __init__(self, backend, *more, listen=f'{SERVER_IP}:{PORT}'):
         words = {'udp': [], 'xdp': ['--interface', 'hs0'], 'dpdk': ['--eal', ' '.join(EAL)]}[backend]
         self.errors = tempfile.TemporaryFile('w+')
         self.process = in_server(ECHO, 'serve', '--backend', backend, '--listen', listen, *words, *more, stderr=self.errors)
+        Echo.started.append(self.process)
         self.ready = self.process.stdout.readline()
 
     def said(self):
@@ -302,8 +304,6 @@ class Xdp(Echoes, RawFrames, NetTest):
         mac = ':'.join(f'{b:02x}' for b in LINK.mac(LINK.server, 'hm0'))
         ip('-n', LINK.client, 'neighbour', 'replace', '10.77.0.3', 'lladdr', mac, 'dev', 'hc0')
         server = Echo('xdp', '--interface', 'hm0', listen='10.77.0.3:7001')
-        self.addCleanup(server.process.wait)
-        self.addCleanup(server.process.terminate)
         self.assertIn('generic program, copy mode', server.ready, server.said())
         with LINK.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.connect(('10.77.0.3', 7001))
@@ -507,6 +507,11 @@ def main():
     try:
         result = unittest.main(exit=False, verbosity=2).result
     finally:
+        # those of tests that failed half way
+        for process in Echo.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         LINK.down()
     if result.skipped and len(result.skipped) >= result.testsRun and result.wasSuccessful():
         print(f'SKIP: {result.skipped[0][1]}')

@@ -29,7 +29,7 @@ struct plain {
 };
 
 /* What starts next of the first @arrived requests: types are numbered by ascending service time. Return: -1: nothing waits. */
-static int choose(const struct plain *p, const struct sim_request *r, size_t arrived)
+static int choose(const struct plain *p, const struct recorded_request *r, size_t arrived)
 {
 	int best = -1;
 
@@ -39,7 +39,7 @@ static int choose(const struct plain *p, const struct sim_request *r, size_t arr
 	return best;
 }
 
-static void start(struct plain *p, const struct sim_request *r, size_t arrived, uint64_t now)
+static void start(struct plain *p, const struct recorded_request *r, size_t arrived, uint64_t now)
 {
 	for (uint32_t w = 0; w < p->workers; w++) {
 		int i = p->busy[w] ? -1 : choose(p, r, arrived);
@@ -53,7 +53,7 @@ static void start(struct plain *p, const struct sim_request *r, size_t arrived, 
 }
 
 /* At one moment completions come first, the lowest worker's before the others', then arrivals; after each, all that can start does. */
-static void simulate(struct plain *p, const struct sim_request *r, size_t n)
+static void simulate(struct plain *p, const struct recorded_request *r, size_t n)
 {
 	size_t arrived = 0;
 

@@ -646,6 +646,30 @@ static void test_slow_types(void **state)
 	sched_free(s);
 }
 
+/* With one worker a long one is in the way whenever it runs: nothing is gained by holding it. */
+static void test_one_worker_holds_nothing(void **state)
+{
+	struct sched *s = make(SCHED_MINIMAX, 1, 2, NULL, NULL);
+	struct sched_start st;
+	struct sched_type_stats stats;
+	uint64_t now = 0;
+
+	for (uint64_t i = 0; i < 20000; i++) {
+		uint32_t t = i % 2;
+
+		sched_enqueue(s, now, t, 0, i);
+		st = next(s, now);
+		assert_int_equal(st.type, t);
+		now += (uint64_t)(hb_us[t] * 1e3);
+		sched_complete(s, now, 0);
+		now += t ? 10 * US : 0;
+	}
+	sched_stats(s, 1, &stats);
+	assert_int_equal(stats.held, 0);
+	assert_true(sched_updates(s) > 10);
+	sched_free(s);
+}
+
 static void test_hold_max(void **state)
 {
 	struct hearth_err err;
@@ -740,6 +764,7 @@ int main(void)
 		cmocka_unit_test(test_switch_keeps_what_was_learnt),
 		cmocka_unit_test(test_minimax_holds),
 		cmocka_unit_test(test_slow_types),
+		cmocka_unit_test(test_one_worker_holds_nothing),
 		cmocka_unit_test(test_hold_max),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_explain),
