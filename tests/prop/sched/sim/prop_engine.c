@@ -157,7 +157,7 @@ static void lower_bounds(void **state)
 	struct rng rng;
 
 	rng_seed(&rng, 21);
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < ROUNDS / 4; i++) {
 		struct sim_trace *t = random_trace(&rng);
 
 		for (int policy = 0; policy < SCHED_POLICIES; policy++) {
