@@ -131,8 +131,8 @@ static void udp_close(struct lane *l)
 /* ---- sending ---- */
 
 /*
- * Datagrams of one length as one buffer, which the kernel cuts up at the end of its path (udp(7), UDP_SEGMENT): what is due at once costs a third
- * as much. Whoever looks at packets before they are cut sees one large one, so this has to be asked for.
+ * Datagrams of one length as one buffer, which the kernel cuts up at the end of its path (udp(7), UDP_SEGMENT): what is due at once costs much less;
+ * whoever looks at packets before they are cut sees one large one, so this has to be asked for.
  * Return: how many were sent, -1 with errno.
  */
 static int send_segments(struct flow *f, unsigned from)
