@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -18,6 +20,7 @@
 
 #define AGAIN_S 0.5
 #define AFTER_FAILURE_S 30.0
+#define END_MS 2000
 /* what fits into a pipe without anybody reading */
 #define SPEC_MAX 32768
 
@@ -115,9 +118,12 @@ void standby_end(struct node *n)
 
 	ev_timer_stop(n->loop, &n->standby.again);
 	fd_close(&n->standby.in);
-	/* it takes its cgroup away before it ends */
-	if (n->standby.pid)
-		(void)poll(&p, 1, 2000);
+	/* it takes its cgroup away before it ends; and it ends before us, for a service manager looks at what is left */
+	if (n->standby.pid) {
+		if (poll(&p, 1, END_MS) <= 0)
+			kill(n->standby.pid, SIGKILL);
+		(void)waitpid(n->standby.pid, NULL, 0);
+	}
 	forget(n);
 }
 
