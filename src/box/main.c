@@ -112,9 +112,9 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	/* without the daemon nobody takes the result: the next one must not meet an instance that it does not know of */
 	job_die_with_parent(STDOUT_FILENO);
-	r = !out ? -ENOMEM : parent ? around_stand_by(parent, &err) : 0;
 	if (parent)
 		prctl(PR_SET_NAME, "hearth-standby");
+	r = !out ? -ENOMEM : parent ? around_stand_by(parent, &err) : 0;
 	if (r == 0)
 		r = read_spec(&in, &err);
 	prctl(PR_SET_NAME, "hearth-box");

@@ -497,6 +497,8 @@ class Crowds(Life):
                     "processes": sorted(p for p in processes(node.dir) if p not in standing_by)}
 
         a_round()
+        # not while it is just being started
+        wait_for("a hearth-box that stands by", lambda: [p for p in children(node.daemon.pid) if comm(p) == "hearth-standby"])
         before = held()
         self.assertEqual(before["cgroups"], [])
         for _ in range(9):
