@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -64,8 +63,6 @@ static int prepare(struct around *a, struct hearth_err *err)
 			return r;
 		a->in_group = true;
 	}
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return err_set(err, -errno, "cannot make a mount name space: %s", strerror(errno));
 	a->netns = new_netns();
 	return a->netns < 0 ? err_set(err, a->netns, "cannot make a network name space: %s", strerror(-a->netns)) : 0;
 }

@@ -8,7 +8,7 @@
 #include "box/cgroup.h"
 
 /*
- * What an instance is restored in: its cgroup, a mount name space, a network name space. Joining a group waits for the kernel's readers (10 to 25 ms, in which nothing
+ * What an instance is restored in: its cgroup, a network name space. (Not its mounts: a copy of them made beforehand would be an old one.) Joining a group waits for the kernel's readers (10 to 25 ms, in which nothing
  * is computed), so it is done by a thread, beside the rest, or long before: a hearth-box that stands by for the next wake has it done when the wake comes.
  */
 struct around;

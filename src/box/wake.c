@@ -103,7 +103,7 @@ static int build_args(const struct wake *w, struct args *a, int netns)
 	return a->failed ? -ENOMEM : 0;
 }
 
-/* what CRIU shall not see, or see at another place; its mount name space is its own already */
+/* CRIU's own surroundings: the instance's group, a private mount name space with the root as a mount point */
 static int surround(const struct wake *w, struct hearth_err *err)
 {
 	size_t n = 0;
@@ -122,7 +122,10 @@ static int surround(const struct wake *w, struct hearth_err *err)
 	keep[n++] = w->img->path;
 	keep[n++] = (char *)w->work;
 	keep[n++] = (char *)w->spec->criu;
-	r = criu_private_run(keep);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		r = -errno;
+	if (r == 0)
+		r = criu_private_run(keep);
 	if (r == 0)
 		r = criu_private_tmp(keep);
 	free(keep);

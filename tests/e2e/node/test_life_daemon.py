@@ -428,7 +428,7 @@ class Crowds(Life):
             time.sleep(k * 0.012)
             a = node.count("f")
             starts.add(a.start)
-            self.assertEqual(a.count, count + 1, a)
+            self.assertEqual(a.count, count + 1, (a, k, node.text()[-4000:]))
             count = a.count
             self.assertEqual((len(node.instances("f")), node.images("f")), (1, []))
         self.assertIn("wake", starts)
