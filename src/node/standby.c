@@ -14,7 +14,7 @@
 #include "priv.h"
 
 /*
- * One hearth-box that waits for the next wake, in a cgroup and name spaces made beforehand: a wake then begins with CRIU. The next one is started when
+ * One hearth-box that waits for the next wake, with a cgroup and a network name space made beforehand: a wake then begins with CRIU. The next one is started when
  * the wake that took this one has had its time on the processors.
  */
 
@@ -75,7 +75,6 @@ static void start(struct ev_loop *loop, ev_timer *w, int events)
 		return;
 	}
 	fd_set_nonblock(in[1], true);
-	fd_set_nonblock(out[0], true);
 	n->standby.in = in[1];
 	n->standby.out = out[0];
 	ev_io_init(&n->standby.ended, ended, out[0], EV_READ);
