@@ -80,7 +80,7 @@ static void inproc_ended(void *ctx, uint64_t now, struct req *r, uint32_t worker
 		s->cfg.done(s->cfg.ctx, item, &result);
 }
 
-static void inproc_flush(void *ctx)
+static void inproc_flush(void *ctx, uint64_t now)
 {
 }
 
