@@ -114,7 +114,9 @@ int main(int argc, char **argv)
 	job_die_with_parent(STDOUT_FILENO);
 	if (parent)
 		prctl(PR_SET_NAME, "hearth-standby");
-	r = !out ? -ENOMEM : parent ? around_stand_by(parent, &err) : 0;
+	r = out ? 0 : -ENOMEM;
+	if (parent)
+		(void)around_stand_by(parent, NULL);    /* without it a wake prepares all by itself */
 	if (r == 0)
 		r = read_spec(&in, &err);
 	prctl(PR_SET_NAME, "hearth-box");

@@ -46,8 +46,8 @@ def job(spec, env=None):
 class Standby:
     """A hearth-box that stands by for a job."""
 
-    def __init__(self, group):
-        self.box = subprocess.Popen([BOX, "--stand-by", group], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, group, env=None):
+        self.box = subprocess.Popen([BOX, "--stand-by", group], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.group = "%s/.standby-%d" % (group, self.box.pid)
 
     def give(self, spec):

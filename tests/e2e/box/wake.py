@@ -121,6 +121,23 @@ def standing_by(p, checks):
         end(r["pid"])
 
 
+def standing_by_not_yet(p, checks):
+    """The wake comes before what stands by is in its group, and where it cannot have one."""
+    parked(p, 8)
+    for name, standby in (("early", Standby(p.group, {"HEARTH_FAULT": "fail:around-late"})), ("none", Standby(p.group + "/.."))):
+        result = standby.give({"job": "wake", "id": name, "function": "server", "image": p.image("a"), "criu": p.criu, "root": p.root,
+                               "work": os.path.join(p.work, name), **p.limits(name)})
+        assert result["ok"], (name, result)
+        assert call(result["pid"], "/read") == "kept"
+        if checks["cgroups"]["ok"]:
+            assert "/%s/%s\n" % (p.group, name) in open("/proc/%d/cgroup" % result["pid"]).read()
+        assert not any(".standby" in g for g in p.groups()), p.groups()
+        end(result["pid"])
+    # nor are the groups in anyone's way when no wake comes
+    assert Standby(p.group, {"HEARTH_FAULT": "fail:around-late"}).give(None) is None
+    assert not any(".standby" in g for g in p.groups()), p.groups()
+
+
 def park_a_woken_one_again(p, checks):
     parked(p, 8)
     for lazy in ("never", "always"):
@@ -247,6 +264,6 @@ def damaged(p, checks):
     end(result["pid"])
 
 
-ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, standing_by, park_a_woken_one_again, lazy_events, pages_in_hand, park_while_filling, pager_killed,
-       box_killed_while_waking, damaged]
+ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, standing_by, standing_by_not_yet, park_a_woken_one_again, lazy_events, pages_in_hand,
+       park_while_filling, pager_killed, box_killed_while_waking, damaged]
 main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])
