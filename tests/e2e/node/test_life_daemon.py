@@ -195,6 +195,34 @@ class Killed(Life):
         self.assertEqual((a.count, node.instances("f")[0]["pid"]), (3, pid))
         node.clean()
 
+    def test_outdated(self):
+        """What was to end, now or after its call, does not serve under the next daemon."""
+        node = self.node
+        node.deploy("f", env={"DEAF": "yes"}, stop_timeout="1h", max_instances=2)
+        node.count("f")
+        node.deploy("f", env={"DEAF": "yes"}, stop_timeout="1h", max_instances=2)
+        [was] = node.instances("f")
+        self.restart()
+        self.assertEqual([(i["pid"], i["state"]) for i in node.instances("f")], [(was["pid"], "stopping")])
+        self.assertEqual(node.call("f").count, 1)
+        os.kill(was["pid"], 9)
+        node.clean()
+        for c in ("lambda", "http"):
+            node.deploy(c, c)
+            node.count(c)
+            pid = node.instances(c)[0]["pid"]
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                call = pool.submit(node.call, c, {"sleep": 1.5}, path="/?1.5" if c == "http" else None)
+                wait_for("the call", lambda c=c: node.instances(c)[0]["inflight"])
+                node.deploy(c, c)
+                node.kill()
+                with self.assertRaises(OSError):
+                    call.result()
+            node.start()
+            self.assertEqual(node.count(c).count, 1)
+            self.assertNotEqual(node.instances(c)[0]["pid"], pid)
+            node.clean()
+
     def test_while_starting(self):
         node = self.node
         node.deploy("f")
