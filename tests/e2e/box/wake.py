@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from boxlib import Standby, call, children, end, gone, job, main, state
+from boxlib import Standby, begin, call, children, end, gone, job, main, of_its_own, state
 
 
 def sandbox(p, checks):
@@ -216,6 +216,23 @@ def pager_killed(p, checks):
             end(result["pid"])
 
 
+def box_killed_at_once(p, checks):
+    """Before its child could ask to be killed with it: the child ends by itself, and starts nothing."""
+    parked(p, 8)
+    wake = {"job": "wake", "id": "o", "function": "server", "image": p.image("a"), "criu": p.criu, "root": p.root, "work": os.path.join(p.work, "o"), **p.limits("o")}
+    for spec, fault in ((p.start_spec("o"), "start-orphaned"), (wake, "wake-orphaned")):
+        box = begin(spec, {"HEARTH_FAULT": "fail:" + fault})
+        child = of_its_own(box.pid)
+        box.kill()
+        box.wait()
+        assert gone(child), "it lives on"
+        box.stdout.close()
+        assert not children(), children()
+        for g in p.groups():
+            os.rmdir(g)
+    os.rmdir(wake["work"])
+
+
 def box_killed_while_waking(p, checks):
     parked(p, 16)
     for lazy in ("never", "always"):
@@ -265,5 +282,5 @@ def damaged(p, checks):
 
 
 ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, standing_by, standing_by_not_yet, park_a_woken_one_again, lazy_events, pages_in_hand,
-       park_while_filling, pager_killed, box_killed_while_waking, damaged]
+       park_while_filling, pager_killed, box_killed_at_once, box_killed_while_waking, damaged]
 main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])
