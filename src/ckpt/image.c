@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 
 #define MANIFEST_MAX (4u << 20)
 #define DIGEST_THREADS 2
@@ -474,17 +474,13 @@ static void *removal(void *arg)
 
 int image_discard(const char *path)
 {
-	sigset_t all, old;
 	pthread_t thread;
 	char *gone;
 	int r = hide(path, &gone);
 
 	if (r < 0 || !gone)
 		return r;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&thread, NULL, removal, gone);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_spawn(&thread, removal, gone);
 	if (r == 0) {
 		pthread_detach(thread);
 		return 0;
