@@ -423,6 +423,42 @@ void image_abort(struct image_draft *draft)
 	fd_close(&draft->lock);
 }
 
+int image_withdraw(const struct image_draft *draft)
+{
+	struct stat own, there;
+
+	if (fstat(draft->lock, &own) < 0)
+		return -errno;
+	if (stat(draft->target, &there) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (own.st_dev != there.st_dev || own.st_ino != there.st_ino)
+		return 0;
+	return rename(draft->target, draft->tmp) < 0 ? -errno : 0;
+}
+
+void image_wait(const char *target)
+{
+	char dir[PATH_MAX], draft[PATH_MAX], path[PATH_MAX];
+	const char *name;
+	struct dirent *e;
+	DIR *d;
+
+	if (split(target, dir, &name) < 0 || snprintf(draft, sizeof(draft), ".tmp-%s-", name) >= (int)sizeof(draft))
+		return;
+	d = opendir(dir);
+	while (d && (e = readdir(d))) {
+		FD_AUTO int fd = -1;
+
+		if ((strcmp(e->d_name, name) && strncmp(e->d_name, draft, strlen(draft))) || path_of(path, dir, e->d_name) < 0)
+			continue;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		while (fd >= 0 && flock(fd, LOCK_EX) < 0 && errno == EINTR)
+			;
+	}
+	if (d)
+		closedir(d);
+}
+
 /* ---- folders of images ---- */
 
 /* Return: 0 and where it is now, in heap memory; NULL when it was absent. -errno */

@@ -35,7 +35,11 @@ static void resume_done(void *ctx, json_t *result)
 void instance_resume(struct instance *inst)
 {
 	struct hearth_err err;
-	json_t *spec = json_pack("{s:s,s:i,s:s,s:s}", "job", "resume", "pid", (int)inst->pid, "id", inst->id, "cgroup", inst->cgroup);
+	char path[PATH_MAX];
+	json_t *spec;
+
+	instance_image_path(inst->fn, inst->image, path);
+	spec = json_pack("{s:s,s:i,s:s,s:s}", "job", "resume", "pid", (int)inst->pid, "id", inst->id, "image", path);
 
 	instance_set_state(inst, INST_WAKING);   /* from here on its end is an end, not the end of a parking */
 	inst->job = job_run(inst->fn->node, spec, resume_done, inst, &err);

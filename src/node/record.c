@@ -204,6 +204,8 @@ static void load_image(struct function *fn, const struct image *img)
 		inst->image_bytes = img->image_bytes;
 		return;
 	}
+	if (inst && inst->job)
+		return;                         /* goes when the job has let the instance go on, and nobody else is at it */
 	if (inst) {
 		image_remove(img->path);        /* older than the instance itself, which lives */
 		return;
