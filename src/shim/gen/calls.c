@@ -447,6 +447,8 @@ const struct shim_call shim_calls[CALL_COUNT] = {
 	{ "cuStreamBeginCapture_ptsz", "cuStreamBeginCapture", 10000, true, (shim_fn *)cuStreamBeginCapture_ptsz },
 	{ "cuStreamBeginCapture_v2", "cuStreamBeginCapture", 10010, false, (shim_fn *)cuStreamBeginCapture_v2 },
 	{ "cuStreamBeginCapture_v2_ptsz", "cuStreamBeginCapture", 10010, true, (shim_fn *)cuStreamBeginCapture_v2_ptsz },
+	{ "cuStreamDestroy", "cuStreamDestroy", 2000, false, (shim_fn *)cuStreamDestroy },
+	{ "cuStreamDestroy_v2", "cuStreamDestroy", 4000, false, (shim_fn *)cuStreamDestroy_v2 },
 	{ "cuStreamEndCapture", "cuStreamEndCapture", 10000, false, (shim_fn *)cuStreamEndCapture },
 	{ "cuStreamEndCapture_ptsz", "cuStreamEndCapture", 10000, true, (shim_fn *)cuStreamEndCapture_ptsz },
 	{ "cuStreamIsCapturing", "cuStreamIsCapturing", 0, false, NULL },
@@ -469,7 +471,6 @@ const struct shim_call shim_calls[CALL_COUNT] = {
 	{ "cuStreamWriteValue64_ptsz", "cuStreamWriteValue64", 9000, true, (shim_fn *)cuStreamWriteValue64_ptsz },
 	{ "cuStreamWriteValue64_v2", "cuStreamWriteValue64", 11070, false, (shim_fn *)cuStreamWriteValue64_v2 },
 	{ "cuStreamWriteValue64_v2_ptsz", "cuStreamWriteValue64", 11070, true, (shim_fn *)cuStreamWriteValue64_v2_ptsz },
-	{ "cuThreadExchangeStreamCaptureMode", "cuThreadExchangeStreamCaptureMode", 0, false, NULL },
 	{ "cuWaitExternalSemaphoresAsync", "cuWaitExternalSemaphoresAsync", 10000, false, (shim_fn *)cuWaitExternalSemaphoresAsync },
 	{ "cuWaitExternalSemaphoresAsync_ptsz", "cuWaitExternalSemaphoresAsync", 10000, true, (shim_fn *)cuWaitExternalSemaphoresAsync_ptsz },
 };

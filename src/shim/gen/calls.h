@@ -248,6 +248,8 @@ enum shim_call_number {
 	CALL_cuStreamBeginCapture_ptsz,
 	CALL_cuStreamBeginCapture_v2,
 	CALL_cuStreamBeginCapture_v2_ptsz,
+	CALL_cuStreamDestroy,
+	CALL_cuStreamDestroy_v2,
 	CALL_cuStreamEndCapture,
 	CALL_cuStreamEndCapture_ptsz,
 	CALL_cuStreamIsCapturing,
@@ -270,7 +272,6 @@ enum shim_call_number {
 	CALL_cuStreamWriteValue64_ptsz,
 	CALL_cuStreamWriteValue64_v2,
 	CALL_cuStreamWriteValue64_v2_ptsz,
-	CALL_cuThreadExchangeStreamCaptureMode,
 	CALL_cuWaitExternalSemaphoresAsync,
 	CALL_cuWaitExternalSemaphoresAsync_ptsz,
 	CALL_COUNT
@@ -745,6 +746,10 @@ typedef CUresult fn_cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMod
 fn_cuStreamBeginCapture_v2 cuStreamBeginCapture_v2;
 typedef CUresult fn_cuStreamBeginCapture_v2_ptsz(CUstream hStream, CUstreamCaptureMode mode);
 fn_cuStreamBeginCapture_v2_ptsz cuStreamBeginCapture_v2_ptsz;
+typedef CUresult fn_cuStreamDestroy(CUstream hStream);
+fn_cuStreamDestroy cuStreamDestroy;
+typedef CUresult fn_cuStreamDestroy_v2(CUstream hStream);
+fn_cuStreamDestroy_v2 cuStreamDestroy_v2;
 typedef CUresult fn_cuStreamEndCapture(CUstream hStream, CUgraph *phGraph);
 fn_cuStreamEndCapture cuStreamEndCapture;
 typedef CUresult fn_cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph);
@@ -787,7 +792,6 @@ typedef CUresult fn_cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, c
 fn_cuStreamWriteValue64_v2 cuStreamWriteValue64_v2;
 typedef CUresult fn_cuStreamWriteValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags);
 fn_cuStreamWriteValue64_v2_ptsz cuStreamWriteValue64_v2_ptsz;
-typedef CUresult fn_cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode);
 typedef CUresult fn_cuWaitExternalSemaphoresAsync(const CUexternalSemaphore *extSemArray, const CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS *paramsArray, unsigned int numExtSems, CUstream stream);
 fn_cuWaitExternalSemaphoresAsync cuWaitExternalSemaphoresAsync;
 typedef CUresult fn_cuWaitExternalSemaphoresAsync_ptsz(const CUexternalSemaphore *extSemArray, const CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS *paramsArray, unsigned int numExtSems, CUstream stream);
