@@ -46,7 +46,8 @@ SHIM_EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, 
 	return ret;
 }
 
-static void correct(const struct answer *a, CUpointer_attribute attribute, void *data)
+/* Return: false: the driver's answer is right */
+static bool correct(const struct answer *a, CUpointer_attribute attribute, void *data)
 {
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
@@ -68,19 +69,20 @@ static void correct(const struct answer *a, CUpointer_attribute attribute, void 
 		memset(data, 0, sizeof(uint64_t));
 		break;
 	default:
-		break;
+		return false;
 	}
+	return true;
 }
 
 SHIM_EXPORT CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr ptr)
 {
+	CUresult ret = CUDA_SUCCESS;
 	struct answer a;
-	CUresult ret;
 
 	gate_enter();
-	ret = DRV(cuPointerGetAttribute)(data, attribute, ptr);
-	if (ret == CUDA_SUCCESS && (a = look_up(ptr)).found)
-		correct(&a, attribute, data);
+	a = look_up(ptr);
+	if (!data || !a.found || !correct(&a, attribute, data))
+		ret = DRV(cuPointerGetAttribute)(data, attribute, ptr);
 	gate_leave();
 	return ret;
 }

@@ -17,7 +17,7 @@ _Atomic(shim_fn *) driver_slots[CALL_COUNT];
 dlsym_fn *shim_libc_dlsym SHIM_HIDDEN;
 static _Atomic(void *) driver_handle;
 
-struct route shim_route(void *handle, const char *name) SHIM_HIDDEN;
+struct route shim_route(void *handle, const char *name, void *caller) SHIM_HIDDEN;
 
 /*
  * dlsym() must not be called on behalf of another object: libc looks at the return address (RTLD_NEXT, name spaces). So what is none of our business is passed on with a jump.
@@ -31,6 +31,7 @@ __asm__(
 	"	push %rdi\n	.cfi_adjust_cfa_offset 8\n"
 	"	push %rsi\n	.cfi_adjust_cfa_offset 8\n"
 	"	sub $8, %rsp\n	.cfi_adjust_cfa_offset 8\n"
+	"	mov 24(%rsp), %rdx\n"
 	"	call shim_route\n"
 	"	add $8, %rsp\n	.cfi_adjust_cfa_offset -8\n"
 	"	pop %rsi\n	.cfi_adjust_cfa_offset -8\n"
@@ -130,8 +131,8 @@ static bool from_driver(void *address)
 	return true;
 }
 
-/* called by dlsym() above: decided = 0 leaves it to libc */
-struct route shim_route(void *handle, const char *name)
+/* called by dlsym() above: decided = 0 leaves it to libc. A driver that looks itself up gets itself. */
+struct route shim_route(void *handle, const char *name, void *caller)
 {
 	struct route pass = { NULL, 0 };
 	dlsym_fn *real = libc_dlsym();
@@ -141,7 +142,7 @@ struct route shim_route(void *handle, const char *name)
 	if (!name || handle == RTLD_NEXT || strncmp(name, "cu", 2) != 0)
 		return pass;
 	call = call_of_symbol(name);
-	if (call < 0 || !shim_calls[call].wrapper)
+	if (call < 0 || !shim_calls[call].wrapper || from_driver(caller))
 		return pass;
 	found = real(handle, name);
 	if (!found)
@@ -190,6 +191,8 @@ static void route_proc(const char *name, void **address, int version, cuuint64_t
 	int call;
 
 	for (int i = 0; i < CALL_COUNT; i++) {
+		if ((void *)shim_calls[i].wrapper == *address)
+			return;                 /* its answer came through us */
 		if (shim_calls[i].wrapper && strcmp(shim_calls[i].name, name) == 0 && (void *)driver_fn((unsigned)i) == *address) {
 			*address = (void *)shim_calls[i].wrapper;
 			return;

@@ -84,11 +84,15 @@ static int do_close(const struct shim_msg *m)
 
 static int do_open(const struct shim_msg *m)
 {
-	int ret = service.state == SHIM_ATTACHING ? detach_finish() : 0;
+	bool back = service.state == SHIM_ATTACHING;
+	int ret = back ? detach_finish() : 0, sent;
 
 	if (ret == 0)
 		run_on();
-	return answer(m, ret, -1);
+	sent = answer(m, ret, -1);
+	if (ret == 0 && back)
+		link_start();           /* what the gate held back until now */
+	return sent;
 }
 
 /* Return: -ESHUTDOWN when the memory is gone and the connection is to be closed */
