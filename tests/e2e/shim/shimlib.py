@@ -62,7 +62,10 @@ class Keeper:
         self.hello = self.recv()
         assert self.hello.op == HELLO, self.hello.op
         if welcome:
-            self.sock.send(pack(WELCOME, arg0=self.hello.flags))
+            try:
+                self.sock.send(pack(WELCOME, arg0=self.hello.flags))
+            except BrokenPipeError:
+                pass                                     # the program has ended meanwhile
         return self.hello
 
     def recv(self):
