@@ -264,6 +264,26 @@ static void shares(struct fixture *f)
 	free(b);
 }
 
+/* what a draft believes from its beginning on is not true any more */
+static void outdated(struct fixture *f)
+{
+	uint8_t *a = made(8, 700);
+	struct store_draft *d;
+	struct store_object *o;
+
+	write_image(f, "all", a, 8 * C);
+	write_image(f, "half", a, 4 * C);       /* keeps the pack */
+	d = draft(f, "new", 0);
+	assert_int_equal(store_rm(f->s, "all", &f->err), 0);
+	o = object(f, d, "o", NULL, 8 * C);
+	assert_int_equal(store_put_known(o, 6, chunk_digest(f->s, a + 6 * C, C)), 0);
+	assert_int_equal(store_put_known(o, 1, chunk_digest(f->s, a + C, C)), 1);
+	assert_int_equal(store_put(o, 0, a, 8 * C, NULL, &f->err), 0);
+	assert_int_equal(commit(f, d).new_chunks, 4);
+	expect(f, "new", "o", a, 8 * C);
+	free(a);
+}
+
 static void replaces(struct fixture *f)
 {
 	uint8_t *a = made(24, 500), *b = made(24, 600);
@@ -873,14 +893,14 @@ static void space_like_a_map(void **state)
 		} \
 	}
 
-BOTH(life) BOTH(shares) BOTH(replaces) BOTH(known) BOTH(compressed) BOTH(names) BOTH(files) BOTH(seals) BOTH(held_by_readers) BOTH(aborted) BOTH(killed)
+BOTH(life) BOTH(shares) BOTH(outdated) BOTH(replaces) BOTH(known) BOTH(compressed) BOTH(names) BOTH(files) BOTH(seals) BOTH(held_by_readers) BOTH(aborted) BOTH(killed)
 BOTH(damaged) BOTH(damaged_in_lists) BOTH(versions) BOTH(threads)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table_like_a_list), cmocka_unit_test(space_like_a_map), cmocka_unit_test(life_both), cmocka_unit_test(shares_both),
-		cmocka_unit_test(replaces_both), cmocka_unit_test(known_both), cmocka_unit_test(compressed_both), cmocka_unit_test(names_both), cmocka_unit_test(files_both),
+		cmocka_unit_test(outdated_both), cmocka_unit_test(replaces_both), cmocka_unit_test(known_both), cmocka_unit_test(compressed_both), cmocka_unit_test(names_both), cmocka_unit_test(files_both),
 		cmocka_unit_test(seals_both), cmocka_unit_test(held_by_readers_both), cmocka_unit_test(aborted_both), cmocka_unit_test(killed_both),
 		cmocka_unit_test(damaged_both), cmocka_unit_test(damaged_in_lists_both), cmocka_unit_test(versions_both), cmocka_unit_test(threads_both),
 		cmocka_unit_test(placed), cmocka_unit_test(disk_has_no_space),
