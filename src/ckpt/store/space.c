@@ -90,7 +90,6 @@ void space_clear(struct space *sp)
 void space_keep(struct space *sp, uint32_t page, uint32_t pages)
 {
 	mark(sp, page, pages, true);
-	sp->free -= pages;
 }
 
 /* ---- files ---- */

@@ -141,7 +141,7 @@ static int is_memory(const char *dir, bool *ret)
 
 	if (statfs(dir, &fs) < 0)
 		return -errno;
-	*ret = fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+	*ret = fs.f_type == TMPFS_MAGIC;
 	return 0;
 }
 
@@ -212,6 +212,13 @@ struct store *store_close(struct store *s)
 	pthread_mutex_destroy(&s->all_lock);
 	free(s);
 	return NULL;
+}
+
+/* closed, not unlocked: locks go with the last descriptor, and it is the parent who has that */
+void store_forked(struct store *s)
+{
+	if (s)
+		lock_forked(s);
 }
 
 uint64_t store_seed(const struct store *s)
