@@ -35,6 +35,7 @@ struct op;
  * struct buffer - device memory of a process
  * @map:    the physical memory as we see it; none: it is to be filled from the image
  * @fresh:  attach: the new memory, until it is full
+ * @made:   attach: the process has its new memory
  * @refs:   users beside the process; @gone: freed, dropped with the last reference
  * @object: what the operation knows of it
  * @image_object: number in the operation's image, or -1
@@ -43,7 +44,7 @@ struct buffer {
 	struct process *process;
 	uint64_t id, va, bytes;
 	unsigned flags, refs;
-	bool gone;
+	bool gone, made;
 	struct device *device;
 	struct mapping map, fresh;
 	struct object *object;
@@ -142,7 +143,7 @@ void shim_hello(struct keeper_server *k, int fd, pid_t pid, uid_t uid, const str
 /** shim_readable - packets of a process. Lock held. */
 void shim_readable(struct keeper_server *k, struct process *p);
 /** shim_ask - send a request. Lock held. @ret: owned by the process until shim_wait() or shim_forget(). Return: 0, -ESRCH, -ENOMEM, -errno. */
-int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, struct ask **ret, struct hearth_err *err);
+int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, uint64_t arg0, struct ask **ret, struct hearth_err *err);
 /**
  * shim_wait - for an answer. Lock held, released meanwhile. The ask is gone afterwards.
  * @e: whose hang-up or cancel ends the waiting; NULL: nothing does. @ret_fd: NULL where none may come
@@ -154,6 +155,7 @@ int shim_wait(struct keeper_server *k, struct engine *e, struct process *p, stru
 /** keeper_watch - epoll on a descriptor; @what: the thing, tagged */
 enum watch_kind { WATCH_LISTEN, WATCH_WAKE, WATCH_SIGNAL, WATCH_NEW, WATCH_PROCESS, WATCH_PIDFD, WATCH_ENGINE };
 int keeper_watch(struct keeper_server *k, int fd, enum watch_kind kind);
+void keeper_unwatch(struct keeper_server *k, int fd);
 /** keeper_until - wait for a change until @deadline_ns (CLOCK_MONOTONIC). Lock held. Return: false when the time is over. */
 bool keeper_until(struct keeper_server *k, uint64_t deadline_ns);
 

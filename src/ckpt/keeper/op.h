@@ -99,6 +99,7 @@ int op_drain(struct op *op, const struct request *r, int *ret_fd, struct hearth_
 /** gates_open - of all processes of the operation that are there and closed. Lock not held. Return: 0, -ESRCH (one is lost; the others are open). */
 int gates_open(struct op *op, struct hearth_err *err);
 void areas_drop(struct op *op);
+int drain_area(struct op *op, struct area *a, bool quiet, struct hearth_err *err);
 int op_detach(struct op *op, struct hearth_err *err);
 int op_attach(struct op *op, uint64_t timeout_ns, struct hearth_err *err);
 /** fill_image - buffers whose memory is there (fresh) from the operation's image. Return: 0, -EBADMSG, -errno. */

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "keeper.h"
+#include "op.h"
 
 struct process *process_find(struct keeper_server *k, pid_t pid)
 {
@@ -150,6 +150,11 @@ void buffer_unref(struct buffer *b)
 static void buffer_forget(struct buffer *b)
 {
 	b->gone = true;
+	if (b->object) {
+		b->object->gone = true;
+		b->object->buffer = NULL;
+		b->object = NULL;
+	}
 	if (b->refs == 0)
 		buffer_end(b);
 }

@@ -212,7 +212,7 @@ int shim_msg_check(const void *data, size_t len, struct shim_msg *ret)
 			return -EBADMSG;
 		break;
 	case SHIM_ALLOC:
-		if (m.seq || !m.id || !m.va || !m.bytes || m.bytes % BUFFER_GRANULE || m.va % CHUNK_ALIGN || m.bytes > ADDRESS_MAX || m.va > ADDRESS_MAX)
+		if (m.seq || !m.id || !m.bytes || m.bytes % BUFFER_GRANULE || m.va % CHUNK_ALIGN || m.bytes > ADDRESS_MAX || m.va > ADDRESS_MAX)
 			return -EBADMSG;
 		break;
 	case SHIM_FREE:

@@ -20,11 +20,12 @@ static int reply(int fd, enum shim_op op, uint32_t seq, int32_t result, uint64_t
 }
 
 /* a process that was detached (or restored) is there again */
-static void come_back(struct keeper_server *k, struct process *p, int fd, uid_t uid)
+static void come_back(struct keeper_server *k, struct process *p, int fd, uid_t uid, const char *name)
 {
 	fd_close(&p->fd);
 	p->fd = fd;
 	p->uid = uid;
+	snprintf(p->name, sizeof(p->name), "%.*s", SHIM_NAME_MAX - 1, name);
 	p->state = PROCESS_BACK;
 	if (reply(fd, SHIM_WELCOME, 0, 0, 1, 0) < 0 || keeper_watch(k, fd, WATCH_PROCESS) < 0)
 		process_drop(k, p, "its new connection broke at once");
@@ -37,7 +38,7 @@ void shim_hello(struct keeper_server *k, int fd, pid_t pid, uid_t uid, const str
 	bool back = m->flags & 1;
 
 	if (back && p && p->state == PROCESS_DETACHED) {
-		come_back(k, p, fd, uid);
+		come_back(k, p, fd, uid, m->text);
 		return;
 	}
 	if (back) {
@@ -96,7 +97,8 @@ static const char *on_free(struct process *p, const struct shim_msg *m)
 	if (!b)
 		return "it freed a buffer that it does not have";
 	buffer_remove(p, b);
-	return NULL;
+	/* who found the device full tries again now */
+	return reply(p->fd, SHIM_FREE, 0, 0, 0, m->id) < 0 ? "it does not read what it is sent" : NULL;
 }
 
 static const char *on_answer(struct keeper_server *k, struct process *p, const struct shim_msg *m, int *fd)
@@ -177,7 +179,7 @@ void shim_readable(struct keeper_server *k, struct process *p)
 		process_drop(k, p, why);
 }
 
-int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, struct ask **ret, struct hearth_err *err)
+int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, uint64_t arg0, struct ask **ret, struct hearth_err *err)
 {
 	struct ask *a;
 	int r;
@@ -190,7 +192,7 @@ int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64
 	a->seq = ++p->seq ? p->seq : ++p->seq;
 	a->fd = -1;
 	a->answer.op = op;
-	r = reply(p->fd, op, a->seq, 0, 0, id);
+	r = reply(p->fd, op, a->seq, 0, arg0, id);
 	if (r < 0) {
 		free(a);
 		return err_set(err, r, "cannot reach process %d (%s): %s", (int)p->pid, p->name, strerror(-r));
