@@ -107,6 +107,7 @@ static struct object *object_new(struct process *p, pid_t pid, struct buffer *b)
 	o->va = b->va;
 	o->bytes = b->bytes;
 	o->flags = b->flags;
+	memcpy(o->program, p->name, sizeof(o->program));
 	o->device = b->device;
 	o->chunks = b->bytes / CHUNK;
 	o->now = calloc(o->chunks, sizeof(*o->now));
@@ -169,7 +170,7 @@ static json_t *object_to_json(const struct object *o)
 	object_name(o, name);
 	for (int k = 0; k < 16; k++)
 		snprintf(uuid + 2 * k, 3, "%02x", o->device->uuid.bytes[k]);
-	return json_pack("{s:s,s:i,s:I,s:I,s:I,s:i,s:s,s:s}", "object", name, "pid", (int)o->pid, "id", (json_int_t)o->id, "va", (json_int_t)o->va, "bytes", (json_int_t)o->bytes, "flags",
+	return json_pack("{s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:s,s:s}", "object", name, "program", o->program, "pid", (int)o->pid, "id", (json_int_t)o->id, "va", (json_int_t)o->va, "bytes", (json_int_t)o->bytes, "flags",
 			 (int)o->flags, "device", uuid, "device_name", o->device->name);
 }
 
@@ -212,6 +213,13 @@ int objects_seal(struct op *op, int *ret_fd, struct hearth_err *err)
 
 /* ---- the way back ---- */
 
+/* whose gate file wakes it */
+static void name_process(struct process *p, const char *program)
+{
+	if (program && strlen(program) < sizeof(p->name) && name_ok(program))
+		memcpy(p->name, program, strlen(program) + 1);
+}
+
 static int buffer_from_json(struct op *op, const json_t *o, struct hearth_err *err)
 {
 	const char *name = json_string_value(json_object_get(o, "object")), *uuid = json_string_value(json_object_get(o, "device"));
@@ -235,6 +243,7 @@ static int buffer_from_json(struct op *op, const json_t *o, struct hearth_err *e
 		i++;
 	if (i == op->n)
 		return err_set(err, -ESRCH, "process %d of the image has device memory, but nobody said what it is called now", (int)pid);
+	name_process(op->processes[i], json_string_value(json_object_get(o, "program")));
 	r = buffer_add(op->processes[i], &b, &added);
 	return r < 0 ? err_set(err, r, "the image's table of device memory makes no sense (buffer %llu)", (unsigned long long)b.id) : 0;
 }
@@ -299,6 +308,7 @@ static int load_hold(struct op *op, const char *name, struct hearth_err *err)
 			if (op->was[i] == p->pid) {
 				struct process *to = op->processes[i];
 
+				name_process(to, p->name);
 				to->buffers = p->buffers;
 				to->n = p->n;
 				to->cap = p->cap;

@@ -11,7 +11,7 @@ enum op_phase { OP_BEGUN, OP_STOPPED, OP_DETACHED, OP_CHECKPOINTED, OP_RESTORED,
  * struct object - what an operation knows of a buffer
  * @now:   digests of its chunks as the store has them; @have: which of them it has, a bit each
  * @store: the object of the draft, NULL: none yet
- * @gone:  the buffer was freed since
+ * @buffer: NULL once it was freed, then @gone
  */
 struct object {
 	struct object *next;
@@ -19,7 +19,8 @@ struct object {
 	uint64_t id, va, bytes, chunks;
 	unsigned flags;
 	struct device *device;
-	struct buffer *buffer;          /* with a reference */
+	char program[SHIM_NAME_MAX];
+	struct buffer *buffer;
 	struct store_object *store;
 	struct digest *now;
 	uint64_t *have;

@@ -236,16 +236,47 @@ class Dump(Case):
             p.fill(at, 99)
         e.ok('drain', self.node.store, 'one')
         e.ok('end')
-        self.restored(p, e, wanted)
+        p.buffers = wanted
+        self.loaded(p, e, '-')
 
-    def restored(self, p, e, wanted):
-        """the memory of image one, put into the same process"""
+    def loaded(self, p, e, hold):
+        """the process, which gave up its memory, gets that of image one, as if CRIU had brought it back"""
         e.ok('begin', p.pid)
         e.ok('stop', 0)
         e.ok('detach')
         e.ok('checkpoint')
         e.ok('hold', 'aside')
-        p.buffers = wanted
+        e.ok('end')
+        e.ok('load', self.node.store, 'one', hold, f'{p.pid}:{p.pid}')
+        e.ok('restore')
+        seen = e.ok('attach')
+        p.right()
+        e.ok('end')
+        return seen
+
+    def test_from_what_is_held(self):
+        p, e = self.busy()
+        e.ok('begin', p.pid)
+        e.ok('precopy', self.node.store)
+        e.ok('drain', self.node.store, 'one')
+        e.ok('end')
+        p.fill(list(p.buffers)[0], 31)
+        p.right()
+        self.assertEqual(self.loaded(p, e, 'aside')['copied'], 0)
+        self.assertEqual(e.ok('info')['held'], 0)
+
+    def test_hold_is_not_there(self):
+        p, e = self.busy()
+        e.ok('begin', p.pid)
+        e.ok('precopy', self.node.store)
+        e.ok('drain', self.node.store, 'one')
+        e.ok('end')
+        self.assertGreater(self.loaded(p, e, 'elsewhere')['copied'], 0)
+
+    def test_image_in_memory(self):
+        self.node.store = f'/dev/shm/hearth-keeper-{os.getpid()}'
+        self.addCleanup(shutil.rmtree, self.node.store, True)
+        self.test_all_dirty()
 
     def test_one_byte(self):
         p, e = self.busy()
