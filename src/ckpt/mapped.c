@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mapped.h"
+#include "ckpt/mapped.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "proc.h"
+#include "base/proc.h"
 
 #define LIST "mapped-files"
 #define LIST_MAX (16u << 20)

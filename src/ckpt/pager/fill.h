@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BOX_FILL_H
-#define BOX_FILL_H
+#ifndef CKPT_FILL_H
+#define CKPT_FILL_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pager.h"
+#include "ckpt/pager.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,13 +23,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "ckpt/pagemap.h"
 #include "fill.h"
-#include "job.h"
-#include "proc.h"
 
 #define SOCKET_NAME "lazy-pages.socket"
 #define RESTORE_FINISHED 0x52535446
@@ -39,49 +38,6 @@
 #define FILLERS_MAX 2
 #define FILLER_NICE 5
 #define ENOMEM_TRIES 100
-
-/* ---- descriptors over sockets ---- */
-
-static int send_fd(int sock, char what, int fd)
-{
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } c = { 0 };
-	struct iovec iov = { &what, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		m.msg_control = c.buf;
-		m.msg_controllen = sizeof(c.buf);
-		struct cmsghdr *h = CMSG_FIRSTHDR(&m);
-
-		h->cmsg_level = SOL_SOCKET;
-		h->cmsg_type = SCM_RIGHTS;
-		h->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(h), &fd, sizeof(int));
-	}
-	while (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return 0;
-}
-
-/* Return: 1, 0 end of stream, -errno. *ret_fd: -1 if none came along */
-static int recv_fd(int sock, char *ret_what, int *ret_fd)
-{
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } c;
-	struct iovec iov = { ret_what, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
-	struct cmsghdr *h;
-	ssize_t n;
-
-	*ret_fd = -1;
-	while ((n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC)) < 0)
-		if (errno != EINTR)
-			return errno == ECONNRESET ? 0 : -errno;
-	for (h = CMSG_FIRSTHDR(&m); n > 0 && h; h = CMSG_NXTHDR(&m, h))
-		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
-			memcpy(ret_fd, CMSG_DATA(h), sizeof(int));
-	return n > 0;
-}
 
 /* its userfaultfds stay open until it is gone: not one page may read as zeros */
 static void end_instance(int pidfd)
@@ -167,7 +123,7 @@ static int add_space(struct server *s, struct fill_space *space)
 	}
 	s->spaces = more;
 	/* without a guard: should this process be killed too, nobody would be left to end the instance. It goes on all the same */
-	r = s->guard < 0 ? 0 : send_fd(s->guard, 'U', space->uffd);
+	r = s->guard < 0 ? 0 : sock_send_fd(s->guard, 'U', space->uffd);
 	if (r < 0)
 		log_warn("pager: its guard is gone: %s", strerror(-r));
 	*keep = *space;
@@ -221,7 +177,7 @@ static int from_criu(struct server *s)
 	}
 	if (pid < 0)
 		return 0;
-	r = recv_fd(s->conn, &dummy, &uffd);
+	r = sock_recv_fd(s->conn, &dummy, &uffd);
 	if (r <= 0 || uffd < 0)
 		return r < 0 ? r : -EPROTO;
 	return add_process(s, pid, uffd);
@@ -233,7 +189,7 @@ static int from_guard(struct server *s)
 	char what;
 	int fd;
 
-	if (recv_fd(s->guard, &what, &fd) <= 0)
+	if (sock_recv_fd(s->guard, &what, &fd) <= 0)
 		fd_close(&s->guard);
 	else if (what == 'I' && fd >= 0)
 		s->instance = fd;
@@ -415,13 +371,13 @@ static void *filler(void *arg)
 		pthread_cond_wait(&s->more, &s->list);
 	pthread_mutex_unlock(&s->list);
 	do {
-		if (job_fault("pager-slow"))    /* for tests: leaves time for faults and events */
+		if (fault_point("pager-slow"))    /* for tests: leaves time for faults and events */
 			poll(NULL, 0, 20);
 		pthread_rwlock_rdlock(&s->events);
 		pthread_mutex_lock(&s->list);
 		space = s->failed ? NULL : take_next(s, &range);
 		pthread_mutex_unlock(&s->list);
-		if (space && job_fault("pager-holding"))        /* for tests: faults on what a filler has in hand */
+		if (space && fault_point("pager-holding"))        /* for tests: faults on what a filler has in hand */
 			poll(NULL, 0, 20);
 		if (space) {
 			/* a read error shows here; the image was read a moment ago to be verified, so this seldom waits for a disk */
@@ -431,7 +387,7 @@ static void *filler(void *arg)
 			else
 				give_up(s, r);
 		}
-		(void)job_fault("pager-filling");
+		(void)fault_point("pager-filling");
 		pthread_rwlock_unlock(&s->events);
 	} while (space && r == 0);
 	(void)!write(s->wake, &one, sizeof(one));
@@ -536,7 +492,7 @@ static _Noreturn void pager(const char *image, int listen_fd, int guard, const c
 	if (r < 0 && s.instance >= 0)
 		end_instance(s.instance);
 	if (r > 0 && s.guard >= 0)
-		(void)send_fd(guard, 'D', -1);
+		(void)sock_send_fd(guard, 'D', -1);
 	/* an image that was removed meanwhile goes with its last user, page by page; nobody waits for that */
 	(void)setpriority(PRIO_PROCESS, 0, 19);
 	_exit(r < 0);
@@ -570,7 +526,7 @@ static int guard_step(struct guard *g, struct pollfd p[2])
 	int fd;
 
 	if (p[0].revents) {
-		if (recv_fd(g->peer, &what, &fd) <= 0) {
+		if (sock_recv_fd(g->peer, &what, &fd) <= 0) {
 			fd_close(&g->peer);
 			if (g->instance >= 0)
 				return 0;
@@ -590,11 +546,11 @@ static int guard_step(struct guard *g, struct pollfd p[2])
 		return 1;                       /* 'U': the descriptor stays open, which is all */
 	}
 	if (p[1].revents) {
-		if (recv_fd(g->ctl, &what, &fd) > 0 && what == 'I') {
+		if (sock_recv_fd(g->ctl, &what, &fd) > 0 && what == 'I') {
 			g->instance = fd;
 			if (g->peer >= 0)
-				(void)send_fd(g->peer, 'I', fd);
-			(void)send_fd(g->ctl, g->peer < 0 && !g->done ? 'L' : 'K', -1);
+				(void)sock_send_fd(g->peer, 'I', fd);
+			(void)sock_send_fd(g->ctl, g->peer < 0 && !g->done ? 'L' : 'K', -1);
 			fd_close(&g->ctl);
 			return g->peer >= 0 && !g->done;
 		}
@@ -691,9 +647,9 @@ int pager_start(const char *image, const char *work, const char *id, struct page
 int pager_commit(struct pager *pager, int instance_pidfd)
 {
 	char what = 0;
-	int fd, r = send_fd(pager->ctl, 'I', instance_pidfd);
+	int fd, r = sock_send_fd(pager->ctl, 'I', instance_pidfd);
 
-	if (r == 0 && (recv_fd(pager->ctl, &what, &fd) <= 0 || what != 'K'))
+	if (r == 0 && (sock_recv_fd(pager->ctl, &what, &fd) <= 0 || what != 'K'))
 		r = -EIO;
 	if (r < 0)
 		return r;

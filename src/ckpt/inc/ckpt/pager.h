@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BOX_PAGER_H
-#define BOX_PAGER_H
+#ifndef CKPT_PAGER_H
+#define CKPT_PAGER_H
 
 #include <sys/types.h>
 
