@@ -55,6 +55,7 @@ int cmd_logs(struct cli *cli, int argc, char **argv);
 int cmd_park(struct cli *cli, int argc, char **argv);
 int cmd_wake(struct cli *cli, int argc, char **argv);
 int cmd_rm(struct cli *cli, int argc, char **argv);
+int cmd_images(struct cli *cli, int argc, char **argv);
 int cmd_doctor(struct cli *cli, int argc, char **argv);
 int cmd_serve(struct cli *cli, int argc, char **argv);
 int cmd_load(struct cli *cli, int argc, char **argv);

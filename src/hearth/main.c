@@ -21,6 +21,7 @@ static const struct command commands[] = {
 	{ "park", cmd_park, "NAME|INSTANCE", "checkpoint idle instances now and end their processes" },
 	{ "wake", cmd_wake, "NAME|INSTANCE", "restore parked instances now" },
 	{ "rm", cmd_rm, "NAME...", "remove functions, their instances and images" },
+	{ "images", cmd_images, "[ls | verify NAME...|--all | rm NAME... | du] [--store DIR]", "images of programs: list, check, remove them, and what they take" },
 	{ "explain", cmd_explain, "[--serve SOCKET] [--policy POLICY] [--slots N] [--reserved N] [--window N]",
 	  "what the scheduling between functions (--serve: of a `hearth serve`) does, and why; with options: what it would do" },
 	{ "sched", cmd_sched, "[--policy POLICY] [--slots N] [--reserved N] [--window N] [--record FILE|off]",

@@ -70,6 +70,9 @@ int store_put_placed(struct store_object *o, uint64_t chunk, struct digest diges
 /** store_reserve_segments - memory stores: have spare segments for @bytes, faulted in; @each is called for every mapped segment (to register it with the driver), also for later ones */
 int store_reserve_segments(struct store *s, uint64_t bytes, void (*each)(void *ctx, void *at, size_t bytes), void *ctx, struct hearth_err *err);
 
+/** store_segments_gone - @gone is called before a segment that @each was called for is unmapped (to unregister it). It stays mapped while a draft or an open image uses its pack. */
+void store_segments_gone(struct store *s, void (*gone)(void *ctx, void *at, size_t bytes), void *ctx);
+
 /** struct store_stats - of a commit */
 struct store_stats { uint64_t bytes, new_bytes, stored_bytes, zero_bytes, chunks, new_chunks; };
 /**
@@ -113,6 +116,9 @@ struct store_entry { char name[256]; uint64_t created_ns, bytes, own_bytes, shar
 /** store_list - oldest first; caller: store_list_free(). Damaged ones are listed as such. */
 int store_list(struct store *s, struct store_entry **ret, size_t *ret_n, struct hearth_err *err);
 void store_list_free(struct store_entry *list, size_t n);
+/** struct store_usage - of a whole store. @bytes: of all objects; @live_bytes: of the packs, what images use; @pack_bytes: what the packs take on the disk, drafts' too */
+struct store_usage { uint64_t images, damaged, packs, bytes, live_bytes, pack_bytes; };
+int store_usage(struct store *s, struct store_usage *ret, struct hearth_err *err);
 /** store_rm - the image is gone when this returns; packs nobody uses go too, and those that are mostly garbage are rewritten. Return: 0, -ENOENT, -EBUSY (a draft is based on it), -errno. */
 int store_rm(struct store *s, const char *name, struct hearth_err *err);
 /** store_sweep - remove what killed writers left. Return: how many things, -errno. */
