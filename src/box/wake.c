@@ -323,7 +323,7 @@ static int bring_back(struct wake *w, struct hearth_err *err)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_set(err, -errno, "cannot become a subreaper: %s", strerror(errno));
 	if (w->lazy)
-		r = pager_start(w->img->path, w->work, w->spec->id, &w->pager, err);
+		r = pager_start(w->img->path, w->work, w->spec->id, NULL, &w->pager, err);
 	if (r < 0)
 		return r;
 	r = restore(w, err);

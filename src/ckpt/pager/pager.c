@@ -33,6 +33,7 @@
 #define SOCKET_NAME "lazy-pages.socket"
 #define RESTORE_FINISHED 0x52535446
 #define CHUNK_BYTES (128ull << 10)
+#define TAKE_MAX (128u << 10)           /* of one range out of a source */
 #define FAULT_BYTES (64ull << 10)
 #define NEAR_GAP_BYTES (1ull << 20)
 #define FILLERS_MAX 2
@@ -59,6 +60,7 @@ struct pages_file {
 
 struct server {
 	const char *image;
+	const struct pager_source *source;
 	int guard, conn, wake;          /* wake: fillers tell the main thread that something changed */
 	int instance;                   /* pidfd, once it is restored */
 	bool restored;
@@ -142,7 +144,12 @@ static int add_process(struct server *s, int pid, int uffd)
 		log_error("%s", err.msg);
 		return r;
 	}
-	r = map.n ? map_pages(s, &map, &space.pages) : 0;
+	if (map.n && map.elsewhere)
+		r = s->source ? s->source->open(s->source->ctx, pid, &space.process, &err) : err_set(&err, -EBADMSG, "image %s lacks pages of process %d", s->image, pid);
+	else
+		r = map.n ? map_pages(s, &map, &space.pages) : 0;
+	if (r < 0 && err.code)
+		log_error("%s", err.msg);
 	if (r < 0) {
 		pagemap_done(&map);
 		return r;
@@ -196,12 +203,28 @@ static int from_guard(struct server *s)
 	return 0;
 }
 
-/* a range's pages brought into the page cache and mapped: a read error shows here as an error, not as a signal */
-static int populate(const struct fill_space *s, struct pagemap_range r)
+/*
+ * A range's pages brought to where they can be copied from: into the page cache and mapped, so that a read error shows here as an error, not as a signal; or into @buf. *ret is what the range's
+ * offsets count from.
+ */
+static int populate(const struct server *s, const struct fill_space *space, struct pagemap_range r, uint8_t *buf, const uint8_t **ret)
 {
-	if (madvise((void *)(s->pages + r.offset), r.end - r.start, MADV_POPULATE_READ) == 0)
-		return 0;
-	return errno == EINVAL ? 0 : -errno;    /* before Linux 5.14 */
+	struct hearth_err err = { 0 };
+	int got;
+
+	if (!space->process) {
+		*ret = space->pages;
+		if (madvise((void *)(space->pages + r.offset), r.end - r.start, MADV_POPULATE_READ) == 0)
+			return 0;
+		return errno == EINVAL ? 0 : -errno;    /* before Linux 5.14 */
+	}
+	if (r.end - r.start > TAKE_MAX)
+		return -ENOMEM;
+	got = s->source->read(space->process, r.offset, buf, r.end - r.start, &err);
+	if (got < 0)
+		log_error("%s", err.msg);
+	*ret = (const uint8_t *)((uintptr_t)buf - r.offset);
+	return got;
 }
 
 static void give_up(struct server *s, int r)
@@ -212,13 +235,13 @@ static void give_up(struct server *s, int r)
 }
 
 /* copy, telling apart what ends one address space and what ends the instance. Called without the list lock. */
-static int copy_in(struct server *s, struct fill_space *space, struct pagemap_range range)
+static int copy_in(struct server *s, struct fill_space *space, const uint8_t *pages, struct pagemap_range range)
 {
 	struct pagemap_range rest;
 	int r = -ENOMEM;
 
 	for (int k = 0; k < ENOMEM_TRIES && r == -ENOMEM; k++) {
-		r = fill_range(space, range, &rest);
+		r = fill_range(space, pages, range, &rest);
 		if (r == -ENOMEM)
 			sched_yield();          /* the kernel is ending someone in the group, perhaps us */
 	}
@@ -257,7 +280,9 @@ static bool take_around(struct server *s, struct fill_space *space, uint64_t add
  */
 static int on_fault(struct server *s, struct fill_space *space, uint64_t address)
 {
+	static uint8_t buf[TAKE_MAX] __attribute__((aligned(4096)));
 	struct pagemap_range range;
+	const uint8_t *pages;
 	int r = 0;
 
 	address &= ~4095ull;
@@ -272,8 +297,8 @@ static int on_fault(struct server *s, struct fill_space *space, uint64_t address
 		if (!missing)
 			return r == -ESRCH || r == -EAGAIN ? 0 : r;     /* -EAGAIN: the fault is raised again after the event */
 	}
-	r = populate(space, range);
-	return r < 0 ? r : copy_in(s, space, range);
+	r = populate(s, space, range, buf, &pages);
+	return r < 0 ? r : copy_in(s, space, pages, range);
 }
 
 static int on_fork(struct server *s, const struct fill_space *parent, int uffd)
@@ -358,9 +383,11 @@ static struct fill_space *take_next(struct server *s, struct pagemap_range *ret)
 
 static void *filler(void *arg)
 {
+	static _Thread_local uint8_t buf[TAKE_MAX] __attribute__((aligned(4096)));
 	struct server *s = arg;
 	struct fill_space *space;
 	struct pagemap_range range;
+	const uint8_t *pages;
 	uint64_t one = 1;
 	int r = 0;
 
@@ -381,9 +408,9 @@ static void *filler(void *arg)
 			poll(NULL, 0, 20);
 		if (space) {
 			/* a read error shows here; the image was read a moment ago to be verified, so this seldom waits for a disk */
-			r = populate(space, range);
+			r = populate(s, space, range, buf, &pages);
 			if (r == 0)
-				r = copy_in(s, space, range);
+				r = copy_in(s, space, pages, range);
 			else
 				give_up(s, r);
 		}
@@ -469,9 +496,9 @@ static int serve(struct server *s)
 	return r;
 }
 
-static _Noreturn void pager(const char *image, int listen_fd, int guard, const char *id)
+static _Noreturn void pager(const char *image, const struct pager_source *source, int listen_fd, int guard, const char *id)
 {
-	struct server s = { .image = image, .guard = guard, .conn = -1, .instance = -1 };
+	struct server s = { .image = image, .source = source, .guard = guard, .conn = -1, .instance = -1 };
 	pthread_rwlockattr_t attr;
 	int r;
 
@@ -563,7 +590,7 @@ static int guard_step(struct guard *g, struct pollfd p[2])
 	return 1;
 }
 
-static _Noreturn void guard(const char *image, const char *work, int listen_fd, int ctl, const char *id)
+static _Noreturn void guard(const char *image, const struct pager_source *source, const char *work, int listen_fd, int ctl, const char *id)
 {
 	struct guard g = { .id = id, .work = work, .ctl = ctl, .instance = -1 };
 	int ends[2];
@@ -578,7 +605,7 @@ static _Noreturn void guard(const char *image, const char *work, int listen_fd, 
 	if (g.pager == 0) {
 		close(ends[0]);
 		close(ctl);
-		pager(image, listen_fd, ends[1], id);
+		pager(image, source, listen_fd, ends[1], id);
 	}
 	close(ends[1]);
 	close(listen_fd);
@@ -620,7 +647,7 @@ static int listen_in(const char *work, struct hearth_err *err)
 	return err->code;
 }
 
-int pager_start(const char *image, const char *work, const char *id, struct pager *ret, struct hearth_err *err)
+int pager_start(const char *image, const char *work, const char *id, const struct pager_source *source, struct pager *ret, struct hearth_err *err)
 {
 	FD_AUTO int sock = listen_in(work, err);
 	int ends[2];
@@ -633,7 +660,7 @@ int pager_start(const char *image, const char *work, const char *id, struct page
 	pid = fork();
 	if (pid == 0) {
 		close(ends[0]);
-		guard(image, work, sock, ends[1], id);
+		guard(image, source, work, sock, ends[1], id);
 	}
 	close(ends[1]);
 	if (pid < 0) {
