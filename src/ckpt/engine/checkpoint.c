@@ -128,6 +128,30 @@ static int wait_whole(struct work *w)
 			       (int)w->c->pid) : 0;
 }
 
+/* the number behind the highest there is, also of other kinds: names are not used twice while a later one is there */
+static unsigned next_number(const struct work *w)
+{
+	struct store_entry *list = NULL;
+	size_t n = 0, len = strlen(w->name);
+	struct hearth_err none;
+	unsigned highest = 0;
+
+	if (store_list(w->store, &list, &n, &none) < 0)
+		return 1;
+	for (size_t k = 0; k < n; k++) {
+		char *end;
+		unsigned long number;
+
+		if (strncmp(list[k].name, w->name, len) || list[k].name[len] != '-')
+			continue;
+		number = strtoul(list[k].name + len + 1, &end, 10);
+		if (!*end && number > highest && number < NAMES_MAX)
+			highest = (unsigned)number;
+	}
+	store_list_free(list, n);
+	return highest + 1;
+}
+
 static int choose_image(struct work *w)
 {
 	int r = -EEXIST;
@@ -137,7 +161,7 @@ static int choose_image(struct work *w)
 		snprintf(w->image, sizeof(w->image), "%s", w->c->image);
 		return store_begin(w->store, w->image, &o, &w->draft, w->err);
 	}
-	for (unsigned n = 1; n < NAMES_MAX && r == -EEXIST; n++) {
+	for (unsigned n = next_number(w); n < NAMES_MAX && r == -EEXIST; n++) {
 		snprintf(w->image, sizeof(w->image), "%s-%u", w->name, n);
 		r = store_begin(w->store, w->image, &o, &w->draft, w->err);
 	}

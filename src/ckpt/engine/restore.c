@@ -111,6 +111,50 @@ static int pid_free(struct back *b, pid_t pid)
 		       json_integer_value(json_object_get(b->tree, "root")) == pid ? "; does the program still run?" : "");
 }
 
+static bool is_ours(const struct back *b, pid_t id)
+{
+	json_t *pid;
+	size_t k;
+
+	json_array_foreach(json_object_get(b->tree, "pids"), k, pid)
+		if (json_integer_value(pid) == id)
+			return true;
+	return false;
+}
+
+/* a process that is still in a session or group of the program's: their numbers are pids too. Return: 0 there is none */
+static pid_t find_member(const struct back *b)
+{
+	struct dirent *e;
+	pid_t found = 0;
+	DIR *d = opendir("/proc");
+
+	while (d && !found && (e = readdir(d))) {
+		pid_t pid = (pid_t)atoi(e->d_name);
+
+		if (pid > 0 && (is_ours(b, getpgid(pid)) || is_ours(b, getsid(pid))))
+			found = pid;
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+static int groups_free(struct back *b)
+{
+	uint64_t deadline = clock_mono_ns() + REAP_MAX_MS * NS_PER_MS;
+	char name[256];
+	pid_t pid;
+
+	while ((pid = find_member(b)) && clock_mono_ns() < deadline)
+		poll(NULL, 0, 5);
+	if (!pid)
+		return 0;
+	comm_of(pid, name, sizeof(name));
+	return err_set(b->err, -EEXIST, "cannot restore %s: process %d (%s) is still in a session or process group of the program, whose number is needed; end it first", b->o->image,
+		       (int)pid, name);
+}
+
 static int check(struct back *b)
 {
 	json_t *pid;
@@ -122,6 +166,9 @@ static int check(struct back *b)
 		if (r < 0)
 			return r;
 	}
+	r = groups_free(b);
+	if (r < 0)
+		return r;
 	if (b->o->verify)
 		r = store_image_verify(b->img, 0, b->err);
 	b->verified = clock_mono_ns();
@@ -157,10 +204,13 @@ static int claim(struct back *b)
 
 	if (!name || !program_name_ok(name))
 		return err_set(b->err, -EPROTO, "image %s does not say which program it is of", b->o->image);
-	/* its own record, which says that it is parked */
-	if (program_load(b->o->run_dir, name, &old, &none) == 0 && old.state == PROGRAM_PARKED) {
-		b->program = old;
-		return 0;
+	/* its own record: it is parked, or ended. What it wrote stays in the log */
+	if (program_load(b->o->run_dir, name, &old, &none) == 0) {
+		if (old.state != PROGRAM_RUNNING) {
+			b->program = old;
+			return 0;
+		}
+		program_done(&old);
 	}
 	r = program_claim(b->o->run_dir, name, name, b->program.name, b->err);
 	b->claimed = r == 0;
