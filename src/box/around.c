@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "job.h"
-#include "proc.h"
+#include "lo.h"
 
 enum step { PREPARING, READY, FORK, LEAVE };
 
@@ -47,7 +48,7 @@ static int new_netns(void)
 
 	if (own < 0 || unshare(CLONE_NEWNET) < 0)
 		return -errno;
-	r = proc_lo_up();
+	r = lo_up();
 	made = r < 0 ? r : open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (made < 0 && r == 0)
 		made = -errno;

@@ -35,18 +35,6 @@ void job_die_with_parent(int pipe, const char *fault)
 		_exit(1);
 }
 
-bool job_fault(const char *name)
-{
-	const char *want = getenv("HEARTH_FAULT");
-
-	if (!want)
-		return false;
-	if (!strcmp(want, name)) {
-		raise(SIGKILL);
-	}
-	return !strncmp(want, "fail:", 5) && !strcmp(want + 5, name);
-}
-
 static int read_spec(struct buf *in, struct hearth_err *err)
 {
 	for (;;) {
