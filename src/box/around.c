@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/proc.h"
-#include "job.h"
 #include "lo.h"
 
 enum step { PREPARING, READY, FORK, LEAVE };
@@ -70,7 +70,7 @@ static int prepare(struct around *a, struct hearth_err *err)
 {
 	const char *group = a->group;
 
-	if (job_fault("around-late"))
+	if (fault_point("around-late"))
 		be_late(a);
 	if (a->cgroups && cgroup_tree_version(a->cgroups) == CGROUP_V1) {
 		int r = cgroup_join_thread(a->cgroups, group, err);

@@ -12,6 +12,7 @@
 
 #include "around.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "job.h"
 
@@ -28,7 +29,7 @@ void job_die_with_parent(int pipe, const char *fault)
 {
 	struct pollfd p = { .fd = pipe };
 
-	if (job_fault(fault))
+	if (fault_point(fault))
 		(void)poll(&p, 1, -1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (poll(&p, 1, 0) > 0 && (p.revents & POLLERR))
