@@ -112,7 +112,7 @@ CUresult alloc_new(struct ctx *c, unsigned device, uint64_t bytes, enum alloc_ki
 {
 	struct alloc *a = calloc(1, sizeof(*a));
 	struct block *b;
-	uint64_t va;
+	uint64_t va = 0;
 	CUresult r;
 
 	if (!a)

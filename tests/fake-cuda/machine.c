@@ -68,7 +68,7 @@ static int configure_devices(struct fake_machine *m, const char *word)
 			m->device[k].major = major, m->device[k].minor = minor;
 	} else if (strncmp(word, "name=", 5) == 0) {
 		for (int k = 0; k < FAKE_DEVICES_MAX; k++)
-			snprintf(m->device[k].name, sizeof(m->device[k].name), "%s", word + 5);
+			snprintf(m->device[k].name, sizeof(m->device[k].name), "%.63s", word + 5);
 	} else if (strncmp(word, "machine=", 8) == 0) {
 		if (config_size(word + 8, &n) < 0)
 			return -EINVAL;
