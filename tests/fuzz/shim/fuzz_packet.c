@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (ret == 0)
 		check_packet(&m);
 	/* the first byte says where packets end */
-	for (piece = len ? data[0] % 4 ? sizeof m : 1 + data[0] : 0; piece && len; data += piece, len -= piece) {
+	for (piece = len && data[0] % 4 == 0 ? 1u + data[0] : sizeof m; len; data += piece, len -= piece) {
 		piece = piece < len ? piece : len;
 		check(sock_packet_send(s[1], data, piece, -1, true) == 0, "send");
 		ret = packet_recv(s[0], &m);

@@ -70,7 +70,7 @@ static void hammer(unsigned turns)
 
 static void test_hammer(void **state)
 {
-	hammer(300);
+	hammer(100);
 }
 
 static void *run_hold(void *arg)
@@ -148,7 +148,7 @@ static void test_fork(void **state)
 static void test_fences(void **state)
 {
 	gate_use_fences();
-	hammer(300);
+	hammer(100);
 }
 
 int main(void)
