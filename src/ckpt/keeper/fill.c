@@ -9,7 +9,6 @@
 #include "op.h"
 #include "lane.h"
 
-#define LANES 6
 #define TICK_NS (100 * NS_PER_MS)
 
 /* struct part - a slice of a buffer to be filled */
@@ -40,10 +39,10 @@ static int fetch(struct fill *f, struct lane *l, const struct part *p, uint64_t 
 	return r == 0 ? cuda_err(cu, cu->copy_htod(to, l->host + k * CHUNK, n * CHUNK, l->stream), err, "cuMemcpyHtoDAsync") : r;
 }
 
-/* where a chunk lies in memory that the driver can copy from; NULL: it does not */
+/* where a chunk lies in memory that the driver can copy from; NULL: it does not. Mapping and registering a pack now would take longer than reading it. */
 static const uint8_t *in_place(struct fill *f, struct lane *l, const struct part *p, uint64_t k)
 {
-	const uint8_t *from = l->digests_at ? store_map_chunk(f->op->image, p->b->image_object, p->first + k) : NULL;
+	const uint8_t *from = l->digests_at ? store_chunk_mapped(f->op->image, p->b->image_object, p->first + k) : NULL;
 
 	return from && pool_registered(&f->op->k->pool, from, CHUNK) ? from : NULL;
 }
@@ -197,13 +196,13 @@ static void filled(struct op *op)
 int fill_image(struct op *op, struct hearth_err *err)
 {
 	struct fill f = { .op = op };
-	struct worker workers[LANES];
+	struct worker workers[LANES_MAX];
 	uint64_t total, began = clock_mono_ns();
 	size_t n = 0;
 	int r = list_parts(&f, &total, err);
 
 	pthread_mutex_lock(&op->k->lock);
-	while (r == 0 && n < LANES && n < f.n) {
+	while (r == 0 && n < lanes_wanted() && n < f.n) {
 		workers[n] = (struct worker){ .f = &f, .device = f.parts[n].b->device };
 		if (pthread_create(&workers[n].thread, NULL, work, &workers[n]) != 0) {
 			if (n == 0)
