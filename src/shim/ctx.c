@@ -270,6 +270,7 @@ int ctx_drain_all(uint64_t deadline_ns)
 
 /* ---- the program's calls ---- */
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a prototype cannot be */
 #define CREATE(name, proto, args) \
 	SHIM_EXPORT CUresult name proto \
 	{ \
@@ -282,6 +283,7 @@ int ctx_drain_all(uint64_t deadline_ns)
 		gate_leave(); \
 		return ret; \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 CREATE(cuCtxCreate, (CUcontext *pctx, unsigned int flags, CUdevice dev), (pctx, flags, dev))
 CREATE(cuCtxCreate_v2, (CUcontext *pctx, unsigned int flags, CUdevice dev), (pctx, flags, dev))
