@@ -217,6 +217,17 @@ class Memory(Case):
         self.buffers(0)
         self.finish(p)
 
+    def test_copy_between_devices(self):
+        """without peer access, as with the driver's own memory"""
+        p = self.start()
+        a = p.do('alloc', 3 * MIB)
+        self.assertEqual(p.do('fill', a, 3 * MIB, 3), 'ok')
+        p.do('ctx', 1)
+        b = p.do('alloc', 3 * MIB)
+        self.assertEqual(p.do('copy', b, a, 3 * MIB), 'ok')
+        self.assertTrue(self.buffers(2)[1].read()[:3 * MIB] == b'\x03' * (3 * MIB))
+        self.finish(p)
+
     def test_primary_reset(self):
         p = self.start()
         p.do('alloc', 3 * MIB)
