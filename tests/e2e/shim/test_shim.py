@@ -105,6 +105,14 @@ class Routes(Case):
     def test_proc_address_v2(self):
         self.route('proc2')
 
+    def test_beside_another_preload(self):
+        p = self.start(preload=os.environ['HEARTH_SHIM_NEXT'])
+        a = p.do('alloc', 3 * MIB)
+        self.assertEqual(self.buffers(1)[0].va, a)       # through the other library, then through the shim
+        self.assertEqual(p.do('free', a), 'ok')
+        self.finish(p)
+        self.assertIn('next: 1 calls', p.said())
+
     def test_without_keeper(self):
         p = self.start(accept=False, keeper=False)
         a = p.do('alloc', 5 * MIB)
