@@ -18,6 +18,7 @@ MAY_USE = {
     'fn': set(),
     'init': {'base', 'fn'},
     'ckpt': {'base'},
+    'shim': {'base'},
     'http': {'base'},
     'trace': {'base'},
     'sched': {'base'},
