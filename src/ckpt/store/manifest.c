@@ -131,7 +131,8 @@ int manifest_parse(const char *text, size_t len, uint64_t seed, struct manifest 
 	struct manifest m = { .id = digest_mem(text, len) };
 	json_error_t why;
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-	int r = root ? from_json(root, seed, &m) : json_error_code(&why) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+	/* jansson has words for every fault but for most of its failed allocations */
+	int r = root ? from_json(root, seed, &m) : json_error_code(&why) == json_error_out_of_memory || !*why.text ? -ENOMEM : -EBADMSG;
 
 	json_decref(root);
 	if (r == 0) {

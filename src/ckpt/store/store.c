@@ -39,10 +39,11 @@ int thread_start(pthread_t *ret, void *(*fn)(void *), void *arg)
 
 static int parse_identity(const char *text, size_t len, uint64_t *ret_seed)
 {
-	json_t *root = json_loadb(text, len, 0, NULL);
+	json_error_t why;
+	json_t *root = json_loadb(text, len, 0, &why);
 	const char *hex = json_string_value(json_object_get(root, "seed"));
 	char *end = NULL;
-	int r = -EBADMSG;
+	int r = root || *why.text ? -EBADMSG : -ENOMEM;
 
 	if (json_is_integer(json_object_get(root, "version")) && json_integer_value(json_object_get(root, "version")) != STORE_VERSION) {
 		r = -EPROTO;

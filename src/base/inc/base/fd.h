@@ -32,6 +32,18 @@ int fd_set_cloexec(int fd, bool on);
 int sock_unix_listen(const char *path, mode_t mode);
 /** sock_unix_connect - blocking connect to a path or "@name"; the descriptor is blocking. Return: descriptor, -errno. */
 int sock_unix_connect(const char *path);
+/** sock_unix_listen_packets, sock_unix_connect_packets - the same for SOCK_SEQPACKET */
+int sock_unix_listen_packets(const char *path, mode_t mode);
+int sock_unix_connect_packets(const char *path);
+/** sock_packet_send - one packet. @pass: a descriptor to go with it, or -1. @wait: block while the queue is full, rather than -EAGAIN. Return: 0, -errno; no SIGPIPE. */
+int sock_packet_send(int fd, const void *data, size_t n, int pass, bool wait);
+/**
+ * sock_packet_recv - one packet
+ * @ret_fd: the descriptor that came with it, or -1; more than one are closed
+ * @wait:   block until there is one, rather than -EAGAIN
+ * Return: its bytes, 0 (the other side closed), -EMSGSIZE (it was longer than @n: gone, its descriptor too), -errno.
+ */
+ssize_t sock_packet_recv(int fd, void *data, size_t n, int *ret_fd, bool wait);
 /**
  * sock_tcp_listen - listen on host:port (non-blocking, SO_REUSEADDR)
  * @port:     0 picks one
