@@ -24,6 +24,7 @@
 #include "ckpt/store.h"
 #include "ckpt/track.h"
 #include "dump.h"
+#include "gate.h"
 #include "gpu.h"
 #include "memory.h"
 #include "tree.h"
@@ -285,6 +286,8 @@ static int copy_stopped(struct work *w)
 		r = memory_stop(w->memory, w->track, w->dump.work, w->c->stop, &w->stop, w->err);
 	if (r == 0)
 		r = mapped_save(w->c->pid, w->dump.work, w->err);
+	if (r == 0 && w->c->name)
+		r = gate_save(w->c->run_dir, w->c->name, w->dump.work, w->err);
 	/* as they are now, not as they were when it was looked at first */
 	if (r == 0) {
 		json_object_set_new(w->tree, "files", tree_files(w->c->pid));

@@ -436,9 +436,9 @@ static int make(struct back *b)
 	if (r == 0 && b->o->detach)
 		b->relay.log = strcat(b->log, "/log");
 	if (r == 0)
-		r = gate_make(b->o->run_dir, b->program.name, b->err);
-	if (r == 0)
 		r = extract(b);
+	if (r == 0)
+		r = gate_put(b->o->run_dir, b->program.name, b->work, b->err);
 	if (r == 0)
 		r = relay_begin(&b->relay, b->err);
 	if (r == 0)
