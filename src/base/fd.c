@@ -124,7 +124,7 @@ static int unix_address(const char *path, struct sockaddr_un *ret, socklen_t *re
  * Remove a socket that nobody listens on. Two processes that start in the same instant may both find it stale; whoever must not run twice holds a lock
  * of its own. Anything but a socket is left alone.
  */
-static int unix_remove_stale(const char *path, const struct sockaddr_un *sa, socklen_t len)
+static int unix_remove_stale(const char *path, const struct sockaddr_un *sa, socklen_t len, int type)
 {
 	int fd FD_AUTO = -1;
 	struct stat st;
@@ -133,7 +133,7 @@ static int unix_remove_stale(const char *path, const struct sockaddr_un *sa, soc
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EADDRINUSE;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (const struct sockaddr *)sa, len) == 0 || errno != ECONNREFUSED)
@@ -143,7 +143,7 @@ static int unix_remove_stale(const char *path, const struct sockaddr_un *sa, soc
 	return 0;
 }
 
-int sock_unix_listen(const char *path, mode_t mode)
+static int unix_listen(const char *path, mode_t mode, int type)
 {
 	bool bound = false, named = path[0] != '@';
 	struct sockaddr_un sa;
@@ -153,12 +153,12 @@ int sock_unix_listen(const char *path, mode_t mode)
 	r = unix_address(path, &sa, &len);
 	if (r < 0)
 		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	r = bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 	if (r == -EADDRINUSE && named) {
-		r = unix_remove_stale(path, &sa, len);
+		r = unix_remove_stale(path, &sa, len, type);
 		if (r == 0 && bind(fd, (struct sockaddr *)&sa, len) < 0)
 			r = -errno;
 	}
@@ -182,7 +182,17 @@ err:
 	return r;
 }
 
-int sock_unix_connect(const char *path)
+int sock_unix_listen(const char *path, mode_t mode)
+{
+	return unix_listen(path, mode, SOCK_STREAM);
+}
+
+int sock_unix_listen_packets(const char *path, mode_t mode)
+{
+	return unix_listen(path, mode, SOCK_SEQPACKET);
+}
+
+static int unix_connect(const char *path, int type)
 {
 	struct sockaddr_un sa;
 	socklen_t len;
@@ -191,7 +201,7 @@ int sock_unix_connect(const char *path)
 	r = unix_address(path, &sa, &len);
 	if (r < 0)
 		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	/* a Unix connect happens at once or not at all: after EINTR it may simply be repeated */
@@ -203,6 +213,80 @@ int sock_unix_connect(const char *path)
 		return r;
 	}
 	return fd;
+}
+
+int sock_unix_connect(const char *path)
+{
+	return unix_connect(path, SOCK_STREAM);
+}
+
+int sock_unix_connect_packets(const char *path)
+{
+	return unix_connect(path, SOCK_SEQPACKET);
+}
+
+int sock_packet_send(int fd, const void *data, size_t n, int pass, bool wait)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = (void *)data, .iov_len = n };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *c;
+	ssize_t sent;
+
+	if (pass >= 0) {
+		m.msg_control = control;
+		m.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &pass, sizeof(int));
+	}
+	do {
+		sent = sendmsg(fd, &m, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+	} while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : 0;
+}
+
+/* every descriptor that came, wanted or not; the first is kept */
+static void packet_take_fds(struct msghdr *m, int *ret_fd)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		size_t n = c->cmsg_len >= CMSG_LEN(0) ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t k = 0; k < n; k++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + k * sizeof(int), sizeof(int));
+			if (*ret_fd < 0)
+				*ret_fd = fd;
+			else
+				fd_close(&fd);
+		}
+	}
+}
+
+ssize_t sock_packet_recv(int fd, void *data, size_t n, int *ret_fd, bool wait)
+{
+	char control[CMSG_SPACE(4 * sizeof(int))];
+	struct iovec iov = { .iov_base = data, .iov_len = n };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t got;
+
+	*ret_fd = -1;
+	do {
+		got = recvmsg(fd, &m, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
+	} while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return -errno;
+	packet_take_fds(&m, ret_fd);
+	if (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+		fd_close(ret_fd);
+		return -EMSGSIZE;
+	}
+	return got;
 }
 
 static int address_error(int code)
@@ -328,4 +412,44 @@ int pidfd_of(pid_t pid)
 int pidfd_signal(int pidfd, int sig)
 {
 	return pidfd_send_signal(pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+int sock_send_fd(int sock, char what, int fd)
+{
+	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } c = { 0 };
+	struct iovec iov = { &what, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		m.msg_control = c.buf;
+		m.msg_controllen = sizeof(c.buf);
+		struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(h), &fd, sizeof(int));
+	}
+	while (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int sock_recv_fd(int sock, char *ret_what, int *ret_fd)
+{
+	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } c;
+	struct iovec iov = { ret_what, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	struct cmsghdr *h;
+	ssize_t n;
+
+	*ret_fd = -1;
+	while ((n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC)) < 0)
+		if (errno != EINTR)
+			return errno == ECONNRESET ? 0 : -errno;
+	for (h = CMSG_FIRSTHDR(&m); n > 0 && h; h = CMSG_NXTHDR(&m, h))
+		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
+			memcpy(ret_fd, CMSG_DATA(h), sizeof(int));
+	return n > 0;
 }

@@ -12,6 +12,7 @@
 
 #include "around.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "job.h"
 
@@ -24,25 +25,15 @@ static const struct {
 	{ "start", job_start }, { "park", job_park }, { "resume", job_resume }, { "wake", job_wake }, { "verify", job_verify }, { "probe", job_probe },
 };
 
-void job_die_with_parent(int pipe)
+void job_die_with_parent(int pipe, const char *fault)
 {
 	struct pollfd p = { .fd = pipe };
 
+	if (fault_point(fault))
+		(void)poll(&p, 1, -1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (poll(&p, 1, 0) > 0 && (p.revents & POLLERR))
 		_exit(1);
-}
-
-bool job_fault(const char *name)
-{
-	const char *want = getenv("HEARTH_FAULT");
-
-	if (!want)
-		return false;
-	if (!strcmp(want, name)) {
-		raise(SIGKILL);
-	}
-	return !strncmp(want, "fail:", 5) && !strcmp(want + 5, name);
 }
 
 static int read_spec(struct buf *in, struct hearth_err *err)
@@ -111,10 +102,12 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	/* without the daemon nobody takes the result: the next one must not meet an instance that it does not know of */
-	job_die_with_parent(STDOUT_FILENO);
+	job_die_with_parent(STDOUT_FILENO, "box-orphaned");
 	if (parent)
 		prctl(PR_SET_NAME, "hearth-standby");
-	r = !out ? -ENOMEM : parent ? around_stand_by(parent, &err) : 0;
+	r = out ? 0 : -ENOMEM;
+	if (parent)
+		(void)around_stand_by(parent, NULL);    /* without it a wake prepares all by itself */
 	if (r == 0)
 		r = read_spec(&in, &err);
 	prctl(PR_SET_NAME, "hearth-box");

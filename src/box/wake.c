@@ -17,14 +17,15 @@
 
 #include "around.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/proc.h"
+#include "ckpt/criu.h"
 #include "ckpt/image.h"
-#include "criu.h"
+#include "ckpt/mapped.h"
+#include "ckpt/pager.h"
 #include "job.h"
-#include "mapped.h"
-#include "pager.h"
-#include "proc.h"
 #include "root.h"
 
 /* measured: docs/adr/0008-box-pager.md */
@@ -44,7 +45,7 @@ struct wake {
 	/* verification, beside the restore */
 	pthread_t verifier;
 	bool verifying;
-	int report;                     /* pipe from the process that becomes CRIU */
+	int heard, report;              /* pipe from the process that becomes CRIU */
 	int criu;                       /* pidfd of what it need not wait for if the image is damaged */
 	struct hearth_err verdict;
 	uint64_t t0, verify_ns, restore_ns;
@@ -141,7 +142,8 @@ static void restore_child(void *arg)
 	struct hearth_err err = { 0 };
 	struct args a = { 0 };
 
-	job_die_with_parent(w->report);
+	close(w->heard);
+	job_die_with_parent(w->report, "wake-orphaned");
 	setsid();
 	r = surround(w, &err);
 	if (r == 0 && build_args(w, &a, around_netns(w->around)) < 0)
@@ -188,6 +190,7 @@ static int restore(struct wake *w, struct hearth_err *err)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	w->heard = ends[0];
 	w->report = ends[1];
 	pid = around_fork(w->around, restore_child, w, err);
 	close(ends[1]);
@@ -322,7 +325,7 @@ static int bring_back(struct wake *w, struct hearth_err *err)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_set(err, -errno, "cannot become a subreaper: %s", strerror(errno));
 	if (w->lazy)
-		r = pager_start(w->img->path, w->work, w->spec->id, &w->pager, err);
+		r = pager_start(w->img->path, w->work, w->spec->id, NULL, &w->pager, err);
 	if (r < 0)
 		return r;
 	r = restore(w, err);
@@ -334,7 +337,7 @@ static int bring_back(struct wake *w, struct hearth_err *err)
 			r = err_set(err, damaged.code, "%s", damaged.msg);
 		return r;
 	}
-	(void)job_fault("wake-restored");
+	(void)fault_point("wake-restored");
 	r = verify_join(w, err);
 	if (r == 0 && w->lazy && pager_commit(&w->pager, w->pidfd) < 0)
 		r = err_set(err, -EIO, "the pager of %s died: the instance was ended", w->spec->id);

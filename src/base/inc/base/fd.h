@@ -32,6 +32,18 @@ int fd_set_cloexec(int fd, bool on);
 int sock_unix_listen(const char *path, mode_t mode);
 /** sock_unix_connect - blocking connect to a path or "@name"; the descriptor is blocking. Return: descriptor, -errno. */
 int sock_unix_connect(const char *path);
+/** sock_unix_listen_packets, sock_unix_connect_packets - the same for SOCK_SEQPACKET */
+int sock_unix_listen_packets(const char *path, mode_t mode);
+int sock_unix_connect_packets(const char *path);
+/** sock_packet_send - one packet. @pass: a descriptor to go with it, or -1. @wait: block while the queue is full, rather than -EAGAIN. Return: 0, -errno; no SIGPIPE. */
+int sock_packet_send(int fd, const void *data, size_t n, int pass, bool wait);
+/**
+ * sock_packet_recv - one packet
+ * @ret_fd: the descriptor that came with it, or -1; more than one are closed
+ * @wait:   block until there is one, rather than -EAGAIN
+ * Return: its bytes, 0 (the other side closed), -EMSGSIZE (it was longer than @n: gone, its descriptor too), -errno.
+ */
+ssize_t sock_packet_recv(int fd, void *data, size_t n, int *ret_fd, bool wait);
 /**
  * sock_tcp_listen - listen on host:port (non-blocking, SO_REUSEADDR)
  * @port:     0 picks one
@@ -44,6 +56,11 @@ int sock_tcp_connect_start(const char *ip, uint16_t port);
 int sock_error(int fd);
 /** sock_peer_cred - uid, gid, pid of a Unix peer; any may be NULL. Return: 0, -errno. */
 int sock_peer_cred(int fd, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
+
+/** sock_send_fd - one byte, and a descriptor with it (-1: none), over a blocking Unix stream socket. Return: 0, -errno. */
+int sock_send_fd(int sock, char what, int fd);
+/** sock_recv_fd - the other end of it. @ret_fd: -1 if none came along. Return: 1, 0 end of stream, -errno. */
+int sock_recv_fd(int sock, char *ret_what, int *ret_fd);
 
 int pidfd_of(pid_t pid);                            /* pidfd_open(2): descriptor or -errno */
 int pidfd_signal(int pidfd, int sig);               /* 0 or -errno */

@@ -10,11 +10,15 @@
  * @seq, in order, with @result a CUresult or -errno; the shim's own packets carry seq 0.
  *
  *   shim -> keeper                                                keeper -> shim
- *   HELLO  program's name, its state                              WELCOME  result; arg0 = 1: attach (the keeper holds or can refill buffers)
+ *   HELLO  program's name, its state                              WELCOME  result (not 0: go away); arg0 = 1: attach (the keeper holds or can refill buffers)
  *   ALLOC  a buffer is there (fd: exported handle)                GATE_CLOSE  close the gate, wait for calls in progress, synchronise all contexts
- *   FREE   a buffer is gone (sent before its handle is released)  GATE_OPEN
+ *   FREE   a buffer is gone (sent before its handle is released)  GATE_OPEN  from a program that came back: only once every buffer it told of has been created (-ENODATA)
  *   REFUSE something that cannot be checkpointed exists now       DETACH   unmap and release all buffers, reservations stay; then answer, close, wait on the gate file
- *   answers                                                       CREATE   make the memory of buffer @id again, map it at its address, answer with the exported handle (fd)
+ *   UNREFUSE   the last thing of that kind is gone                CREATE   make the memory of buffer @id again, map it at its address, answer with the exported handle (fd)
+ *   answers                                                       FREE     the keeper has let go of buffer @id too (no answer to it): who found the device full tries again
+ *
+ * GATE_CLOSE: arg0 = how long it may take, in ms (0: 10 s). -ETIMEDOUT (a call, a kernel or a stream capture that does not end) or any other error: the gate is open again.
+ * REFUSE, UNREFUSE: arg0 = the kind (enum shim_refusal), one bit; said of the first and the last thing of a kind.
  */
 #define SHIM_WIRE_VERSION 1u
 #define SHIM_NAME_MAX 64
@@ -33,7 +37,7 @@ enum shim_refusal { SHIM_MANAGED = 1, SHIM_IPC = 2, SHIM_MIG = 4, SHIM_MPS = 8, 
  * @va:       its address in the program; @bytes: multiple of 2 MiB
  * @device:   UUID of the device it is on (HELLO: zero)
  * @flags:    of the allocation: SHIM_BUF_*; HELLO: 1 = back from a checkpoint (buffers are detached)
- * @first_use: HELLO, ALLOC: 0; FREE: unused; in the answer to GATE_CLOSE: nanoseconds it took to close
+ * @arg0:     see above; in the answer to GATE_CLOSE: nanoseconds it took. WELCOME: 1 = attach
  * @text:     HELLO: name; REFUSE: the call. NUL-terminated.
  */
 struct shim_msg {

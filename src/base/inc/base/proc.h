@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_PROC_H
+#define BASE_PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/** proc_starttime - field 22 of /proc/PID/stat: with the pid it names one process for ever. Return: 0, -ESRCH, -errno. */
+int proc_starttime(pid_t pid, uint64_t *ret);
+/** proc_state - state letter of a process ('T' stopped, 'Z' zombie). Return: letter, -ESRCH. */
+int proc_state(pid_t pid);
+/**
+ * proc_tree - a process and all its descendants, parents first
+ * @ret: owned by the caller. Return: how many, -ENOMEM, -ESRCH.
+ */
+ssize_t proc_tree(pid_t pid, pid_t **ret);
+/** proc_children - direct children of a process (all its threads'). Return: how many (0 if it is gone), -ENOMEM. */
+ssize_t proc_children(pid_t pid, pid_t **ret);
+/** proc_tree_signal - to every process of a tree. Return: 0, -ESRCH, -errno. */
+int proc_tree_signal(pid_t pid, int sig);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/proc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/file.h"
+
+static int stat_read(pid_t pid, char *text, size_t n, char **ret_after_name)
+{
+	char path[64], *data = NULL, *p;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	r = file_read(path, 65536, &data, NULL);
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
+	snprintf(text, n, "%s", data);
+	free(data);
+	p = strrchr(text, ')');                 /* the name may contain anything */
+	if (!p || p[1] != ' ')
+		return -ESRCH;
+	*ret_after_name = p + 2;
+	return 0;
+}
+
+int proc_starttime(pid_t pid, uint64_t *ret)
+{
+	char text[4096], *p;
+	int r = stat_read(pid, text, sizeof(text), &p);
+
+	if (r < 0)
+		return r;
+	for (int field = 3; field < 22 && p; field++) {
+		p = strchr(p, ' ');
+		if (p)
+			p++;
+	}
+	if (!p)
+		return -ESRCH;
+	*ret = strtoull(p, NULL, 10);
+	return 0;
+}
+
+int proc_state(pid_t pid)
+{
+	char text[4096], *p;
+	int r = stat_read(pid, text, sizeof(text), &p);
+
+	return r < 0 ? r : *p;
+}
+
+static int append(pid_t **list, size_t *n, size_t *cap, pid_t pid)
+{
+	if (*n == *cap) {
+		size_t more = *cap ? *cap * 2 : 16;
+		pid_t *p = realloc(*list, more * sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		*list = p;
+		*cap = more;
+	}
+	(*list)[(*n)++] = pid;
+	return 0;
+}
+
+static int add_children(pid_t pid, pid_t **list, size_t *n, size_t *cap)
+{
+	char path[300], *text = NULL, *end;
+	struct dirent *e;
+	int r = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return 0;                       /* gone in the meantime */
+	while (r == 0 && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, e->d_name);
+		if (file_read(path, 1 << 20, &text, NULL) < 0)
+			continue;
+		for (char *p = text; r == 0; p = end) {
+			long child = strtol(p, &end, 10);
+
+			if (end == p)
+				break;
+			r = append(list, n, cap, (pid_t)child);
+		}
+		free(text);
+	}
+	closedir(d);
+	return r;
+}
+
+ssize_t proc_children(pid_t pid, pid_t **ret)
+{
+	pid_t *list = NULL;
+	size_t n = 0, cap = 0;
+	int r = add_children(pid, &list, &n, &cap);
+
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	*ret = list;
+	return (ssize_t)n;
+}
+
+ssize_t proc_tree(pid_t pid, pid_t **ret)
+{
+	pid_t *list = NULL;
+	size_t n = 0, cap = 0;
+	int r;
+
+	if (kill(pid, 0) < 0 && errno == ESRCH)
+		return -ESRCH;
+	r = append(&list, &n, &cap, pid);
+	for (size_t k = 0; k < n && r == 0; k++)
+		r = add_children(list[k], &list, &n, &cap);
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	*ret = list;
+	return (ssize_t)n;
+}
+
+int proc_tree_signal(pid_t pid, int sig)
+{
+	pid_t *list = NULL;
+	ssize_t n = proc_tree(pid, &list);
+
+	for (ssize_t k = 0; k < n; k++)
+		kill(list[k], sig);
+	free(list);
+	return n < 0 ? (int)n : 0;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "private.h"
+
+#define FILE_PIECE_BYTES (1u << 20)
+
+/* ---- what the chunks of a draft are, all under its lock ---- */
+
+static void give_up(struct store_draft *d, struct space *sp, uint32_t page, uint32_t pages)
+{
+	/* in memory a write is over when its chunk is set; where there is no room for a note the space is lost until the commit, no more */
+	if (!d->writer)
+		space_give(sp, page, pages);
+	else if (array_grow((void **)&d->given, &d->given_cap, d->given_n + 1, sizeof(*d->given)) == 0)
+		d->given[d->given_n++] = (struct given){ sp, page, pages, writer_next(d->writer) };
+}
+
+static void forget(struct store_draft *d, const struct store_chunk *c, size_t len)
+{
+	struct space *sp = chunk_missing(c) || chunk_zero(c) ? NULL : draft_own(d, c->pack);
+	struct slot *slot = sp ? table_find(&d->own, c->digest) : NULL;
+
+	if (!slot || --slot->refs > 0)
+		return;
+	d->stats.new_chunks--;
+	d->stats.new_bytes -= len;
+	d->stats.stored_bytes -= (uint64_t)pages_of(c->stored) * STORE_PAGE;
+	give_up(d, sp, (uint32_t)(c->at / STORE_PAGE), pages_of(c->stored));
+	table_del(&d->own, slot);
+}
+
+static void set(struct store_object *o, uint64_t k, const struct store_chunk *c)
+{
+	struct store_chunk old = o->chunks[k];
+
+	o->chunks[k] = *c;
+	forget(o->draft, &old, chunk_len(o->bytes, k));
+}
+
+/* by its digest alone. Return: 1, 0 (not known), -errno. */
+static int set_known(struct store_object *o, uint64_t k, struct digest dg)
+{
+	struct store_draft *d = o->draft;
+	struct slot *slot = table_find(&d->own, dg);
+	struct store_chunk c;
+	int r;
+
+	if (d->failed)
+		return d->failed;
+	if (slot) {
+		slot->refs++;
+		c = slot->chunk;
+		set(o, k, &c);
+		return 1;
+	}
+	r = index_find(d->store, &d->holds, dg, &c);
+	if (r > 0)
+		set(o, k, &c);
+	return r;
+}
+
+static void set_zeros(struct store_object *o, uint64_t k, struct digest dg)
+{
+	struct store_chunk c = { .digest = dg };
+
+	set(o, k, &c);
+}
+
+/* a chunk that was just given its place. Return: 0, -ENOMEM (the place is given back). */
+static int set_new(struct store_object *o, uint64_t k, const struct store_chunk *c)
+{
+	struct store_draft *d = o->draft;
+
+	if (!table_add(&d->own, c))
+		return -ENOMEM;
+	d->stats.new_chunks++;
+	d->stats.new_bytes += chunk_len(o->bytes, k);
+	d->stats.stored_bytes += (uint64_t)pages_of(c->stored) * STORE_PAGE;
+	set(o, k, c);
+	return 0;
+}
+
+/* ---- storing ---- */
+
+/* memory: the copy is made without the lock. Nobody can give this space up meanwhile: this object's chunk is set to it, and is ours. */
+static int store_to_memory(struct store_object *o, uint64_t k, struct store_chunk *c, const void *data, struct hearth_err *err)
+{
+	struct store_draft *d = o->draft;
+	uint32_t pages = pages_of(c->stored), page;
+	struct space *sp;
+	ssize_t n;
+	int r = draft_space(d, pages, pages, false, &sp, &page, err);
+
+	if (r < 0)
+		return r;
+	c->pack = sp->pack->id;
+	c->at = (uint64_t)page * STORE_PAGE;
+	r = set_new(o, k, c);
+	if (r < 0) {
+		space_give(sp, page, pages);
+		return err_set(err, r, "image %s: out of memory", draft_name(d));
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (sp->pack->map) {
+		memcpy(sp->pack->map + c->at, data, c->stored);
+		memset(sp->pack->map + c->at + c->stored, 0, (size_t)pages * STORE_PAGE - c->stored);
+	} else {
+		for (size_t done = 0; done < c->stored && r == 0; done += (size_t)n) {
+			n = pwrite(sp->fd, (const char *)data + done, c->stored - done, (off_t)(c->at + done));
+			if (n < 0)
+				r = errno == EINTR ? 0 : -errno;
+			if (n < 0)
+				n = 0;
+		}
+	}
+	pthread_mutex_lock(&d->lock);
+	if (r < 0) {
+		d->failed = r;
+		err_set(err, r, "image %s: cannot write to %s: %s%s", draft_name(d), d->store->dir, strerror(-r),
+			r == -ENOSPC ? "; remove images (hearth images du), or use another store" : "");
+	}
+	return r;
+}
+
+static int store_to_disk(struct store_object *o, uint64_t k, struct store_chunk *c, const void *data, struct hearth_err *err)
+{
+	struct store_draft *d = o->draft;
+	struct wbuf *b;
+	uint8_t *to;
+	int r = writer_room(d, c->stored, &b, &to, c, err), known;
+
+	if (r < 0)
+		return r;
+	/* while it waited another thread may have stored the same: then this room is lost until the commit */
+	known = set_known(o, k, c->digest);
+	if (known == 0)
+		r = set_new(o, k, c);
+	else
+		r = known < 0 ? known : 1;
+	if (r == 0) {
+		pthread_mutex_unlock(&d->lock);
+		memcpy(to, data, c->stored);
+		memset(to + c->stored, 0, (size_t)pages_of(c->stored) * STORE_PAGE - c->stored);
+		pthread_mutex_lock(&d->lock);
+	} else {
+		memset(to, 0, (size_t)pages_of(c->stored) * STORE_PAGE);
+	}
+	writer_copied(d, b);
+	return r < 0 ? err_set(err, r, "image %s: %s", draft_name(d), strerror(-r)) : 0;
+}
+
+/* Return: 0 and what to store in @c->stored bytes at @ret */
+static int compress(struct store_draft *d, const void *data, size_t len, struct scratch **ret_scratch, const void **ret, struct store_chunk *c)
+{
+	const uint8_t *packed;
+	int n;
+
+	*ret = data;
+	c->stored = (uint32_t)len;
+	if (d->options.zstd_level == 0)
+		return 0;
+	*ret_scratch = scratch_get(&d->store->scratch);
+	if (!*ret_scratch)
+		return -ENOMEM;
+	n = chunk_compress(*ret_scratch, data, len, d->options.zstd_level, &packed);
+	if (n > 0) {
+		*ret = packed;
+		c->stored = (uint32_t)n;
+	}
+	return n < 0 ? n : 0;
+}
+
+static int put_one(struct store_object *o, uint64_t k, const void *data, const struct digest *given, struct hearth_err *err)
+{
+	struct store_draft *d = o->draft;
+	size_t len = chunk_len(o->bytes, k);
+	struct store_chunk c = { 0 };
+	struct scratch *scratch = NULL;
+	const void *stored;
+	bool zeros = given ? digest_equal(*given, len == STORE_CHUNK_BYTES ? d->store->zero : zero_digest(d->store, len)) : is_zeros(data, len);
+	int r;
+
+	c.digest = given ? *given : chunk_digest(d->store, data, len);
+	pthread_mutex_lock(&d->lock);
+	if (zeros)
+		set_zeros(o, k, c.digest);
+	r = zeros ? 1 : set_known(o, k, c.digest);
+	pthread_mutex_unlock(&d->lock);
+	if (r > 0)
+		return 0;
+	if (r == 0)
+		r = compress(d, data, len, &scratch, &stored, &c);
+	if (r == 0) {
+		pthread_mutex_lock(&d->lock);
+		r = set_known(o, k, c.digest);          /* since it was looked for */
+		if (r == 0)
+			r = d->writer ? store_to_disk(o, k, &c, stored, err) : store_to_memory(o, k, &c, stored, err);
+		else if (r < 0)
+			err_set(err, r, "image %s: %s", draft_name(d), strerror(-r));
+		pthread_mutex_unlock(&d->lock);
+	} else {
+		err_set(err, r, "image %s: %s", draft_name(d), strerror(-r));
+	}
+	scratch_put(&d->store->scratch, scratch);
+	return r < 0 ? r : 0;
+}
+
+int store_put(struct store_object *o, uint64_t offset, const void *data, size_t bytes, const struct digest *digests, struct hearth_err *err)
+{
+	const char *p = data;
+	int r = 0;
+
+	if (offset % STORE_CHUNK_BYTES || offset > o->bytes || bytes > o->bytes - offset || (bytes % STORE_CHUNK_BYTES && offset + bytes != o->bytes))
+		return err_set(err, -EINVAL, "image %s: %s: %zu bytes at %llu are not whole chunks of its %llu", draft_name(o->draft), o->name, bytes, (unsigned long long)offset,
+			       (unsigned long long)o->bytes);
+	for (uint64_t k = offset / STORE_CHUNK_BYTES, end = k + chunks_of(bytes); k < end && r == 0; k++) {
+		r = put_one(o, k, p, digests, err);
+		p += STORE_CHUNK_BYTES;
+		if (digests)
+			digests++;
+	}
+	return r;
+}
+
+int store_put_known(struct store_object *o, uint64_t chunk, struct digest digest)
+{
+	struct store_draft *d = o->draft;
+	int r = 1;
+
+	if (chunk >= o->n)
+		return -EINVAL;
+	pthread_mutex_lock(&d->lock);
+	if (d->failed)
+		r = d->failed;
+	else if (digest_equal(digest, zero_digest(d->store, chunk_len(o->bytes, chunk))))
+		set_zeros(o, chunk, digest);
+	else
+		r = set_known(o, chunk, digest);
+	pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+/* ---- in place ---- */
+
+int store_space(struct store_draft *d, size_t chunks, void **ret, struct store_place *ret_place, struct hearth_err *err)
+{
+	struct space *sp;
+	uint32_t page, pages;
+	int r;
+
+	if (!d->store->memory)
+		return err_set(err, -EOPNOTSUPP, "store %s is not in memory: nothing can be written into its packs directly", d->store->dir);
+	if (chunks == 0 || chunks > d->store->segment_bytes / STORE_CHUNK_BYTES)
+		return err_set(err, -EINVAL, "image %s: %zu chunks at once: at least one, at most %llu", draft_name(d), chunks,
+			       (unsigned long long)(d->store->segment_bytes / STORE_CHUNK_BYTES));
+	pages = (uint32_t)chunks * STORE_CHUNK_PAGES;
+	pthread_mutex_lock(&d->lock);
+	r = draft_space(d, pages, pages, true, &sp, &page, err);
+	if (r >= 0) {
+		*ret = sp->pack->map + (uint64_t)page * STORE_PAGE;
+		*ret_place = (struct store_place){ .pack = sp->pack->id, .at = (uint64_t)page * STORE_PAGE };
+	}
+	pthread_mutex_unlock(&d->lock);
+	return r < 0 ? r : 0;
+}
+
+int store_put_placed(struct store_object *o, uint64_t chunk, struct digest digest, struct store_place place)
+{
+	struct store_draft *d = o->draft;
+	struct store_chunk c = { .digest = digest, .pack = place.pack, .at = place.at };
+	struct space *sp;
+	int r;
+
+	if (chunk >= o->n)
+		return -EINVAL;
+	c.stored = (uint32_t)chunk_len(o->bytes, chunk);
+	pthread_mutex_lock(&d->lock);
+	sp = draft_own(d, place.pack);
+	if (!sp || !sp->pack->map || place.at % STORE_PAGE || place.at > sp->pack->map_bytes || sp->pack->map_bytes - place.at < STORE_CHUNK_BYTES) {
+		pthread_mutex_unlock(&d->lock);
+		return -EINVAL;
+	}
+	if (digest_equal(digest, zero_digest(d->store, c.stored))) {
+		set_zeros(o, chunk, digest);
+		r = 1;
+	} else {
+		r = set_known(o, chunk, digest);
+		if (r == 0)
+			r = set_new(o, chunk, &c);
+		else if (r < 0)
+			goto out;
+	}
+	/* what was not needed, or of the last, shorter one: the rest */
+	if (r > 0)
+		space_give(sp, (uint32_t)(place.at / STORE_PAGE), STORE_CHUNK_PAGES);
+	else if (r == 0 && pages_of(c.stored) < STORE_CHUNK_PAGES)
+		space_give(sp, (uint32_t)(place.at / STORE_PAGE) + pages_of(c.stored), STORE_CHUNK_PAGES - pages_of(c.stored));
+out:
+	pthread_mutex_unlock(&d->lock);
+	return r < 0 ? r : 0;
+}
+
+/* ---- files ---- */
+
+static int put_pieces(struct store_object *o, int fd, void *room, const char *path, struct hearth_err *err)
+{
+	int r = 0;
+
+	for (uint64_t at = 0; at < o->bytes && r == 0; at += FILE_PIECE_BYTES) {
+		size_t want = o->bytes - at < FILE_PIECE_BYTES ? (size_t)(o->bytes - at) : FILE_PIECE_BYTES;
+		ssize_t n = fd_pread_full(fd, room, want, (off_t)at);
+
+		if (n != (ssize_t)want)
+			return err_set(err, n < 0 ? (int)n : -EIO, "image %s: cannot read %s: %s", draft_name(o->draft), path, n < 0 ? strerror((int)-n) : "it became shorter");
+		r = store_put(o, at, room, want, NULL, err);
+	}
+	return r;
+}
+
+int store_put_file(struct store_draft *d, const char *name, const char *path, struct hearth_err *err)
+{
+	struct store_object *o = NULL;
+	struct stat st = { 0 };
+	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	void *room;
+	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EINVAL;
+
+	if (r < 0)
+		return err_set(err, r, "image %s: cannot read %s: %s", draft_name(d), path, strerror(-r));
+	room = malloc(FILE_PIECE_BYTES);
+	if (!room)
+		return err_set(err, -ENOMEM, "image %s: out of memory", draft_name(d));
+	r = store_object_begin(d, name, (uint64_t)st.st_size, NULL, &o, err);
+	if (r == 0)
+		r = put_pieces(o, fd, room, path, err);
+	free(room);
+	return r;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "private.h"
+
+/* Open addressing, linear, at most 3/4 full; the digest is its own hash. A slot is free when its pack is 0: chunks of zeros are in no table. */
+
+static size_t home(const struct table *t, struct digest d)
+{
+	return (size_t)d.lo & (t->cap - 1);
+}
+
+struct slot *table_find(const struct table *t, struct digest d)
+{
+	if (t->cap == 0)
+		return NULL;
+	for (size_t i = home(t, d); t->slots[i].chunk.pack != 0; i = (i + 1) & (t->cap - 1))
+		if (digest_equal(t->slots[i].chunk.digest, d))
+			return &t->slots[i];
+	return NULL;
+}
+
+static struct slot *place(const struct table *t, struct digest d)
+{
+	size_t i = home(t, d);
+
+	while (t->slots[i].chunk.pack != 0)
+		i = (i + 1) & (t->cap - 1);
+	return &t->slots[i];
+}
+
+static int grow(struct table *t)
+{
+	struct table bigger = { .n = t->n, .cap = t->cap ? t->cap * 2 : 1024 };
+
+	bigger.slots = calloc(bigger.cap, sizeof(*bigger.slots));
+	if (!bigger.slots)
+		return -1;
+	for (size_t i = 0; i < t->cap; i++)
+		if (t->slots[i].chunk.pack != 0)
+			*place(&bigger, t->slots[i].chunk.digest) = t->slots[i];
+	free(t->slots);
+	*t = bigger;
+	return 0;
+}
+
+struct slot *table_add(struct table *t, const struct store_chunk *c)
+{
+	struct slot *s;
+
+	if ((t->n + 1) * 4 > t->cap * 3 && grow(t) < 0)
+		return NULL;
+	s = place(t, c->digest);
+	*s = (struct slot){ .chunk = *c, .refs = 1 };
+	t->n++;
+	return s;
+}
+
+/* what comes behind it moves up, so that no search ends too early */
+void table_del(struct table *t, struct slot *s)
+{
+	size_t hole = (size_t)(s - t->slots), mask = t->cap - 1;
+
+	for (size_t i = (hole + 1) & mask; t->slots[i].chunk.pack != 0; i = (i + 1) & mask) {
+		size_t want = home(t, t->slots[i].chunk.digest);
+
+		if (((i - want) & mask) < ((i - hole) & mask))
+			continue;
+		t->slots[hole] = t->slots[i];
+		hole = i;
+	}
+	t->slots[hole] = (struct slot){ 0 };
+	t->n--;
+}
+
+void table_done(struct table *t)
+{
+	free(t->slots);
+	*t = (struct table){ 0 };
+}
