@@ -154,6 +154,12 @@ class Program:
     def answered(self):
         return bool(select.select([self.process.stdout], [], [], 0)[0])
 
+    def waits_on_futex(self):
+        """is the main thread in FUTEX_WAIT_BITSET (which locks do not use)"""
+        with open(f'/proc/{self.process.pid}/syscall') as f:
+            words = f.read().split()
+        return words[0] == '202' and int(words[2], 16) & 0x7f == 9
+
     def said(self):
         self.log.seek(0)
         return self.log.read().decode(errors='replace')

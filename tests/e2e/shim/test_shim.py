@@ -167,7 +167,9 @@ class Memory(Case):
         a = p.do('alloc', 40 * MIB)
         self.buffers(1)
         self.assertEqual(p.do('free', a), 'ok')
-        p.send('alloc', 40 * MIB)                        # finds the device full, and the keeper has not read FREE yet
+        p.send('alloc', 40 * MIB)                        # finds the device full, as the keeper has not read FREE yet
+        while not p.waits_on_futex():
+            pass
         self.keeper.until(lambda: 2 in self.keeper.buffers)
         self.assertEqual(p.do('fill', p.answer()[0], 40 * MIB, 1), 'ok')
         self.assertEqual(p.do('alloc', 40 * MIB), 'error 2')
