@@ -232,8 +232,6 @@ struct store {
 void store_path(const struct store *s, char out[PATH_MAX], const char *a, const char *b);
 /* store_reap - under the store's lock, exclusive: packs that no image names and nobody uses. Return: how many, -EBADMSG (an image's manifest is damaged: nothing is removed), -errno. */
 int store_reap(struct store *s);
-/* thread_start - with all signals blocked. Return: 0, -errno. */
-int thread_start(pthread_t *ret, void *(*fn)(void *), void *arg);
 
 /* ---- drafts ---- */
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <linux/magic.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -21,18 +19,6 @@ void store_path(const struct store *s, char out[PATH_MAX], const char *a, const 
 	/* s->dir leaves room for the longest of them */
 	if (snprintf(out, PATH_MAX, "%s/%s%s%s", s->dir, a, b ? "/" : "", b ? b : "") >= PATH_MAX)
 		out[PATH_MAX - 1] = '\0';
-}
-
-int thread_start(pthread_t *ret, void *(*fn)(void *), void *arg)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(ret, NULL, fn, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r;
 }
 
 /* ---- store.json ---- */

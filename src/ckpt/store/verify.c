@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "read.h"
 
 #define THREADS_MAX 64
@@ -86,7 +87,7 @@ int store_image_verify(struct store_image *img, unsigned threads, struct hearth_
 	drop_caches(img);
 	pthread_mutex_init(&v.lock, NULL);
 	/* fewer threads than wanted, or none but this one, is no error */
-	while (n + 1 < threads && n < THREADS_MAX && thread_start(&started[n], worker, &v) == 0)
+	while (n + 1 < threads && n < THREADS_MAX && thread_spawn(&started[n], worker, &v) == 0)
 		n++;
 	worker(&v);
 	while (n)

@@ -129,7 +129,10 @@ void store_list_free(struct store_entry *list, size_t n);
 /** struct store_usage - of a whole store. @bytes: of all objects; @live_bytes: of the packs, what images use; @pack_bytes: what the packs take on the disk, drafts' too */
 struct store_usage { uint64_t images, damaged, packs, bytes, live_bytes, pack_bytes; };
 int store_usage(struct store *s, struct store_usage *ret, struct hearth_err *err);
-/** store_rm - the image is gone when this returns; packs nobody uses go too, and in others the space that only it used is punched out. Waits for no reader and no draft: they keep the packs they use. Return: 0, -ENOENT, -errno. */
+/**
+ * store_rm - the image is gone when this returns; packs nobody uses go too, and in others the space that only it used is punched out
+ * Waits for no reader and no draft: they keep the packs they use. Return: 0, -ENOENT, -errno.
+ */
 int store_rm(struct store *s, const char *name, struct hearth_err *err);
 /** store_sweep - remove what killed writers left. Return: how many things, -errno. */
 int store_sweep(struct store *s, struct hearth_err *err);
