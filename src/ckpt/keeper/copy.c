@@ -15,7 +15,6 @@
 #include "op.h"
 #include "lane.h"
 
-#define LANES_A_DEVICE 6
 #define TICK_NS (100 * NS_PER_MS)
 
 struct job {
@@ -333,7 +332,7 @@ static void notes(struct job *job)
 int copy_out(struct op *op, struct pieces *list, bool quiet, struct hearth_err *err)
 {
 	struct job job = { .op = op, .list = list };
-	struct worker workers[DEVICES_MAX * LANES_A_DEVICE];
+	struct worker workers[DEVICES_MAX * LANES_MAX];
 	uint64_t total = 0, began = clock_mono_ns();
 	size_t n = 0;
 	int r = 0;
@@ -343,7 +342,7 @@ int copy_out(struct op *op, struct pieces *list, bool quiet, struct hearth_err *
 	devices_of(&job);
 	pthread_mutex_lock(&op->k->lock);
 	for (size_t d = 0; d < job.devices_n; d++)
-		for (int i = 0; i < LANES_A_DEVICE && r == 0; i++) {
+		for (unsigned i = 0; i < lanes_wanted() && r == 0; i++) {
 			workers[n] = (struct worker){ .job = &job, .device = (unsigned)d };
 			r = -pthread_create(&workers[n].thread, NULL, work, &workers[n]);
 			if (r == 0) {

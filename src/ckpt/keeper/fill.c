@@ -9,7 +9,6 @@
 #include "op.h"
 #include "lane.h"
 
-#define LANES 6
 #define TICK_NS (100 * NS_PER_MS)
 
 /* struct part - a slice of a buffer to be filled */
@@ -27,27 +26,25 @@ struct fill {
 	struct hearth_err err;
 };
 
-/* a run of chunks that are not zeros, to the lane's buffer unless the driver can take it from where it lies. Return: 0, -errno. */
-static int fetch(struct fill *f, struct lane *l, const struct part *p, uint64_t k, uint64_t n, bool direct, struct hearth_err *err)
+/* a run of chunks that are not zeros: from where it lies, if the driver can, else over the lane's buffer. Return: 0, -errno. */
+static int fetch(struct fill *f, struct lane *l, const struct part *p, uint64_t k, uint64_t n, const uint8_t *from, struct hearth_err *err)
 {
 	const struct cuda *cu = l->device->cu;
 	cu_deviceptr to = p->b->fresh.at + (p->first + k) * CHUNK;
 	int r;
 
-	if (direct) {
-		const void *from = store_map_chunk(f->op->image, p->b->image_object, p->first + k);
-
-		return cuda_err(cu, cu->copy_htod(to, from, CHUNK, l->stream), err, "cuMemcpyHtoDAsync");
-	}
+	if (from)
+		return cuda_err(cu, cu->copy_htod(to, from, n * CHUNK, l->stream), err, "cuMemcpyHtoDAsync");
 	r = store_read(f->op->image, p->b->image_object, (p->first + k) * CHUNK, l->host + k * CHUNK, n * CHUNK, err);
 	return r == 0 ? cuda_err(cu, cu->copy_htod(to, l->host + k * CHUNK, n * CHUNK, l->stream), err, "cuMemcpyHtoDAsync") : r;
 }
 
-static bool can_direct(struct fill *f, struct lane *l, const struct part *p, uint64_t k)
+/* where a chunk lies in memory that the driver can copy from; NULL: it does not. Mapping and registering a pack now would take longer than reading it. */
+static const uint8_t *in_place(struct fill *f, struct lane *l, const struct part *p, uint64_t k)
 {
-	const void *from = l->digests_at ? store_map_chunk(f->op->image, p->b->image_object, p->first + k) : NULL;
+	const uint8_t *from = l->digests_at ? store_chunk_mapped(f->op->image, p->b->image_object, p->first + k) : NULL;
 
-	return from && pool_registered(&f->op->k->pool, from, CHUNK);
+	return from && pool_registered(&f->op->k->pool, from, CHUNK) ? from : NULL;
 }
 
 static int bad_chunk(const struct part *p, uint64_t k, struct hearth_err *err)
@@ -80,14 +77,17 @@ static int fill_part(struct fill *f, struct lane *l, const struct part *p, struc
 	int r = p->first + p->n <= chunks ? 0 : err_set(err, -EBADMSG, "the image is damaged: buffer %llu is too short", (unsigned long long)p->b->id);
 
 	for (uint64_t k = 0, n; k < p->n && r == 0; k += n) {
-		bool zero = digest_equal(want[p->first + k], f->op->zero), direct = !zero && can_direct(f, l, p, k);
+		bool zero = digest_equal(want[p->first + k], f->op->zero);
+		const uint8_t *from = zero ? NULL : in_place(f, l, p, k);
 
-		for (n = 1; !direct && k + n < p->n && digest_equal(want[p->first + k + n], f->op->zero) == zero && (zero || !can_direct(f, l, p, k + n)); n++)
-			;
+		/* as far as it goes on in the same way */
+		for (n = 1; k + n < p->n && digest_equal(want[p->first + k + n], f->op->zero) == zero; n++)
+			if (!zero && in_place(f, l, p, k + n) != (from ? from + n * CHUNK : NULL))
+				break;
 		if (zero)
 			r = cuda_err(cu, cu->set_d8(p->b->fresh.at + (p->first + k) * CHUNK, 0, n * CHUNK, l->stream), err, "cuMemsetD8Async");
 		else
-			r = fetch(f, l, p, k, n, direct, err);
+			r = fetch(f, l, p, k, n, from, err);
 		atomic_fetch_add(zero ? &f->zero : &f->copied, n * CHUNK);
 	}
 	if (r == 0)
@@ -196,13 +196,13 @@ static void filled(struct op *op)
 int fill_image(struct op *op, struct hearth_err *err)
 {
 	struct fill f = { .op = op };
-	struct worker workers[LANES];
+	struct worker workers[LANES_MAX];
 	uint64_t total, began = clock_mono_ns();
 	size_t n = 0;
 	int r = list_parts(&f, &total, err);
 
 	pthread_mutex_lock(&op->k->lock);
-	while (r == 0 && n < LANES && n < f.n) {
+	while (r == 0 && n < lanes_wanted() && n < f.n) {
 		workers[n] = (struct worker){ .f = &f, .device = f.parts[n].b->device };
 		if (pthread_create(&workers[n].thread, NULL, work, &workers[n]) != 0) {
 			if (n == 0)

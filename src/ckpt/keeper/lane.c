@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lane.h"
 
 /* behind the digests */
 #define TABLE_OFFSET (SLICE_CHUNKS * sizeof(struct digest))
+
+unsigned lanes_wanted(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 4 ? 4 : n > LANES_MAX ? LANES_MAX : (unsigned)n;
+}
 
 static void *host_memory(struct device *d, size_t bytes, bool *ret_pinned)
 {

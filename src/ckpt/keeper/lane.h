@@ -26,6 +26,9 @@ struct lane {
 	uint64_t slice;
 };
 
+#define LANES_MAX 12
+/** lanes_wanted - how many threads should copy at a time: some to keep a device busy, more where there are processors */
+unsigned lanes_wanted(void);
 /** lane_get - one that nobody uses, or a new one. Makes the device current. Return: 0, -ENOMEM, -errno. */
 int lane_get(struct device *d, struct lane **ret, struct hearth_err *err);
 /** lane_stage - staging memory, as much of SLICE_MAX as there is. l->slice 0: there was none. */

@@ -26,7 +26,7 @@ struct digest zero_digest(const struct store *s, size_t len)
 {
 	static const uint8_t zeros[STORE_CHUNK_BYTES];
 
-	return chunk_digest(s, zeros, len);
+	return len == STORE_CHUNK_BYTES ? s->zero : chunk_digest(s, zeros, len);
 }
 
 bool is_zeros(const void *data, size_t len)

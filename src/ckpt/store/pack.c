@@ -211,6 +211,16 @@ int pack_map(struct store *s, struct pack *p, bool write)
 	return r;
 }
 
+bool pack_mapped(struct store *s, struct pack *p)
+{
+	bool mapped;
+
+	pthread_mutex_lock(&s->packs_lock);
+	mapped = p->map != NULL;
+	pthread_mutex_unlock(&s->packs_lock);
+	return mapped;
+}
+
 void pack_mark_bad(struct store *s, uint32_t id)
 {
 	char path[PATH_MAX];

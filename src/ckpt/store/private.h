@@ -107,6 +107,8 @@ void pack_release(struct store *s, struct pack *p);
 int pack_fd(struct store *s, struct pack *p);
 /* pack_map - the whole of it. @write: to write into; then faulted in, and it must be as long as a segment. Return: 0, -errno. */
 int pack_map(struct store *s, struct pack *p, bool write);
+/* pack_mapped - whether that was done; it stays so while it is held */
+bool pack_mapped(struct store *s, struct pack *p);
 /* pack_mark_bad - nobody shares its chunks any more */
 void pack_mark_bad(struct store *s, uint32_t id);
 bool pack_is_bad(const struct store *s, uint32_t id);

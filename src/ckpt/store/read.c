@@ -314,7 +314,7 @@ int store_read(struct store_image *img, int object, uint64_t offset, void *buf, 
 	return 0;
 }
 
-const void *store_map_chunk(struct store_image *img, int object, uint64_t chunk)
+static const void *chunk_at(struct store_image *img, int object, uint64_t chunk, bool map)
 {
 	const struct manifest_object *o;
 	const struct store_chunk *c;
@@ -327,9 +327,19 @@ const void *store_map_chunk(struct store_image *img, int object, uint64_t chunk)
 	if (!c->pack || c->stored != chunk_len(o->bytes, chunk))
 		return NULL;
 	p = packset_find(&img->packs, c->pack);
-	if (!p || pack_map(img->store, p, false) < 0 || c->at > p->map_bytes || p->map_bytes - c->at < c->stored)
+	if (!p || (map ? pack_map(img->store, p, false) < 0 : !pack_mapped(img->store, p)) || c->at > p->map_bytes || p->map_bytes - c->at < c->stored)
 		return NULL;
 	return p->map + c->at;
+}
+
+const void *store_map_chunk(struct store_image *img, int object, uint64_t chunk)
+{
+	return chunk_at(img, object, chunk, true);
+}
+
+const void *store_chunk_mapped(struct store_image *img, int object, uint64_t chunk)
+{
+	return chunk_at(img, object, chunk, false);
 }
 
 /* ---- as files ---- */

@@ -157,6 +157,7 @@ static int open_in(struct store *s, struct hearth_err *err)
 
 int store_open(const char *dir, struct store **ret, struct hearth_err *err)
 {
+	static const uint8_t zeros[STORE_CHUNK_BYTES];
 	struct store *s = calloc(1, sizeof(*s));
 	int r;
 
@@ -176,7 +177,7 @@ int store_open(const char *dir, struct store **ret, struct hearth_err *err)
 		return r;
 	}
 	s->segment_bytes = s->memory ? SEGMENT_MEMORY_BYTES : SEGMENT_DISK_BYTES;
-	s->zero = zero_digest(s, STORE_CHUNK_BYTES);
+	s->zero = chunk_digest(s, zeros, sizeof(zeros));
 	*ret = s;
 	return 0;
 }

@@ -116,6 +116,8 @@ const struct digest *store_image_digests(const struct store_image *img, int obje
 int store_read(struct store_image *img, int object, uint64_t offset, void *buf, size_t bytes, struct hearth_err *err);
 /** store_map_chunk - memory stores: the chunk where it lies, not checked (the reader checks what it copied). NULL when compressed, zeros or not in memory. */
 const void *store_map_chunk(struct store_image *img, int object, uint64_t chunk);
+/** store_chunk_mapped - the same, but only where its pack is mapped already: never waits for that */
+const void *store_chunk_mapped(struct store_image *img, int object, uint64_t chunk);
 /** store_extract - an object as a file. Return: 0, -EBADMSG, -errno. */
 int store_extract(struct store_image *img, int object, int dirfd, const char *name, struct hearth_err *err);
 /** store_image_verify - read everything. @threads: 0 = as many as CPUs. Return: 0, -EBADMSG (names the first bad thing), -errno. */
