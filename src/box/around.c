@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/proc.h"
+#include "job.h"
 #include "lo.h"
 
 enum step { PREPARING, READY, FORK, LEAVE };

@@ -199,13 +199,17 @@ static void print_notes(const json_t *notes)
 
 static void print_checkpoint(const json_t *o)
 {
-	const json_t *t = json_object_get(o, "ms");
+	const json_t *t = json_object_get(o, "ms"), *gpu = json_object_get(o, "gpu");
 	char all[32], fresh[32], dirty[32];
 
 	printf("%s in %s: %s, %s of them new\n", json_string_value(json_object_get(o, "image")), json_string_value(json_object_get(o, "store")),
 	       cli_bytes(all, sizeof(all), number(o, "bytes")), cli_bytes(fresh, sizeof(fresh), number(o, "new_bytes")));
 	printf("  pre-copy %.0f ms, stop %.1f ms (CRIU %.1f, memory %.1f: %s), drain %.0f ms, commit %.0f ms\n", number(t, "precopy"), number(t, "stop"), number(t, "criu"),
 	       number(t, "memory"), cli_bytes(dirty, sizeof(dirty), number(o, "dirty_bytes")), number(t, "drain"), number(t, "commit"));
+	if (gpu)
+		printf("  GPU: pre-copy %.0f ms; of the stop: gate %.1f, hash %.1f, snapshot %.1f, copy %.1f, detach %.1f, driver %.1f, attach %.1f ms; %s changed of %s; drain %.0f ms\n",
+		       number(gpu, "precopy"), number(gpu, "gate"), number(gpu, "hash"), number(gpu, "snapshot"), number(gpu, "copy"), number(gpu, "detach"), number(gpu, "driver"),
+		       number(gpu, "attach"), cli_bytes(dirty, sizeof(dirty), number(gpu, "dirty_bytes")), cli_bytes(all, sizeof(all), number(gpu, "bytes")), number(gpu, "drain"));
 	print_notes(json_object_get(o, "notes"));
 }
 

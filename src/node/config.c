@@ -13,6 +13,8 @@
 static const char *const isolation_names[] = { "full", "none", "auto", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 
+static const char *const keeper_names[] = { "auto", "on", "off", NULL };
+
 #define KEY(key, k, ...) { .name = #key, .kind = k, .offset = offsetof(struct node_config, key), ##__VA_ARGS__ }
 static const struct yaml_key config_keys[] = {
 	KEY(run_dir, YAML_STR),
@@ -32,6 +34,9 @@ static const struct yaml_key config_keys[] = {
 	KEY(policy_reserved, YAML_INT, .min = 0, .max = SCHED_WORKERS_MAX - 1),
 	KEY(policy_window, YAML_INT, .min = 1, .max = 1 << 30),
 	KEY(record_calls, YAML_STR),
+	KEY(ckpt_keeper, YAML_ENUM, .names = keeper_names),
+	KEY(ckpt_pool_store, YAML_STR),
+	KEY(ckpt_pool_bytes, YAML_BYTES),
 	{ 0 },
 };
 

@@ -144,5 +144,6 @@ int metrics_render(struct node *n, struct buf *out)
 		for (int k = 0; k < START_KINDS; k++)
 			r |= render_histogram(out, fn, (enum start_kind)k);
 	r |= metrics_sched(n, out);
+	r |= metrics_keeper(n, out);
 	return r < 0 ? -ENOMEM : 0;
 }

@@ -314,11 +314,13 @@ struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struc
 	ev_timer_init(&n->settle, settle, 0, 0);
 	n->tick.data = n->settle.data = n;
 	standby_init(n);
+	node_keeper_init(n);
 	node_paths(n);
 	if (node_slots_init(n, err) < 0 || set_up(n, err) < 0)
 		return node_free(n);
 	ev_timer_start(loop, &n->tick);
 	probe(n);
+	node_keeper_begin(n);
 	HASH_ITER(hh, n->functions, fn, next)
 		function_keep_min(fn);
 	return n;
@@ -373,6 +375,7 @@ struct node *node_free(struct node *n)
 	ev_timer_stop(n->loop, &n->settle);
 	n->control = control_free(n->control);
 	standby_end(n);
+	node_keeper_end(n);
 	jobs_free(n);
 	functions_free(n);
 	node_slots_done(n);

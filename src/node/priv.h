@@ -338,6 +338,24 @@ void jobs_free(struct node *n);
 /** box_spawn - run hearth-box. @argv: ends with NULL; @in, @out: its standard input and output, borrowed. Return: 0, -errno. */
 int box_spawn(char *const *argv, int in, int out, pid_t *ret_pid);
 
+/* ---- the keeper of device memory (keeper.c) ---- */
+
+struct node_keeper {
+	int fd, out;                    /* connection; its standard output, until it is ready */
+	pid_t pid;
+	ev_io watch, ready;
+	ev_child child;
+	ev_timer timer;
+	double back_off_s;
+	uint64_t restarts;
+	struct { uint64_t processes, bytes, held_bytes, copied_bytes; } info;
+};
+void node_keeper_init(struct node *n);
+/** node_keeper_begin - find one that runs, or start it, again and again should it end */
+void node_keeper_begin(struct node *n);
+void node_keeper_end(struct node *n);
+int metrics_keeper(struct node *n, struct buf *out);
+
 /* ---- the hearth-box that stands by for the next wake (standby.c) ---- */
 
 #define STANDBY_PREFIX ".standby-"              /* of its cgroup: this and its pid */
@@ -431,6 +449,7 @@ struct node {
 	struct call_recorder *recorder;         /* NULL: calls are not recorded */
 	bool stopping, stop_instances, given_up, strays;
 	struct standby standby;
+	struct node_keeper keeper;
 	char cgroup_root[64];                   /* "hearth-<hash of the run folder>": two daemons, two trees */
 	char box[4096], init[4096];
 };

@@ -110,6 +110,8 @@ struct ctx *ctx_note(CUcontext handle, CUdevice device, bool primary)
 
 static void note(CUcontext handle, CUdevice device, bool primary)
 {
+	if (shim_is_active())
+		ctx_device(device);             /* a MIG instance, or MPS: the keeper is to know before there is memory */
 	pthread_mutex_lock(&shim_lock);
 	ctx_note(handle, device, primary);
 	pthread_mutex_unlock(&shim_lock);
@@ -270,6 +272,7 @@ int ctx_drain_all(uint64_t deadline_ns)
 
 /* ---- the program's calls ---- */
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a prototype cannot be */
 #define CREATE(name, proto, args) \
 	SHIM_EXPORT CUresult name proto \
 	{ \
@@ -282,6 +285,7 @@ int ctx_drain_all(uint64_t deadline_ns)
 		gate_leave(); \
 		return ret; \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 CREATE(cuCtxCreate, (CUcontext *pctx, unsigned int flags, CUdevice dev), (pctx, flags, dev))
 CREATE(cuCtxCreate_v2, (CUcontext *pctx, unsigned int flags, CUdevice dev), (pctx, flags, dev))

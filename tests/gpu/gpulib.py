@@ -226,3 +226,81 @@ def machine():
         raise Broken(f'{python()} has no PyTorch: put one that has first in PATH, or set HEARTH_PYTHON')
     memory = int(re.search(r'MemTotal:\s+(\d+)', open('/proc/meminfo', encoding='utf-8').read()).group(1)) * 1024
     return {'gpu': f"{len(gpus)} × {gpus[0][0]}, {gpus[0][2]}", 'driver': gpus[0][1], 'kernel': os.uname().release, 'cpus': os.cpu_count(), 'memory_bytes': memory, 'torch': torch}
+
+
+class Ours:
+    """A node with folders of its own, and this project's commands on it."""
+
+    def __init__(self, folder):
+        self.folder, self.hearth = folder, os.path.join(BUILD, 'bin', 'hearth')
+        self.run_dir, self.store = os.path.join(folder, 'run'), os.path.join(folder, 'state', 'store')
+        self.env = {**os.environ, 'HEARTH_RUN': self.run_dir}
+        shim = os.path.join(BUILD, 'src', 'shim', 'libhearth-cuda.so')
+        if os.path.exists(shim):
+            self.env.setdefault('HEARTH_SHIM', shim)
+        self.up = False
+
+    def start(self):
+        os.makedirs(self.folder, exist_ok=True)
+        self.call('up', '-d', '--state', os.path.join(self.folder, 'state'), '--listen', '127.0.0.1:0', '--isolation', 'none', as_json=False)
+        self.up = True
+        return self
+
+    def stop(self):
+        if self.up:
+            self.call('down', as_json=False)
+            self.up = False
+
+    def command(self, *words):
+        return [self.hearth, '--run', self.run_dir, *map(str, words)]
+
+    def call(self, *words, as_json=True):
+        """One command. Return: what its last JSON line says; raises Broken with its message."""
+        command = self.command(words[0], *(['--json'] if as_json else []), *words[1:])
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env, check=False)
+        if done.returncode:
+            fail_with(command, done)
+        return json.loads(done.stdout.splitlines()[-1]) if as_json else done.stdout
+
+    def checkpoint(self, who, to, *options):
+        """Return: what `hearth checkpoint` reports, and 'began' and 'ended' on the programs' clock."""
+        began = time.monotonic()
+        found = self.call('checkpoint', '--to', to, *options, who)
+        return {**found, 'began': began, 'ended': time.monotonic()}
+
+
+class Run(Plain):
+    """A program under `hearth run`; after a restore or a wake its lines come through that command."""
+
+    def __init__(self, ours, name, command, echo=None):
+        self.ours, self.name, self.readers = ours, name, []
+        super().__init__(ours.command('run', '--name', name, '--', *command), env=ours.env, echo=echo)
+        _, ready, _ = self.wait(r'ready pid=(\d+)')
+        self.relay, self.process, self.pid = self.process, None, int(ready.group(1))
+
+    def attach(self, *words):
+        """`hearth restore` or `hearth wake` that stays, as the program's reader. Return: when it began, on the programs' clock."""
+        began = time.monotonic()
+        self.reap()
+        self.relay = subprocess.Popen(self.ours.command(*words), stdin=subprocess.DEVNULL, stdout=self.out.write_fd, stderr=self.out.write_fd, env=self.ours.env, start_new_session=True)
+        return began
+
+    def reap(self):
+        if self.relay:
+            self.relay.wait(PATIENCE)
+            self.relay = None
+
+    def alive(self):
+        # who reads for it ends after it, with all its lines passed on
+        return self.relay is not None and self.relay.poll() is None if hasattr(self, 'relay') else super().alive()
+
+    def end(self, patience=PATIENCE):
+        if self.relay and self.relay.wait(patience):
+            raise Broken(f"{self.name} ended with {self.relay.returncode}: {' | '.join(text for _, text in self.out.lines[-6:])}")
+
+    def kill(self):
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.reap()

@@ -24,6 +24,8 @@
 #include "ckpt/store.h"
 #include "ckpt/track.h"
 #include "dump.h"
+#include "gate.h"
+#include "gpu.h"
 #include "memory.h"
 #include "tree.h"
 
@@ -44,6 +46,8 @@ struct work {
 	struct store_draft *draft;
 	struct memory *memory;
 	struct track *track;
+	struct gpu *gpu;                /* NULL: none of its processes uses one */
+	char store_path[PATH_MAX];      /* absolute */
 	struct dump dump;
 	json_t *tree, *files, *notes;
 	const char *phase;
@@ -51,7 +55,7 @@ struct work {
 	unsigned rounds;
 	struct memory_round last;       /* of the pre-copy */
 	struct memory_round stop;
-	uint64_t t0, precopied, dump_ns, held, copied, released, drained, committed;
+	uint64_t t0, precopied, gated, held, copied, released, drained, committed, going;
 };
 
 static void note(struct work *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -188,6 +192,10 @@ static int prepare(struct work *w)
 		r = wait_whole(w);
 	if (r == 0)
 		r = store_open(c->store, &w->store, w->err);
+	if (r == 0 && !realpath(c->store, w->store_path))
+		r = err_set(w->err, -errno, "cannot find the folder %s: %s", c->store, strerror(errno));
+	if (r == 0)
+		r = gpu_begin(&(struct gpu_target){ c->keeper, w->store_path, c->zstd_level, c->stop }, c->pid, w->notes, &w->gpu, w->err);
 	if (r == 0)
 		r = choose_image(w);
 	if (r == 0 && !(w->memory = memory_new(w->draft, progress, w)))
@@ -223,7 +231,8 @@ static int arm(struct work *w)
 static int precopy(struct work *w)
 {
 	uint64_t before = UINT64_MAX;
-	int r = 0;
+	struct hearth_err why = { 0 };
+	int r = gpu_precopy_start(w->gpu, w->err), gpu;
 
 	w->phase = "pre-copy";
 	for (bool go = w->track != NULL; go && r == 0; ) {
@@ -235,6 +244,9 @@ static int precopy(struct work *w)
 		go = w->last.read_bytes > LITTLE_BYTES && w->last.read_bytes < before / 4 * 3 && ++w->rounds < ROUNDS_MAX;
 		before = w->last.read_bytes;
 	}
+	gpu = gpu_precopy_join(w->gpu, &why);
+	if (r == 0 && gpu < 0)
+		r = err_set(w->err, gpu, "%s", why.msg);
 	if (r == 0)
 		r = fault(w, "ckpt-precopied");
 	return r;
@@ -274,6 +286,8 @@ static int copy_stopped(struct work *w)
 		r = memory_stop(w->memory, w->track, w->dump.work, w->c->stop, &w->stop, w->err);
 	if (r == 0)
 		r = mapped_save(w->c->pid, w->dump.work, w->err);
+	if (r == 0 && w->c->name)
+		r = gate_save(w->c->run_dir, w->c->name, w->dump.work, w->err);
 	/* as they are now, not as they were when it was looked at first */
 	if (r == 0) {
 		json_object_set_new(w->tree, "files", tree_files(w->c->pid));
@@ -297,6 +311,11 @@ static int stop_and_copy(struct work *w)
 		r = fault(w, "ckpt-before-dump");
 	w->precopied = clock_mono_ns();
 	if (r == 0)
+		r = gpu_stop(w->gpu, w->err);
+	w->gated = clock_mono_ns();
+	if (r == 0)
+		r = fault(w, "ckpt-detached");
+	if (r == 0)
 		r = dump_hold(&w->dump, w->err);
 	if (r == 0)
 		r = copy_stopped(w);
@@ -309,7 +328,11 @@ static int stop_and_copy(struct work *w)
 	w->track = track_disarm(w->track);
 	if (released < 0)
 		return err_set(w->err, released, "%s", why.msg);
-	return fault(w, "ckpt-released");
+	r = fault(w, "ckpt-released");
+	if (r == 0 && !w->c->stop)
+		r = gpu_go_on(w->gpu, w->err);
+	w->going = clock_mono_ns();
+	return r ? r : fault(w, "ckpt-attached");
 }
 
 /* ---- afterwards ---- */
@@ -337,8 +360,8 @@ static int put_files(struct work *w)
 
 static json_t *describe(const struct work *w)
 {
-	return json_pack("{s:s,s:s,s:s,s:O,s:b,s:b,s:s,s:O}", "kind", w->c->pre_dump ? "pre-dump" : "program", "program", w->name, "criu", w->criu_version, "tree", w->tree, "series",
-			 w->c->series, "stopped", w->c->stop, "run_dir", w->c->run_dir, "notes", w->notes);
+	return json_pack("{s:s,s:s,s:s,s:O,s:b,s:b,s:s,s:O,s:o*}", "kind", w->c->pre_dump ? "pre-dump" : "program", "program", w->name, "criu", w->criu_version, "tree", w->tree, "series",
+			 w->c->series, "stopped", w->c->stop, "run_dir", w->c->run_dir, "notes", w->notes, "gpu", gpu_describe(w->gpu));
 }
 
 static int commit(struct work *w, struct store_stats *stats)
@@ -348,6 +371,8 @@ static int commit(struct work *w, struct store_stats *stats)
 
 	w->phase = "drain";
 	r = memory_drain(w->memory, w->err);
+	if (r == 0)
+		r = gpu_drain(w->gpu, w->draft, w->err);
 	if (r == 0 && !w->c->pre_dump)
 		r = put_files(w);
 	w->drained = clock_mono_ns();
@@ -367,14 +392,20 @@ static int commit(struct work *w, struct store_stats *stats)
 	return r;
 }
 
-/* the image is safe: nobody needs the stopped tree any more */
+/* the image is safe: nobody needs the stopped tree any more. Returns when it is gone. */
 static void end_tree(struct work *w)
 {
 	pid_t *tree = NULL;
 	ssize_t n = proc_tree(w->c->pid, &tree);
 
-	for (ssize_t k = 0; k < n; k++)
+	for (ssize_t k = 0; k < n; k++) {
+		struct pollfd p = { .fd = pidfd_of(tree[k]), .events = POLLIN };
+
 		kill(tree[k], SIGKILL);
+		while (p.fd >= 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
+			;
+		fd_close(&p.fd);
+	}
 	free(tree);
 }
 
@@ -404,17 +435,18 @@ static double ms(uint64_t from, uint64_t to)
 
 static json_t *report(const struct work *w, const struct store_stats *s)
 {
-	json_t *times = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "precopy", ms(w->t0, w->precopied), "stop", ms(w->dump.frozen_ns, w->released), "criu",
+	json_t *times = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "precopy", ms(w->t0, w->precopied), "stop", ms(w->gpu ? w->precopied : w->dump.frozen_ns, w->going), "criu",
 				  ms(w->dump.frozen_ns, w->held) + ms(w->copied, w->released), "memory", ms(w->held, w->copied), "drain",
-				  ms(w->released ? w->released : w->precopied, w->drained), "commit", ms(w->drained, w->committed), "total", ms(w->t0, clock_mono_ns()));
+				  ms(w->going ? w->going : w->precopied, w->drained), "commit", ms(w->drained, w->committed), "total", ms(w->t0, clock_mono_ns()));
 
-	return json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:i,s:I,s:O,s:o}", "image", w->image, "store", w->c->store, "program", w->name, "pid", (int)w->c->pid, "bytes",
+	return json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:i,s:I,s:O,s:o,s:o*}", "image", w->image, "store", w->c->store, "program", w->name, "pid", (int)w->c->pid, "bytes",
 			 (json_int_t)s->bytes, "new_bytes", (json_int_t)s->new_bytes, "stored_bytes", (json_int_t)s->stored_bytes, "zero_bytes", (json_int_t)s->zero_bytes, "rounds",
-			 (int)w->rounds, "dirty_bytes", (json_int_t)w->stop.read_bytes, "notes", w->notes, "ms", times);
+			 (int)w->rounds, "dirty_bytes", (json_int_t)w->stop.read_bytes, "notes", w->notes, "ms", times, "gpu", gpu_report(w->gpu));
 }
 
 static void clean_up(struct work *w)
 {
+	w->gpu = gpu_free(w->gpu);
 	dump_end(&w->dump);
 	track_disarm(w->track);
 	memory_free(w->memory);
@@ -449,6 +481,8 @@ int engine_checkpoint(const struct engine_checkpoint *c, json_t **ret, struct he
 		end_tree(&w);
 	if (r < 0 && c->stop && w.released)
 		criu_run_on(c->pid);
+	if (r == 0)
+		r = gpu_end(w.gpu, err);
 	if (r == 0)
 		*ret = report(&w, &stats);
 	clean_up(&w);

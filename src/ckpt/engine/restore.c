@@ -26,6 +26,7 @@
 #include "ckpt/program.h"
 #include "ckpt/store.h"
 #include "gate.h"
+#include "gpu.h"
 #include "memory.h"
 #include "pages.h"
 #include "relay.h"
@@ -169,7 +170,8 @@ static int check(struct back *b)
 	r = groups_free(b);
 	if (r < 0)
 		return r;
-	if (b->o->verify)
+	r = gpu_restore_possible(b->o->keeper, json_object_get(store_image_meta(b->img), "gpu"), b->err);
+	if (r == 0 && b->o->verify)
 		r = store_image_verify(b->img, 0, b->err);
 	b->verified = clock_mono_ns();
 	return r;
@@ -407,6 +409,15 @@ static int bring_back(struct back *b)
 	return r;
 }
 
+static int bring_device_memory_back(struct back *b)
+{
+	char store[PATH_MAX];
+
+	if (!realpath(b->o->store, store))
+		return err_set(b->err, -errno, "cannot find the folder %s: %s", b->o->store, strerror(errno));
+	return gpu_restore(&(struct gpu_target){ .socket = b->o->keeper, .store = store }, b->o->image, json_object_get(store_image_meta(b->img), "gpu"), b->err);
+}
+
 static int let_pager_go(struct back *b)
 {
 	FD_AUTO int pidfd = pidfd_of(b->program.pid);
@@ -425,9 +436,9 @@ static int make(struct back *b)
 	if (r == 0 && b->o->detach)
 		b->relay.log = strcat(b->log, "/log");
 	if (r == 0)
-		r = gate_make(b->o->run_dir, b->program.name, b->err);
-	if (r == 0)
 		r = extract(b);
+	if (r == 0)
+		r = gate_put(b->o->run_dir, b->program.name, b->work, b->err);
 	if (r == 0)
 		r = relay_begin(&b->relay, b->err);
 	if (r == 0)
@@ -436,6 +447,8 @@ static int make(struct back *b)
 		r = start_pager(b);
 	if (r == 0)
 		r = bring_back(b);
+	if (r == 0)
+		r = bring_device_memory_back(b);
 	if (r == 0 && b->lazy)
 		r = let_pager_go(b);
 	if (r < 0) {

@@ -25,6 +25,7 @@ struct job {
 	atomic_size_t next[DEVICES_MAX];
 	atomic_ullong done, copied, known, zero;
 	atomic_bool stop, cpu, pageable, bounced;
+	pthread_mutex_t books;          /* of the store: taken for a slice at a time, or the lanes would meet at its lock for every chunk */
 	unsigned running;               /* with the keeper's lock */
 	int failed;
 	struct hearth_err err;
@@ -100,23 +101,26 @@ static int digest_slice(struct job *job, struct lane *l, struct slice *s, struct
 /* what the store has already is set by its digest. Return: 0, -errno. */
 static int choose(struct job *job, struct slice *s, struct hearth_err *err)
 {
-	for (uint64_t k = 0; k < s->n; k++) {
+	int r = 0;
+
+	pthread_mutex_lock(&job->books);
+	for (uint64_t k = 0; k < s->n && r >= 0; k++) {
 		struct digest d = s->digests[k];
 		bool zero = digest_equal(d, job->op->zero);
-		int r;
 
 		s->want[k] = false;
 		if (object_has(s->o, s->first + k) && digest_equal(s->o->now[s->first + k], d))
 			continue;
 		r = store_put_known(s->o->store, s->first + k, d);
 		if (r < 0)
-			return err_set(err, r, "the store does not take chunk %llu of buffer %llu: %s", (unsigned long long)(s->first + k), (unsigned long long)s->o->id, strerror(-r));
+			err_set(err, r, "the store does not take chunk %llu of buffer %llu: %s", (unsigned long long)(s->first + k), (unsigned long long)s->o->id, strerror(-r));
 		s->want[k] = r == 0;
 		s->wanted += r == 0;
 		if (r > 0)
 			atomic_fetch_add(zero ? &job->zero : &job->known, CHUNK);
 	}
-	return 0;
+	pthread_mutex_unlock(&job->books);
+	return r < 0 ? r : 0;
 }
 
 /* runs of wanted chunks, copied one after another to @to */
@@ -162,12 +166,14 @@ static int place(struct job *job, struct lane *l, const struct slice *s, struct 
 		if (r == 0)
 			memcpy(room, l->host, s->wanted * CHUNK);
 	}
+	pthread_mutex_lock(&job->books);
 	for (uint64_t k = 0; r == 0 && k < s->n; k++)
 		if (s->want[k]) {
 			r = store_put_placed(s->o->store, s->first + k, s->digests[k], (struct store_place){ at.pack, at.at + i++ * CHUNK });
 			if (r < 0)
 				err_set(err, r, "the store does not take a chunk: %s", strerror(-r));
 		}
+	pthread_mutex_unlock(&job->books);
 	return r < 0 ? r : 1;
 }
 
@@ -260,7 +266,7 @@ static void *work(void *arg)
 	int r = s ? lane_get(job->devices[w->device], &l, &err) : err_set(&err, -ENOMEM, "out of memory");
 	size_t k;
 
-	if (r == 0)
+	if (r == 0 && !job->list->v[0].known)
 		lane_stage(l);
 	if (r == 0 && !l->pinned)
 		atomic_store(&job->pageable, true);
@@ -331,7 +337,7 @@ static void notes(struct job *job)
 
 int copy_out(struct op *op, struct pieces *list, bool quiet, struct hearth_err *err)
 {
-	struct job job = { .op = op, .list = list };
+	struct job job = { .op = op, .list = list, .books = PTHREAD_MUTEX_INITIALIZER };
 	struct worker workers[DEVICES_MAX * LANES_MAX];
 	uint64_t total = 0, began = clock_mono_ns();
 	size_t n = 0;

@@ -49,6 +49,7 @@ def state(pid):
 
 class Programs(unittest.TestCase):
     STEPS, MIB = 100000, 8
+    ENV = {}                    # of every command
 
     def setUp(self):
         if not can_checkpoint():
@@ -66,7 +67,7 @@ class Programs(unittest.TestCase):
 
     def hearth(self, *words, code=0, env=None, **keys):
         done = subprocess.run([HEARTH, '--run', self.run_dir, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, text=True,
-                              timeout=PATIENCE_S, env={**os.environ, **(env or {})}, **keys)
+                              timeout=PATIENCE_S, env={**os.environ, **self.ENV, **(env or {})}, **keys)
         if code is not None:
             self.assertEqual(done.returncode, code, done)
         return done

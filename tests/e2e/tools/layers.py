@@ -17,7 +17,8 @@ MAY_USE = {
     'base': set(),
     'fn': set(),
     'init': {'base', 'fn'},
-    'ckpt': {'base'},
+    'ckpt': {'base', 'shim'},         # the keeper's end of its wire format
+    'shim': {'base'},
     'http': {'base'},
     'trace': {'base'},
     'sched': {'base'},

@@ -667,6 +667,24 @@ static void damaged(struct fixture *f)
 	free(a);
 }
 
+/* found while another image is written already */
+static void damaged_meanwhile(struct fixture *f)
+{
+	uint8_t *a = made(3, 70);
+	struct store_draft *d;
+	char pack[256];
+
+	write_image(f, "a", a, 3 * C);
+	d = draft(f, "b", 0);
+	snprintf(pack, sizeof(pack), "%s/packs/%08x.pack", f->dir, 1);
+	flip(pack, C);
+	assert_int_equal(verdict(f, "a"), -EBADMSG);
+	object(f, d, "o", a, 3 * C);
+	assert_int_equal(commit(f, d).new_chunks, 3);
+	assert_int_equal(verdict(f, "b"), 0);
+	free(a);
+}
+
 static void damaged_in_lists(struct fixture *f)
 {
 	uint8_t *a = made(3, 70);
@@ -936,7 +954,7 @@ static void space_like_a_map(void **state)
 	}
 
 BOTH(life) BOTH(shares) BOTH(outdated) BOTH(replaces) BOTH(known) BOTH(compressed) BOTH(names) BOTH(files) BOTH(seals) BOTH(held_by_readers) BOTH(aborted) BOTH(killed) BOTH(killed_with_child)
-BOTH(damaged) BOTH(damaged_in_lists) BOTH(versions) BOTH(threads)
+BOTH(damaged) BOTH(damaged_meanwhile) BOTH(damaged_in_lists) BOTH(versions) BOTH(threads)
 
 int main(void)
 {
@@ -944,7 +962,7 @@ int main(void)
 		cmocka_unit_test(table_like_a_list), cmocka_unit_test(space_like_a_map), cmocka_unit_test(life_both), cmocka_unit_test(shares_both),
 		cmocka_unit_test(outdated_both), cmocka_unit_test(replaces_both), cmocka_unit_test(known_both), cmocka_unit_test(compressed_both), cmocka_unit_test(names_both), cmocka_unit_test(files_both),
 		cmocka_unit_test(seals_both), cmocka_unit_test(held_by_readers_both), cmocka_unit_test(aborted_both), cmocka_unit_test(killed_both), cmocka_unit_test(killed_with_child_both),
-		cmocka_unit_test(damaged_both), cmocka_unit_test(damaged_in_lists_both), cmocka_unit_test(versions_both), cmocka_unit_test(threads_both),
+		cmocka_unit_test(damaged_both), cmocka_unit_test(damaged_meanwhile_both), cmocka_unit_test(damaged_in_lists_both), cmocka_unit_test(versions_both), cmocka_unit_test(threads_both),
 		cmocka_unit_test(placed), cmocka_unit_test(disk_has_no_space),
 	};
 

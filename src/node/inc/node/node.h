@@ -19,6 +19,8 @@ struct node;
  * @isolation:   0 full, 1 none, 2 auto (full where the machine lets us)
  * @slots:       calls that run at a time, of all functions; 0 = no limit
  * @policy:      which of them, an enum sched_policy (sched/policy.h); @policy_reserved, @policy_window: see there
+ * @ckpt_keeper: 0 auto (where there is a CUDA driver), 1 on, 2 off
+ * @ckpt_pool_store, @ckpt_pool_bytes: a store in memory that has so much room made beforehand for images of device memory; NULL, 0: none
  * @record_calls: file for a trace of the calls; NULL: none
  */
 struct node_config {
@@ -32,8 +34,12 @@ struct node_config {
 	int64_t slots, policy_reserved, policy_window;
 	int policy;
 	char *record_calls;
+	int ckpt_keeper;
+	char *ckpt_pool_store;
+	uint64_t ckpt_pool_bytes;
 };
 
+enum node_keeper_mode { KEEPER_AUTO, KEEPER_ON, KEEPER_OFF };
 enum node_isolation { NODE_ISOLATION_FULL, NODE_ISOLATION_NONE, NODE_ISOLATION_AUTO };
 
 /** node_config_init - defaults: /run/hearth and /var/lib/hearth as root, the XDG folders otherwise. Return: 0, -ENOMEM. */
