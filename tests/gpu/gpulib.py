@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs under test, the driver's own way, and this project's commands, for tests and experiments on a GPU machine.
+
+Programs print a line a step with an exact value (programs/program.py). What a program printed is kept with the time at which it was read.
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+PROGRAMS = os.path.join(HERE, 'programs')
+BUILD = os.environ.get('HEARTH_BUILD') or os.path.join(ROOT, 'build')
+STEP = re.compile(r'step (\d+) (\S+)(?: (\S+) (\S+))?$')
+PATIENCE = 120
+
+
+class Broken(Exception):
+    """Something did not work: the message says what."""
+
+
+def fail_with(command, done):
+    text = ((done.stderr or '') + (done.stdout or '')).strip()
+    raise Broken(f"{' '.join(str(word) for word in command)} ended with {done.returncode}: {text[-600:] or 'no message'}")
+
+
+class Output:
+    """The lines of one program, read in a thread of its own from a pipe that stays open however often the program is killed and restored."""
+
+    def __init__(self, echo=None):
+        self.read_fd, self.write_fd = os.pipe()
+        self.lines, self.changed, self.echo = [], threading.Condition(), echo
+        self.pipe = os.readlink(f'/proc/self/fd/{self.write_fd}')
+        threading.Thread(target=self.pump, daemon=True).start()
+
+    def pump(self):
+        with os.fdopen(self.read_fd, encoding='utf-8', errors='replace') as file:
+            for line in file:
+                with self.changed:
+                    self.lines.append((time.monotonic(), line.rstrip('\n')))
+                    self.changed.notify_all()
+                if self.echo:
+                    print(line, end='', file=self.echo, flush=True)
+
+    def close(self):
+        os.close(self.write_fd)
+
+    def wait(self, pattern, since=0, patience=PATIENCE, alive=None):
+        """The first line that matches @pattern. Return: (time, match, its number)."""
+        until = time.monotonic() + patience
+        with self.changed:
+            at = since
+            while True:
+                for number in range(at, len(self.lines)):
+                    match = re.match(pattern, self.lines[number][1])
+                    if match:
+                        return self.lines[number][0], match, number
+                at = len(self.lines)
+                left = until - time.monotonic()
+                if left <= 0 or (alive and not alive()):
+                    why = 'did not come' if left <= 0 else 'cannot come, the program is gone'
+                    raise Broken(f"the line '{pattern}' {why}; the last lines: {' | '.join(text for _, text in self.lines[-6:])}")
+                self.changed.wait(min(left, .2))
+
+    def count(self):
+        with self.changed:
+            return len(self.lines)
+
+    def steps(self, since=0):
+        """Return: [(step, value, seconds, end)] in the order printed."""
+        with self.changed:
+            found = [STEP.match(text) for _, text in self.lines[since:]]
+        return [(int(m.group(1)), m.group(2), float(m.group(3) or 0), float(m.group(4) or 0)) for m in found if m]
+
+
+def same_values(ours, reference):
+    """Whether every step that was printed has the reference's value. Return: '' or what differs first."""
+    wanted = {step: value for step, value, *_ in reference}
+    for step, value, *_ in ours:
+        if step in wanted and wanted[step] != value:
+            return f'step {step}: {value} and not {wanted[step]}'
+    return '' if ours else 'no step was printed'
+
+
+def median(values):
+    values = sorted(values)
+    return values[len(values) // 2] if values else float('nan')
+
+
+def step_seconds(steps, skip=2):
+    """The usual time of a step: the first ones warm up."""
+    return median([seconds for _, _, seconds, _ in steps[skip:]])
+
+
+def program(name, *args):
+    """The command line of a program. @name: of a Python program in programs/, or 'traps' for the compiled ones."""
+    if name == 'traps':
+        return [os.path.join(work_folder(), 'traps'), *map(str, args)]
+    return [python(), os.path.join(PROGRAMS, name + '.py'), *map(str, args)]
+
+
+def python():
+    """The python3 that has PyTorch is the one in PATH, which need not be the one that runs this."""
+    return os.environ.get('HEARTH_PYTHON') or shutil.which('python3') or 'python3'
+
+
+def work_folder():
+    return os.environ.get('HEARTH_GPU_WORK') or os.path.join(BUILD, 'gpu')
+
+
+class Plain:
+    """A program that nobody helps: as a shell would start it in the background, in a session of its own, which CRIU needs."""
+
+    def __init__(self, command, env=None, echo=None):
+        self.out = Output(echo)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.out.write_fd, stderr=self.out.write_fd, start_new_session=True, env=env)
+        self.pid = self.process.pid
+
+    def alive(self):
+        if self.process:
+            return self.process.poll() is None
+        try:
+            with open(f'/proc/{self.pid}/stat', encoding='utf-8') as file:
+                return file.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
+        except FileNotFoundError:
+            return False
+
+    def wait(self, pattern, since=0, patience=PATIENCE):
+        return self.out.wait(pattern, since, patience, self.alive)
+
+    def end(self, patience=PATIENCE):
+        """Wait until it ends by itself."""
+        until = time.monotonic() + patience
+        while self.alive():
+            if time.monotonic() > until:
+                raise Broken(f'process {self.pid} does not end')
+            time.sleep(.01)
+        if self.process and self.process.returncode:
+            raise Broken(f"the program ended with {self.process.returncode}: {' | '.join(text for _, text in self.out.lines[-6:])}")
+
+    def kill(self):
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        if self.process:
+            self.process.wait()
+        while self.alive():
+            time.sleep(.005)
+
+    def close(self):
+        self.kill()
+        self.out.close()
+
+
+class Driver:
+    """cuCheckpointProcess* and CRIU: driver_ckpt.c."""
+
+    def __init__(self, images):
+        self.tool, self.images = os.path.join(work_folder(), 'driver_ckpt'), images
+
+    def run(self, *args, pass_fds=()):
+        env = {**os.environ, 'HEARTH_CRIU': os.environ.get('HEARTH_CRIU') or os.path.join(BUILD, 'deps', 'criu')}
+        command = [self.tool, *map(str, args)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds, env=env, check=False)
+        if done.returncode:
+            fail_with(command, done)
+        return {key[:-3]: ns / 1e9 for key, ns in json.loads(done.stdout).items()}
+
+    def dump(self, target, name):
+        """Return: seconds of lock, checkpoint, criu, restore, unlock, total, and bytes of the image."""
+        folder = os.path.join(self.images, name)
+        os.makedirs(folder)
+        return {**self.run('dump', target.pid, folder), 'bytes': folder_bytes(folder)}
+
+    def restore(self, target, name):
+        """@target: was killed; it lives again, and its lines come where they came before."""
+        took = self.run('restore', os.path.join(self.images, name), f'{target.out.write_fd}:{target.out.pipe}', pass_fds=(target.out.write_fd,))
+        target.process = None
+        return took
+
+    def remove(self, name):
+        shutil.rmtree(os.path.join(self.images, name), ignore_errors=True)
+
+
+def folder_bytes(folder):
+    """What a folder takes on its disk."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        total += sum(os.lstat(os.path.join(parent, name)).st_blocks * 512 for name in names)
+    return total
+
+
+def build_programs():
+    """What is compiled for this machine: the driver's own way and the traps."""
+    work = work_folder()
+    os.makedirs(work, exist_ok=True)
+    nvcc = shutil.which('nvcc') or '/usr/local/cuda/bin/nvcc'
+    for source, target, more in ((os.path.join(HERE, 'driver_ckpt.c'), 'driver_ckpt', []), (os.path.join(PROGRAMS, 'traps.cu'), 'traps', ['-arch=native'])):
+        path = os.path.join(work, target)
+        if os.path.exists(path) and os.stat(path).st_mtime > os.stat(source).st_mtime:
+            continue
+        command = [nvcc, '-O2', *more, '-o', path, source, '-lcuda']
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode:
+            fail_with(command, done)
+
+
+def machine():
+    """What the results are of. Return: {'gpu', 'driver', 'kernel', 'cpus', 'memory_bytes', 'torch', 'criu'}; raises Broken where there is no GPU."""
+    query = ['nvidia-smi', '--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']
+    try:
+        done = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    except FileNotFoundError:
+        raise Broken('nvidia-smi is not installed: there is no GPU here') from None
+    if done.returncode:
+        fail_with(query, done)
+    gpus = [line.split(', ') for line in done.stdout.splitlines()]
+    torch = subprocess.run([python(), '-c', 'import torch; print(torch.__version__)'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
+    if not torch:
+        raise Broken(f'{python()} has no PyTorch: put one that has first in PATH, or set HEARTH_PYTHON')
+    memory = int(re.search(r'MemTotal:\s+(\d+)', open('/proc/meminfo', encoding='utf-8').read()).group(1)) * 1024
+    return {'gpu': f"{len(gpus)} × {gpus[0][0]}, {gpus[0][2]}", 'driver': gpus[0][1], 'kernel': os.uname().release, 'cpus': os.cpu_count(), 'memory_bytes': memory, 'torch': torch}
+
+
+class Ours:
+    """A node with folders of its own, and this project's commands on it."""
+
+    def __init__(self, folder):
+        self.folder, self.hearth = folder, os.path.join(BUILD, 'bin', 'hearth')
+        self.run_dir, self.store = os.path.join(folder, 'run'), os.path.join(folder, 'state', 'store')
+        self.env = {**os.environ, 'HEARTH_RUN': self.run_dir}
+        shim = os.path.join(BUILD, 'src', 'shim', 'libhearth-cuda.so')
+        if os.path.exists(shim):
+            self.env.setdefault('HEARTH_SHIM', shim)
+        self.up = False
+
+    def start(self):
+        os.makedirs(self.folder, exist_ok=True)
+        self.call('up', '-d', '--state', os.path.join(self.folder, 'state'), '--listen', '127.0.0.1:0', '--isolation', 'none', as_json=False)
+        self.up = True
+        return self
+
+    def stop(self):
+        if self.up:
+            self.call('down', as_json=False)
+            self.up = False
+
+    def command(self, *words):
+        return [self.hearth, '--run', self.run_dir, *map(str, words)]
+
+    def call(self, *words, as_json=True):
+        """One command. Return: what its last JSON line says; raises Broken with its message."""
+        command = self.command(words[0], *(['--json'] if as_json else []), *words[1:])
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env, check=False)
+        if done.returncode:
+            fail_with(command, done)
+        return json.loads(done.stdout.splitlines()[-1]) if as_json else done.stdout
+
+    def checkpoint(self, who, to, *options):
+        """Return: what `hearth checkpoint` reports, and 'began' and 'ended' on the programs' clock."""
+        began = time.monotonic()
+        found = self.call('checkpoint', '--to', to, *options, who)
+        return {**found, 'began': began, 'ended': time.monotonic()}
+
+
+class Run(Plain):
+    """A program under `hearth run`; after a restore or a wake its lines come through that command."""
+
+    def __init__(self, ours, name, command, echo=None):
+        self.ours, self.name, self.readers = ours, name, []
+        super().__init__(ours.command('run', '--name', name, '--', *command), env=ours.env, echo=echo)
+        _, ready, _ = self.wait(r'ready pid=(\d+)')
+        self.relay, self.process, self.pid = self.process, None, int(ready.group(1))
+
+    def attach(self, *words):
+        """`hearth restore` or `hearth wake` that stays, as the program's reader. Return: when it began, on the programs' clock."""
+        began = time.monotonic()
+        self.reap()
+        self.relay = subprocess.Popen(self.ours.command(*words), stdin=subprocess.DEVNULL, stdout=self.out.write_fd, stderr=self.out.write_fd, env=self.ours.env, start_new_session=True)
+        return began
+
+    def reap(self):
+        if self.relay:
+            self.relay.wait(PATIENCE)
+            self.relay = None
+
+    def alive(self):
+        # who reads for it ends after it, with all its lines passed on
+        return self.relay is not None and self.relay.poll() is None if hasattr(self, 'relay') else super().alive()
+
+    def end(self, patience=PATIENCE):
+        if self.relay and self.relay.wait(patience):
+            raise Broken(f"{self.name} ended with {self.relay.returncode}: {' | '.join(text for _, text in self.out.lines[-6:])}")
+
+    def kill(self):
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.reap()
