@@ -263,11 +263,16 @@ static void *work(void *arg)
 	struct hearth_err err = { 0 };
 	struct slice *s = malloc(sizeof(*s));
 	struct lane *l = NULL;
-	int r = lane_get(job->devices[w->device], &l, &err);
 	size_t k;
+	int r;
 
-	if (r == 0 && !s)
-		r = err_set(&err, -ENOMEM, "out of memory");
+	if (s) {
+		r = lane_get(job->devices[w->device], &l, &err);
+	} else {
+		r = -ENOMEM;
+		err_set(&err, r, "out of memory");
+	}
+
 	if (r == 0 && !job->list->v[0].known)
 		lane_stage(l);
 	if (r == 0 && !l->pinned)
