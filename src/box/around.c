@@ -11,9 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "job.h"
-#include "proc.h"
+#include "lo.h"
 
 enum step { PREPARING, READY, FORK, LEAVE };
 
@@ -47,7 +49,7 @@ static int new_netns(void)
 
 	if (own < 0 || unshare(CLONE_NEWNET) < 0)
 		return -errno;
-	r = proc_lo_up();
+	r = lo_up();
 	made = r < 0 ? r : open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (made < 0 && r == 0)
 		made = -errno;
@@ -69,7 +71,7 @@ static int prepare(struct around *a, struct hearth_err *err)
 {
 	const char *group = a->group;
 
-	if (job_fault("around-late"))
+	if (fault_point("around-late"))
 		be_late(a);
 	if (a->cgroups && cgroup_tree_version(a->cgroups) == CGROUP_V1) {
 		int r = cgroup_join_thread(a->cgroups, group, err);

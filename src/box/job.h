@@ -25,7 +25,4 @@ int job_probe(const struct spec *spec, json_t *out, struct hearth_err *err);
  */
 void job_die_with_parent(int pipe, const char *fault);
 
-/** job_fault - named fault point for tests: dies by SIGKILL if $HEARTH_FAULT is @name; returns true if it is "fail:@name" */
-bool job_fault(const char *name);
-
 #endif

@@ -12,6 +12,7 @@
 
 #include "around.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "job.h"
 
@@ -28,23 +29,11 @@ void job_die_with_parent(int pipe, const char *fault)
 {
 	struct pollfd p = { .fd = pipe };
 
-	if (job_fault(fault))
+	if (fault_point(fault))
 		(void)poll(&p, 1, -1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (poll(&p, 1, 0) > 0 && (p.revents & POLLERR))
 		_exit(1);
-}
-
-bool job_fault(const char *name)
-{
-	const char *want = getenv("HEARTH_FAULT");
-
-	if (!want)
-		return false;
-	if (!strcmp(want, name)) {
-		raise(SIGKILL);
-	}
-	return !strncmp(want, "fail:", 5) && !strcmp(want + 5, name);
 }
 
 static int read_spec(struct buf *in, struct hearth_err *err)

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The park and resume jobs. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/capability.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,16 +18,16 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/proc.h"
+#include "ckpt/criu.h"
 #include "ckpt/image.h"
-#include "criu.h"
+#include "ckpt/mapped.h"
 #include "job.h"
-#include "mapped.h"
-#include "proc.h"
 #include "root.h"
 
-#define SMAPS_MAX (64u << 20)
 #define FILL_MAX_S 20ull
 #define WORK ".work"
 #define DUMP_MAX_MS 60000
@@ -52,46 +48,12 @@ struct park {
 
 /* ---- undoing ---- */
 
-/* CRIU reads live TCP connections in repair mode; one that was killed leaves them in it, and they would transmit nothing more */
-static void unrepair(pid_t pid)
-{
-	FD_AUTO int pidfd = pidfd_of(pid);
-	char path[64];
-	struct dirent *e;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	d = pidfd < 0 ? NULL : opendir(path);
-	while (d && (e = readdir(d))) {
-		int on = 0, off = 0;
-		socklen_t len = sizeof(on);
-		FD_AUTO int fd = e->d_name[0] == '.' ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, atoi(e->d_name), 0);
-
-		if (fd >= 0 && getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, &len) == 0 && on)
-			(void)setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
-	}
-	if (d)
-		closedir(d);
-}
-
-static void run_on(pid_t root)
-{
-	pid_t *tree = NULL;
-	ssize_t n = proc_tree(root, &tree);
-
-	for (ssize_t k = 0; k < n; k++)
-		unrepair(tree[k]);
-	for (ssize_t k = 0; k < n; k++)
-		kill(tree[k], SIGCONT);
-	free(tree);
-}
-
 static void undo(struct park *p)
 {
 	char kept[PATH_MAX], dir[PATH_MAX];
 	const char *slash = strrchr(p->draft.target, '/');
 
-	run_on((pid_t)p->spec->pid);
+	criu_run_on((pid_t)p->spec->pid);
 	if (!slash)
 		return;
 	/* the log outlives the failed image, under one name an image */
@@ -197,33 +159,6 @@ static int find_mounts(pid_t pid, char ***ret, struct hearth_err *err)
 	return r;
 }
 
-/* VmFlags "um": a mapping whose missing pages a userfaultfd serves. CRIU would take pages that are still to come for ones that never were. */
-static bool waits_for_pages(pid_t pid)
-{
-	char path[64], *text = NULL, *line;
-	bool found = false;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	if (file_read(path, SMAPS_MAX, &text, NULL) < 0)
-		return false;           /* gone meanwhile; or the dump itself will tell */
-	for (line = strstr(text, "VmFlags:"); line && !found; line = strstr(line + 1, "VmFlags:"))
-		found = memmem(line, strcspn(line, "\n"), " um", 3) != NULL;
-	free(text);
-	return found;
-}
-
-static int tree_waits(pid_t root, bool *ret)
-{
-	pid_t *tree = NULL;
-	ssize_t n = proc_tree(root, &tree);
-
-	*ret = false;
-	for (ssize_t k = 0; k < n && !*ret; k++)
-		*ret = waits_for_pages(tree[k]);
-	free(tree);
-	return n < 0 ? (int)n : 0;
-}
-
 /* The pager of a lazy wake takes its userfaultfds away when it is done, which takes a moment and raises no event for others: look again until then. */
 static int wait_whole(const struct spec *s, struct hearth_err *err)
 {
@@ -231,7 +166,7 @@ static int wait_whole(const struct spec *s, struct hearth_err *err)
 	bool waits;
 	int r;
 
-	while ((r = tree_waits((pid_t)s->pid, &waits)) == 0 && waits && clock_mono_ns() < deadline)
+	while ((r = criu_tree_waits((pid_t)s->pid, &waits)) == 0 && waits && clock_mono_ns() < deadline)
 		poll(NULL, 0, 5);
 	if (r < 0)
 		return err_set(err, r, "cannot park %s: its processes: %s", s->id, strerror(-r));
@@ -325,44 +260,6 @@ static int build_args(const struct park *p, struct args *a)
 	return a->failed ? -ENOMEM : 0;
 }
 
-/* real user and group of a process */
-static int ids_of(pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
-{
-	char path[64], *text = NULL, *uid, *gid;
-	int r;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	r = file_read(path, 65536, &text, NULL);
-	if (r < 0)
-		return r;
-	uid = strstr(text, "\nUid:");
-	gid = strstr(text, "\nGid:");
-	r = uid && gid && sscanf(uid, "\nUid: %u", ret_uid) == 1 && sscanf(gid, "\nGid: %u", ret_gid) == 1 ? 0 : -EPROTO;
-	free(text);
-	return r;
-}
-
-/*
- * CRIU reads the resource limits of the processes with prlimit(2), which root may do to others only with CAP_SYS_RESOURCE; some machines (most
- * containers) don't give it. Else the caller's *real* ids must be the target's. So there, CRIU gets them, and keeps root as its effective user and
- * with it every capability.
- */
-static int match_real_ids(pid_t pid)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2];
-	uid_t uid;
-	gid_t gid;
-	int r;
-
-	if (syscall(SYS_capget, &head, data) == 0 && (data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective & CAP_TO_MASK(CAP_SYS_RESOURCE)))
-		return 0;
-	r = ids_of(pid, &uid, &gid);
-	if (r < 0)
-		return r;
-	return setresgid(gid, (gid_t)-1, (gid_t)-1) < 0 || setresuid(uid, (uid_t)-1, (uid_t)-1) < 0 ? -errno : 0;
-}
-
 static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 {
 	char *paths[] = { p->draft.tmp, p->work, (char *)p->spec->criu, NULL };
@@ -379,29 +276,10 @@ static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 		dup2(null, fd);
 	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	criu_learn(a->v[0]);
-	if (match_real_ids((pid_t)p->spec->pid) < 0)
+	if (criu_match_ids((pid_t)p->spec->pid) < 0)
 		_exit(126);
 	criu_exec(a->v);
 	_exit(127);
-}
-
-/* CRIU has helpers of its own; when it is killed they stay, waiting for it, and are our children then */
-static void end_helpers(void)
-{
-	pid_t *list = NULL;
-	ssize_t n = proc_children(getpid(), &list);
-
-	for (ssize_t k = 0; k < n; k++) {
-		char path[64], *comm = NULL;
-
-		snprintf(path, sizeof(path), "/proc/%d/comm", (int)list[k]);
-		if (file_read(path, 64, &comm, NULL) == 0 && !strcmp(comm, "criu\n")) {
-			kill(list[k], SIGKILL);
-			waitpid(list[k], NULL, 0);
-		}
-		free(comm);
-	}
-	free(list);
 }
 
 /* CRIU is held back until the minder exists, which needs to know its process */
@@ -419,7 +297,7 @@ static int dump(struct park *p, struct hearth_err *err)
 		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	}
 	p->go = go[1];
-	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);         /* for end_helpers() */
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);         /* for criu_end_helpers() */
 	p->criu = fork();
 	if (p->criu == 0) {
 		close(go[1]);
@@ -431,14 +309,14 @@ static int dump(struct park *p, struct hearth_err *err)
 		r = err_set(err, -errno, "cannot fork: %s", strerror(errno));
 	if (r == 0)
 		r = minder_start(p, err);
-	if (r == 0 && !job_fault("park-before-dump"))
+	if (r == 0 && !fault_point("park-before-dump"))
 		(void)fd_write_full(p->go, "g", 1);
 	fd_close(&p->go);
 	if (p->criu > 0) {
 		struct hearth_err why = { 0 };
 		int waited = criu_wait(p->criu, DUMP_MAX_MS, "park", p->log, &why);
 
-		end_helpers();
+		criu_end_helpers();
 
 		if (waited == -EOWNERDEAD) {
 			/* CRIU runs code of its own in the processes; killed half-way, it leaves them with it and with wrong registers */
@@ -459,12 +337,12 @@ static int commit(struct park *p, json_t *out, uint64_t t0, struct hearth_err *e
 	int r;
 
 	dir_remove(p->work);
-	if (job_fault("park-after-dump"))
+	if (fault_point("park-after-dump"))
 		return err_set(err, -EIO, "instance %s runs on: injected failure", p->spec->id);
 	r = image_commit(&p->draft, p->img, &digest_ns, &sync_ns, err);
 	if (r < 0)
 		return err_prefix(err, "instance %s runs on: ", p->spec->id);
-	(void)job_fault("park-after-commit");
+	(void)fault_point("park-after-commit");
 	json_object_set_new(out, "image_bytes", json_integer((json_int_t)p->img->image_bytes));
 	json_object_set_new(out, "pages_bytes", json_integer((json_int_t)p->img->pages_bytes));
 	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "dump", (double)(t1 - t0) / NS_PER_MS, "digest", (double)digest_ns / NS_PER_MS,
@@ -520,6 +398,6 @@ int job_resume(const struct spec *spec, json_t *out, struct hearth_err *err)
 	r = proc_starttime((pid_t)spec->pid, &starttime);
 	if (r < 0 || (spec->starttime && starttime != (uint64_t)spec->starttime))
 		return err_set(err, -ESRCH, "cannot resume: process %d is gone", (int)spec->pid);
-	run_on((pid_t)spec->pid);
+	criu_run_on((pid_t)spec->pid);
 	return 0;
 }

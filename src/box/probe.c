@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "criu.h"
+#include "ckpt/criu.h"
 #include "job.h"
-#include "proc.h"
+#include "lo.h"
 
 #define CHECK_MAX_MS 20000
 
@@ -37,7 +37,7 @@ static void probe_namespaces(json_t *list)
 	if (pid == 0) {
 		if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", "/tmp", "tmpfs", 0, "size=64k") < 0)
 			_exit(2);
-		_exit(proc_lo_up() < 0 ? 3 : 0);
+		_exit(lo_up() < 0 ? 3 : 0);
 	}
 	if (pid < 0) {
 		char text[128];

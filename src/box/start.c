@@ -18,8 +18,9 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "job.h"
-#include "proc.h"
+#include "lo.h"
 #include "root.h"
 #include "user.h"
 
@@ -185,7 +186,7 @@ static int enter(struct start *s, struct hearth_err *err)
 	if (sethostname(spec->id, strlen(spec->id)) < 0)
 		return err_set(err, -errno, "cannot set the host name '%s': %s", spec->id, strerror(errno));
 	if (s->private_net) {
-		r = proc_lo_up();
+		r = lo_up();
 		if (r < 0)
 			return err_set(err, r, "cannot bring up lo in the sandbox: %s", strerror(-r));
 	}

@@ -17,14 +17,15 @@
 
 #include "around.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/proc.h"
+#include "ckpt/criu.h"
 #include "ckpt/image.h"
-#include "criu.h"
+#include "ckpt/mapped.h"
+#include "ckpt/pager.h"
 #include "job.h"
-#include "mapped.h"
-#include "pager.h"
-#include "proc.h"
 #include "root.h"
 
 /* measured: docs/adr/0008-box-pager.md */
@@ -324,7 +325,7 @@ static int bring_back(struct wake *w, struct hearth_err *err)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_set(err, -errno, "cannot become a subreaper: %s", strerror(errno));
 	if (w->lazy)
-		r = pager_start(w->img->path, w->work, w->spec->id, &w->pager, err);
+		r = pager_start(w->img->path, w->work, w->spec->id, NULL, &w->pager, err);
 	if (r < 0)
 		return r;
 	r = restore(w, err);
@@ -336,7 +337,7 @@ static int bring_back(struct wake *w, struct hearth_err *err)
 			r = err_set(err, damaged.code, "%s", damaged.msg);
 		return r;
 	}
-	(void)job_fault("wake-restored");
+	(void)fault_point("wake-restored");
 	r = verify_join(w, err);
 	if (r == 0 && w->lazy && pager_commit(&w->pager, w->pidfd) < 0)
 		r = err_set(err, -EIO, "the pager of %s died: the instance was ended", w->spec->id);

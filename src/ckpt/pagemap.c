@@ -9,12 +9,8 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "img.h"
 
-/*
- * CRIU's files: magics, then records of { u32 length, protobuf message }. Only the few fields that are needed are decoded; unknown ones are
- * skipped as protobuf demands.
- */
-#define MAGIC_COMMON  0x54564319u
 #define MAGIC_PAGEMAP 0x56084025u
 #define MAGIC_MM      0x57492820u
 #define PE_LAZY    (1u << 1)
@@ -22,110 +18,24 @@
 #define PAGE 4096ull
 #define IMG_MAX (256u << 20)
 
-struct span { const uint8_t *p, *end; };
-
-static bool varint(struct span *s, uint64_t *ret)
-{
-	uint64_t v = 0;
-
-	for (unsigned shift = 0; shift < 64 && s->p < s->end; shift += 7) {
-		uint8_t b = *s->p++;
-
-		v |= (uint64_t)(b & 0x7f) << shift;
-		if (!(b & 0x80)) {
-			*ret = v;
-			return true;
-		}
-	}
-	return false;
-}
-
-struct field {
-	unsigned number, wire;
-	uint64_t value;                 /* wire type 0 */
-	struct span bytes;              /* wire type 2 */
-};
-
-/* Return: 1 a field, 0 end, -1 malformed */
-static int next_field(struct span *s, struct field *f)
-{
-	uint64_t key, n;
-
-	if (s->p == s->end)
-		return 0;
-	if (!varint(s, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff)
-		return -1;
-	f->number = (unsigned)(key >> 3);
-	f->wire = (unsigned)(key & 7);
-	switch (f->wire) {
-	case 0:
-		return varint(s, &f->value) ? 1 : -1;
-	case 2:
-		if (!varint(s, &n) || n > (uint64_t)(s->end - s->p))
-			return -1;
-		f->bytes = (struct span){ s->p, s->p + n };
-		s->p += n;
-		return 1;
-	case 1:
-	case 5:
-		n = f->wire == 1 ? 8 : 4;
-		if (n > (uint64_t)(s->end - s->p))
-			return -1;
-		s->p += n;
-		return 1;
-	default:
-		return -1;
-	}
-}
-
-static bool u32(struct span *s, uint32_t *ret)
-{
-	if (s->end - s->p < 4)
-		return false;
-	memcpy(ret, s->p, 4);
-	s->p += 4;
-	return true;
-}
-
-static bool open_img(struct span *s, uint32_t magic)
-{
-	uint32_t m;
-
-	return u32(s, &m) && m == MAGIC_COMMON && u32(s, &m) && m == magic;
-}
-
-/* Return: 1 a record, 0 end, -1 malformed */
-static int next_record(struct span *s, struct span *ret)
-{
-	uint32_t n;
-
-	if (s->p == s->end)
-		return 0;
-	if (!u32(s, &n) || n > (size_t)(s->end - s->p))
-		return -1;
-	*ret = (struct span){ s->p, s->p + n };
-	s->p += n;
-	return 1;
-}
-
 struct vma_cursor {
-	struct span mm;
+	struct img_span mm;
 	uint64_t start, end;
 };
 
 /* move on to the next VMA entry (field 14 of mm_entry). Return: 1, 0 end, -1 malformed */
 static int next_vma(struct vma_cursor *c)
 {
-	struct field f;
+	struct img_field f;
 	int r;
 
-	while ((r = next_field(&c->mm, &f)) > 0) {
+	while ((r = img_field(&c->mm, &f)) > 0) {
 		if (f.number != 14 || f.wire != 2)
 			continue;
-		struct span vma = f.bytes;
+		struct img_span vma = f.bytes;
 
 		c->start = c->end = 0;
-		while ((r = next_field(&vma, &f)) > 0) {
+		while ((r = img_field(&vma, &f)) > 0) {
 			if (f.number == 1 && f.wire == 0)
 				c->start = f.value;
 			else if (f.number == 2 && f.wire == 0)
@@ -158,14 +68,14 @@ static int add(struct pagemap *map, size_t *cap, uint64_t start, uint64_t end, u
 
 struct entry { uint64_t start, pages, flags; };
 
-static int parse_entry(struct span rec, struct entry *e)
+static int parse_entry(struct img_span rec, struct entry *e)
 {
-	struct field f;
+	struct img_field f;
 	uint64_t compat = 0;
 	int r;
 
 	*e = (struct entry){ 0 };
-	while ((r = next_field(&rec, &f)) > 0) {
+	while ((r = img_field(&rec, &f)) > 0) {
 		if (f.wire != 0)
 			continue;
 		if (f.number == 1)
@@ -188,22 +98,22 @@ static int parse_entry(struct span rec, struct entry *e)
 
 int pagemap_parse(const void *map_data, size_t map_len, const void *mm_data, size_t mm_len, struct pagemap *ret)
 {
-	struct span s = { map_data, (const uint8_t *)map_data + map_len }, mm = { mm_data, (const uint8_t *)mm_data + mm_len }, rec;
+	struct img_span s = { map_data, (const uint8_t *)map_data + map_len }, mm = { mm_data, (const uint8_t *)mm_data + mm_len }, rec;
 	struct pagemap out = { 0 };
 	struct vma_cursor vma = { 0 };
-	struct field f;
+	struct img_field f;
 	size_t cap = 0;
 	uint64_t offset = 0;
 	int r = -EBADMSG, got;
 
-	if (!open_img(&s, MAGIC_PAGEMAP) || !open_img(&mm, MAGIC_MM) || next_record(&mm, &vma.mm) != 1 || next_record(&s, &rec) != 1)
+	if (!img_open(&s, MAGIC_PAGEMAP) || !img_open(&mm, MAGIC_MM) || img_record(&mm, &vma.mm) != 1 || img_record(&s, &rec) != 1)
 		goto err;
-	while ((got = next_field(&rec, &f)) > 0)
+	while ((got = img_field(&rec, &f)) > 0)
 		if (f.number == 1 && f.wire == 0)
 			out.pages_id = (uint32_t)f.value;
 	if (got < 0)
 		goto err;
-	while ((got = next_record(&s, &rec)) > 0) {
+	while ((got = img_record(&s, &rec)) > 0) {
 		struct entry e;
 
 		r = parse_entry(rec, &e);
@@ -216,11 +126,12 @@ int pagemap_parse(const void *map_data, size_t map_len, const void *mm_data, siz
 			while (vma.end <= at)
 				if (next_vma(&vma) != 1)
 					goto err;
-			if (at < vma.start || !(e.flags & PE_PRESENT))
+			if (at < vma.start)
 				goto err;
 			uint64_t stop = end < vma.end ? end : vma.end;
 
-			r = add(&out, &cap, at, stop, offset + (at - e.start));
+			r = add(&out, &cap, at, stop, e.flags & PE_PRESENT ? offset + (at - e.start) : at);
+			out.elsewhere |= !(e.flags & PE_PRESENT);
 			if (r < 0)
 				goto err;
 			at = stop;
@@ -237,6 +148,32 @@ int pagemap_parse(const void *map_data, size_t map_len, const void *mm_data, siz
 err:
 	pagemap_done(&out);
 	return r;
+}
+
+int pagemap_walk(void *map_data, size_t map_len, pagemap_entry_fn fn, void *ctx, uint32_t *ret_pages_id)
+{
+	struct img_span s = { map_data, (const uint8_t *)map_data + map_len }, rec;
+	struct img_field f;
+	struct entry e;
+	int r, got;
+
+	if (!img_open(&s, MAGIC_PAGEMAP) || img_record(&s, &rec) != 1)
+		return -EBADMSG;
+	while ((got = img_field(&rec, &f)) > 0)
+		if (f.number == 1 && f.wire == 0)
+			*ret_pages_id = (uint32_t)f.value;
+	while (got == 0 && (got = img_record(&s, &rec)) > 0) {
+		r = parse_entry(rec, &e);
+		if (r == 0)
+			r = fn(ctx, e.start, e.pages * PAGE, e.flags & PE_PRESENT, e.flags & PE_LAZY);
+		if (r < 0)
+			return r;
+		/* now it is there: flags are below 128 and take one byte, before and after */
+		while ((got = img_field(&rec, &f)) > 0)
+			if (f.number == 4 && f.wire == 0 && (f.value & PE_LAZY) && f.value < 128)
+				*(uint8_t *)f.at = (uint8_t)(f.value | PE_PRESENT);
+	}
+	return got < 0 ? -EBADMSG : 0;
 }
 
 int pagemap_load(const char *dir, int pid, struct pagemap *ret, struct hearth_err *err)

@@ -8,7 +8,9 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "ckpt/program.h"
 #include "cli.h"
+#include "program_cli.h"
 
 #define MANIFEST_MAX (256u << 10)
 
@@ -117,12 +119,51 @@ int cmd_rm(struct cli *cli, int argc, char **argv)
 	return for_names(cli, argc, argv, "removed");
 }
 
+/* Return: 1 a function of this name is deployed, 0 not, or no daemon runs */
+static int is_function(struct cli *cli, const char *name)
+{
+	json_t *request = json_pack("{s:s,s:s}", "op", "ps", "name", name), *reply = NULL;
+	struct hearth_err err;
+	int found = request && ctl_call(cli, request, &reply, &err) == 0 && json_array_size(json_object_get(reply, "functions")) > 0;
+
+	json_decref(request);
+	json_decref(reply);
+	return found;
+}
+
+/* functions and their instances are the daemon's, programs are not: each name goes to whom it belongs */
+static int for_both(struct cli *cli, int argc, char **argv, int (*program)(struct cli *cli, const char *name), const char *done)
+{
+	int result = CLI_OK, r;
+
+	if (argc < 2)
+		return cli_usage(cli, "which function or program?");
+	for (int i = 1; i < argc; i++) {
+		struct hearth_err err;
+		struct program p;
+		bool ours = program_load(cli->run_dir, argv[i], &p, &err) == 0;
+		char *one[] = { argv[0], argv[i], NULL };
+
+		if (ours)
+			program_done(&p);
+		if (ours && is_function(cli, argv[i])) {
+			err_set(&err, -EEXIST, "\"%s\" is a function and a program as well; name an instance of the function, or end the program", argv[i]);
+			r = cli_fail(cli, &err);
+		} else {
+			r = ours ? program(cli, argv[i]) : for_names(cli, 2, one, done);
+		}
+		if (r != CLI_OK)
+			result = r;
+	}
+	return result;
+}
+
 int cmd_park(struct cli *cli, int argc, char **argv)
 {
-	return for_names(cli, argc, argv, "is being parked");
+	return for_both(cli, argc, argv, park_program, "is being parked");
 }
 
 int cmd_wake(struct cli *cli, int argc, char **argv)
 {
-	return for_names(cli, argc, argv, "is being woken");
+	return for_both(cli, argc, argv, wake_program, "is being woken");
 }

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <limits.h>
 #include <ncurses.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "ckpt/program.h"
+#include "ckpt/store.h"
 #include "cli.h"
+#include "program_cli.h"
 
 const char *cli_bytes(char *out, size_t n, double bytes)
 {
@@ -113,30 +118,125 @@ static void print_line(void *ctx, const char *line)
 	puts(line);
 }
 
+/* ---- programs ---- */
+
+/* the names of a program's images, in one store, the newest last */
+static void add_images(const char *dir, const char *program, json_t *images)
+{
+	struct store_entry *list = NULL;
+	struct store *s = NULL;
+	char path[PATH_MAX + 16];
+	struct hearth_err err;
+	size_t n = 0;
+
+	snprintf(path, sizeof(path), "%s/store.json", dir);
+	if (access(path, F_OK) < 0)
+		return;                 /* opening it would make it */
+	if (store_open(dir, &s, &err) == 0 && store_list(s, &list, &n, &err) == 0)
+		for (size_t k = 0; k < n; k++) {
+			const char *of = json_string_value(json_object_get(list[k].meta, "program"));
+
+			if (of && !strcmp(of, program))
+				json_array_append_new(images, json_string(list[k].name));
+		}
+	store_list_free(list, n);
+	store_close(s);
+}
+
+static json_t *describe_program(struct cli *cli, const struct program *p)
+{
+	json_t *images = json_array();
+	struct program_cli pc;
+	struct hearth_err err;
+	char memory[PATH_MAX];
+
+	if (program_cli_init(&pc, cli, NULL, &err) == 0) {
+		memory_store_dir(memory);
+		add_images(pc.store, p->name, images);
+		add_images(memory, p->name, images);
+		if (p->store && strcmp(p->store, pc.store) && strcmp(p->store, memory))
+			add_images(p->store, p->name, images);
+		program_cli_done(&pc);
+	}
+	return json_pack("{s:s,s:s,s:i,s:b,s:O*,s:s*,s:s*,s:o}", "name", p->name, "state", program_state_name(p->state), "pid", p->state == PROGRAM_RUNNING ? (int)p->pid : 0, "detached",
+			 p->detached, "argv", p->argv, "store", p->store, "image", p->image, "images", images);
+}
+
+/* Return: array of programs, of one name only if it is not empty */
+static json_t *programs(struct cli *cli, const char *name)
+{
+	struct program *list = NULL;
+	struct hearth_err err;
+	json_t *out = json_array();
+	size_t n = 0;
+
+	if (program_list(cli->run_dir, &list, &n, &err) < 0)
+		return out;
+	for (size_t k = 0; k < n; k++) {
+		if (!*name || !strcmp(name, list[k].name))
+			json_array_append_new(out, describe_program(cli, &list[k]));
+		program_done(&list[k]);
+	}
+	free(list);
+	return out;
+}
+
+static void put_programs(const struct sink *s, const json_t *list)
+{
+	json_t *p;
+	size_t i;
+
+	if (!json_array_size(list))
+		return;
+	put(s, "%-24s %-8s %8s  %s", "PROGRAM", "STATE", "PID", "IMAGES");
+	json_array_foreach(list, i, p) {
+		const json_t *images = json_object_get(p, "images");
+		size_t n = json_array_size(images);
+		char pid[16] = "-", more[64] = "none";
+
+		if (number(p, "pid"))
+			snprintf(pid, sizeof(pid), "%lld", number(p, "pid"));
+		if (n > 1)
+			snprintf(more, sizeof(more), ", and %zu before", n - 1);
+		put(s, "%-24.24s %-8s %8s  %s%s", text(p, "name"), text(p, "state"), pid, n ? json_string_value(json_array_get(images, n - 1)) : "", n == 1 ? "" : more);
+	}
+}
+
 int cmd_ps(struct cli *cli, int argc, char **argv)
 {
 	const struct sink out = { .line = print_line };
-	struct hearth_err err;
-	json_t *o = NULL;
+	const char *name = argc == 2 ? argv[1] : "";
+	struct hearth_err err = { 0 };
+	json_t *o = NULL, *ours;
+	bool daemon;
 	int r = CLI_OK;
 
-	if (argc > 2 || (argc == 2 && argv[1][0] == '-'))
+	if (argc > 2 || *name == '-')
 		return cli_usage(cli, "at most one name");
-	if (fetch(cli, argc == 2 ? argv[1] : "", &o, &err) < 0)
-		return cli_fail(cli, &err);
-	if (argc == 2 && json_array_size(json_object_get(o, "functions")) == 0) {
-		json_decref(o);
-		err_set(&err, -ENOENT, "no function \"%s\" is deployed; `hearth ps` lists those that are", argv[1]);
-		return cli_fail(cli, &err);
-	}
-	if (cli->json) {
+	daemon = fetch(cli, name, &o, &err) == 0;
+	ours = programs(cli, name);
+	if (daemon && *name && !json_array_size(json_object_get(o, "functions")) && !json_array_size(ours)) {
+		err_set(&err, -ENOENT, "no function \"%s\" is deployed, and no program is called that; `hearth ps` lists them", name);
+		r = cli_fail(cli, &err);
+	} else if (!daemon && !json_array_size(ours)) {
+		r = cli_fail(cli, &err);
+	} else if (cli->json) {
+		if (!daemon)
+			o = json_object();
+		json_object_set(o, "programs", ours);
 		r = cli_print_json(o);
 	} else {
-		put_functions(&out, json_object_get(o, "functions"));
-		puts("");
-		put_instances(&out, json_object_get(o, "instances"));
+		if (daemon) {
+			put_functions(&out, json_object_get(o, "functions"));
+			puts("");
+			put_instances(&out, json_object_get(o, "instances"));
+		}
+		if (daemon && json_array_size(ours))
+			puts("");
+		put_programs(&out, ours);
 	}
 	json_decref(o);
+	json_decref(ours);
 	return r;
 }
 

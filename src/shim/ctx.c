@@ -110,6 +110,8 @@ struct ctx *ctx_note(CUcontext handle, CUdevice device, bool primary)
 
 static void note(CUcontext handle, CUdevice device, bool primary)
 {
+	if (shim_is_active())
+		ctx_device(device);             /* a MIG instance, or MPS: the keeper is to know before there is memory */
 	pthread_mutex_lock(&shim_lock);
 	ctx_note(handle, device, primary);
 	pthread_mutex_unlock(&shim_lock);

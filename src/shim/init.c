@@ -28,8 +28,11 @@ __attribute__((constructor)) static void remember(void)
 	started.name = strdup(name ? name : "");
 }
 
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;    /* one thread at a time; taken before shim_lock */
+
 static void fork_prepare(void)
 {
+	pthread_mutex_lock(&starting);
 	pthread_mutex_lock(&shim_lock);
 	gate_fork_prepare();
 }
@@ -38,11 +41,13 @@ static void fork_parent(void)
 {
 	gate_fork_parent();
 	pthread_mutex_unlock(&shim_lock);
+	pthread_mutex_unlock(&starting);
 }
 
 /* A child has no service thread, and the driver does not work in it unless the parent had not begun: it begins anew with its own cuInit(). */
 static void fork_child(void)
 {
+	pthread_mutex_init(&starting, NULL);
 	pthread_mutex_init(&shim_lock, NULL);
 	gate_fork_child();
 	atomic_store(&shim_active, false);
@@ -62,7 +67,6 @@ static void start_once(void)
 static void start(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 	int ret;
 
 	pthread_once(&once, start_once);

@@ -7,19 +7,21 @@
 /*
  * Copies and sets. All are one shape: planes of rows. From memory of the host that is not pinned an asynchronous copy takes the bytes at once, as the driver does; into such memory it waits.
  */
-enum where { AT_DEVICE, AT_HOST, AT_ANY };
+enum where { AT_DEVICE, AT_HOST, AT_ANY, AT_PEER };     /* AT_PEER: on the device that it belongs to, not the current one */
 
 static CUresult side_check(const struct side *s, size_t width, size_t rows, size_t planes, enum where where, unsigned device, bool write, bool *ret_host)
 {
 	uint64_t bytes = ((planes - 1) * s->height + rows - 1) * s->pitch + width;
 	CUresult r = CUDA_SUCCESS;
+	struct mapping *m;
 	bool known;
 
 	pthread_mutex_lock(&fake.lock);
 	known = memory_is_device(s->at);
+	m = where == AT_PEER ? table_find(&fake.mappings, s->at) : NULL;
 	if (known)
-		r = memory_check(s->at, bytes, device, write);
-	else if (where == AT_DEVICE && !memory_is_pinned(s->at))
+		r = memory_check(s->at, bytes, m ? m->phys->device : device, write);
+	else if ((where == AT_DEVICE || where == AT_PEER) && !memory_is_pinned(s->at))
 		r = CUDA_ERROR_INVALID_VALUE;
 	*ret_host = !known && !memory_is_pinned(s->at);
 	pthread_mutex_unlock(&fake.lock);
@@ -114,12 +116,12 @@ COPY_SYNC(cuMemcpy, (CUdeviceptr to, CUdeviceptr from, size_t n), to, AT_ANY, fr
 COPY_SYNC(cuMemcpyHtoD_v2, (CUdeviceptr to, const void *from, size_t n), to, AT_DEVICE, from, AT_HOST)
 COPY_SYNC(cuMemcpyDtoH_v2, (void *to, CUdeviceptr from, size_t n), to, AT_HOST, from, AT_DEVICE)
 COPY_SYNC(cuMemcpyDtoD_v2, (CUdeviceptr to, CUdeviceptr from, size_t n), to, AT_DEVICE, from, AT_DEVICE)
-COPY_SYNC(cuMemcpyPeer, (CUdeviceptr to, CUcontext a, CUdeviceptr from, CUcontext b, size_t n), to, AT_DEVICE, from, AT_DEVICE)
+COPY_SYNC(cuMemcpyPeer, (CUdeviceptr to, CUcontext a, CUdeviceptr from, CUcontext b, size_t n), to, AT_PEER, from, AT_PEER)
 COPY_ASYNC(cuMemcpyAsync, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s), to, AT_ANY, from, AT_ANY)
 COPY_ASYNC(cuMemcpyHtoDAsync_v2, (CUdeviceptr to, const void *from, size_t n, CUstream s), to, AT_DEVICE, from, AT_HOST)
 COPY_ASYNC(cuMemcpyDtoHAsync_v2, (void *to, CUdeviceptr from, size_t n, CUstream s), to, AT_HOST, from, AT_DEVICE)
 COPY_ASYNC(cuMemcpyDtoDAsync_v2, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s), to, AT_DEVICE, from, AT_DEVICE)
-COPY_ASYNC(cuMemcpyPeerAsync, (CUdeviceptr to, CUcontext a, CUdeviceptr from, CUcontext b, size_t n, CUstream s), to, AT_DEVICE, from, AT_DEVICE)
+COPY_ASYNC(cuMemcpyPeerAsync, (CUdeviceptr to, CUcontext a, CUdeviceptr from, CUcontext b, size_t n, CUstream s), to, AT_PEER, from, AT_PEER)
 
 static CUresult place(CUmemorytype type, const void *host, CUdeviceptr device, uint64_t *ret)
 {

@@ -61,13 +61,11 @@ uint64_t writer_oldest(const struct writer *w)
 
 static void hand_over(struct writer *w, struct wbuf *b)
 {
-	static const uint64_t one = 1;
-
 	b->next = NULL;
 	*w->queue_end = b;
 	w->queue_end = &b->next;
 	/* cannot fail: the counter never comes near its end */
-	(void)!write(w->wake, &one, sizeof(one));
+	(void)eventfd_write(w->wake, 1);
 }
 
 static void free_buffer(struct writer *w, struct wbuf *b)
@@ -340,8 +338,6 @@ int writer_new(struct store_draft *d, struct writer **ret)
 
 struct writer *writer_free(struct writer *w)
 {
-	static const uint64_t one = 1;
-
 	if (!w)
 		return NULL;
 	if (w->running) {
@@ -349,7 +345,7 @@ struct writer *writer_free(struct writer *w)
 		close_open(w);
 		w->stop = true;
 		pthread_mutex_unlock(&w->draft->lock);
-		(void)!write(w->wake, &one, sizeof(one));
+		(void)eventfd_write(w->wake, 1);
 		pthread_join(w->thread, NULL);
 	}
 	if (w->ring_ok)

@@ -9,6 +9,7 @@
  *   hammer THREADS              calls -> N (by all hammers)    rest: hammers end -> N          short: a thread that fills once and ends
  *   block: a stream waits for   unblock                        capture, endcapture             fork -> what a child that begins anew says
  *   peer HANDLE                 attr ADDR -> CONTEXT START BYTES                               retain ADDR -> HANDLE
+ *   copy TO FROM BYTES
  *   fd -> open descriptors that are sockets or eventfds        ipc ADDR                        hold: from now on a kernel may run until unblock
  */
 #include <dirent.h>
@@ -31,7 +32,7 @@
 	X(cuInit, 2000, cuInit) X(cuDeviceGet, 2000, cuDeviceGet) X(cuCtxCreate, 3020, cuCtxCreate_v2) X(cuCtxDestroy, 4000, cuCtxDestroy_v2) X(cuCtxSetCurrent, 4000, cuCtxSetCurrent) \
 	X(cuDevicePrimaryCtxRetain, 7000, cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxReset, 11000, cuDevicePrimaryCtxReset_v2) X(cuCtxEnablePeerAccess, 4000, cuCtxEnablePeerAccess) \
 	X(cuCtxGetCurrent, 4000, cuCtxGetCurrent) X(cuMemAlloc, 3020, cuMemAlloc_v2) X(cuMemAllocPitch, 3020, cuMemAllocPitch_v2) X(cuMemFree, 3020, cuMemFree_v2) \
-	X(cuMemAllocManaged, 6000, cuMemAllocManaged) X(cuMemsetD8, 3020, cuMemsetD8_v2) X(cuMemsetD8Async, 3020, cuMemsetD8Async) X(cuMemcpyDtoH, 3020, cuMemcpyDtoH_v2) \
+	X(cuMemAllocManaged, 6000, cuMemAllocManaged) X(cuMemsetD8, 3020, cuMemsetD8_v2) X(cuMemsetD8Async, 3020, cuMemsetD8Async) X(cuMemcpyDtoH, 3020, cuMemcpyDtoH_v2) X(cuMemcpyDtoD, 3020, cuMemcpyDtoD_v2) X(cuMemcpyAsync, 4000, cuMemcpyAsync) \
 	X(cuMemGetAddressRange, 3020, cuMemGetAddressRange_v2) X(cuPointerGetAttribute, 4000, cuPointerGetAttribute) X(cuMemCreate, 10020, cuMemCreate) X(cuMemRelease, 10020, cuMemRelease) \
 	X(cuMemMap, 10020, cuMemMap) X(cuMemUnmap, 10020, cuMemUnmap) X(cuMemSetAccess, 10020, cuMemSetAccess) X(cuMemAddressReserve, 10020, cuMemAddressReserve) \
 	X(cuMemRetainAllocationHandle, 11000, cuMemRetainAllocationHandle) X(cuIpcGetMemHandle, 4010, cuIpcGetMemHandle) X(cuStreamCreate, 2000, cuStreamCreate) \
@@ -248,6 +249,10 @@ static void obey(const char *word, unsigned long long a, unsigned long long b, u
 		ret = p_cuMemFree(a);
 	} else if (IS("fill")) {
 		ret = p_cuMemsetD8(a, (unsigned char)c, b);             /* may return before it is done */
+		ret = ret ? ret : p_cuStreamSynchronize(NULL);
+	} else if (IS("copy")) {
+		ret = p_cuMemcpyDtoD(a, b, c);
+		ret = ret ? ret : p_cuMemcpyAsync(a, b, c, NULL);
 		ret = ret ? ret : p_cuStreamSynchronize(NULL);
 	} else if (IS("sum")) {
 		ret = sum(a, b, &x), fmt = "%llu";

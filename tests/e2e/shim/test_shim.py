@@ -105,6 +105,14 @@ class Routes(Case):
     def test_proc_address_v2(self):
         self.route('proc2')
 
+    def test_beside_another_preload(self):
+        p = self.start(preload=os.environ['HEARTH_SHIM_NEXT'])
+        a = p.do('alloc', 3 * MIB)
+        self.assertEqual(self.buffers(1)[0].va, a)       # through the other library, then through the shim
+        self.assertEqual(p.do('free', a), 'ok')
+        self.finish(p)
+        self.assertIn('next: 1 calls', p.said())
+
     def test_without_keeper(self):
         p = self.start(accept=False, keeper=False)
         a = p.do('alloc', 5 * MIB)
@@ -215,6 +223,17 @@ class Memory(Case):
         self.buffers(2)
         self.assertEqual(p.do('destroy', c), 'ok')
         self.buffers(0)
+        self.finish(p)
+
+    def test_copy_between_devices(self):
+        """without peer access, as with the driver's own memory"""
+        p = self.start()
+        a = p.do('alloc', 3 * MIB)
+        self.assertEqual(p.do('fill', a, 3 * MIB, 3), 'ok')
+        p.do('ctx', 1)
+        b = p.do('alloc', 3 * MIB)
+        self.assertEqual(p.do('copy', b, a, 3 * MIB), 'ok')
+        self.assertTrue(self.buffers(2)[1].read()[:3 * MIB] == b'\x03' * (3 * MIB))
         self.finish(p)
 
     def test_primary_reset(self):

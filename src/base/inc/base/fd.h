@@ -57,6 +57,11 @@ int sock_error(int fd);
 /** sock_peer_cred - uid, gid, pid of a Unix peer; any may be NULL. Return: 0, -errno. */
 int sock_peer_cred(int fd, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
 
+/** sock_send_fd - one byte, and a descriptor with it (-1: none), over a blocking Unix stream socket. Return: 0, -errno. */
+int sock_send_fd(int sock, char what, int fd);
+/** sock_recv_fd - the other end of it. @ret_fd: -1 if none came along. Return: 1, 0 end of stream, -errno. */
+int sock_recv_fd(int sock, char *ret_what, int *ret_fd);
+
 int pidfd_of(pid_t pid);                            /* pidfd_open(2): descriptor or -errno */
 int pidfd_signal(int pidfd, int sig);               /* 0 or -errno */
 

@@ -2,6 +2,7 @@
 #ifndef CKPT_PAGEMAP_H
 #define CKPT_PAGEMAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,7 +11,7 @@
 /**
  * struct pagemap_range - memory of one process whose contents CRIU leaves to the pager
  * @start, @end: addresses, page aligned, never across two VMAs, ascending
- * @offset:      of the contents in the pages file
+ * @offset:      of the contents in the pages file; where it has none of them (`elsewhere`) the address again, which stays when the range is moved
  */
 struct pagemap_range {
 	uint64_t start, end, offset;
@@ -19,6 +20,7 @@ struct pagemap_range {
 struct pagemap {
 	uint32_t pages_id;              /* the contents are in pages-<pages_id>.img */
 	uint64_t file_bytes;            /* least size of that file */
+	bool elsewhere;                 /* the lazy contents are in no pages file: a dump with --lazy-pages */
 	struct pagemap_range *ranges;
 	size_t n;
 };
@@ -33,5 +35,14 @@ int pagemap_load(const char *dir, int pid, struct pagemap *ret, struct hearth_er
 /** pagemap_parse - pagemap_load on file contents */
 int pagemap_parse(const void *map, size_t map_len, const void *mm, size_t mm_len, struct pagemap *ret);
 void pagemap_done(struct pagemap *map);
+
+/** pagemap_entry_fn - one entry of a pagemap: @present: its contents are in the pages file. Return: 0, -errno to end the walk. */
+typedef int (*pagemap_entry_fn)(void *ctx, uint64_t start, uint64_t bytes, bool present, bool lazy);
+/**
+ * pagemap_walk - every entry of a pagemap-*.img in order, which is the order of the contents in the pages file
+ * @map_data: changed: all lazy entries are marked as present afterwards, for a caller that makes the pages file anew with everything in it
+ * Return: 0, -EBADMSG, what @fn returned.
+ */
+int pagemap_walk(void *map_data, size_t map_len, pagemap_entry_fn fn, void *ctx, uint32_t *ret_pages_id);
 
 #endif

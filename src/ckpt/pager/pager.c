@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pager.h"
+#include "ckpt/pager.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,65 +23,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "ckpt/pagemap.h"
 #include "fill.h"
-#include "job.h"
-#include "proc.h"
 
 #define SOCKET_NAME "lazy-pages.socket"
 #define RESTORE_FINISHED 0x52535446
 #define CHUNK_BYTES (128ull << 10)
+#define TAKE_MAX (128u << 10)           /* of one range out of a source */
 #define FAULT_BYTES (64ull << 10)
 #define NEAR_GAP_BYTES (1ull << 20)
 #define FILLERS_MAX 2
 #define FILLER_NICE 5
 #define ENOMEM_TRIES 100
-
-/* ---- descriptors over sockets ---- */
-
-static int send_fd(int sock, char what, int fd)
-{
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } c = { 0 };
-	struct iovec iov = { &what, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		m.msg_control = c.buf;
-		m.msg_controllen = sizeof(c.buf);
-		struct cmsghdr *h = CMSG_FIRSTHDR(&m);
-
-		h->cmsg_level = SOL_SOCKET;
-		h->cmsg_type = SCM_RIGHTS;
-		h->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(h), &fd, sizeof(int));
-	}
-	while (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return 0;
-}
-
-/* Return: 1, 0 end of stream, -errno. *ret_fd: -1 if none came along */
-static int recv_fd(int sock, char *ret_what, int *ret_fd)
-{
-	union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } c;
-	struct iovec iov = { ret_what, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
-	struct cmsghdr *h;
-	ssize_t n;
-
-	*ret_fd = -1;
-	while ((n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC)) < 0)
-		if (errno != EINTR)
-			return errno == ECONNRESET ? 0 : -errno;
-	for (h = CMSG_FIRSTHDR(&m); n > 0 && h; h = CMSG_NXTHDR(&m, h))
-		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
-			memcpy(ret_fd, CMSG_DATA(h), sizeof(int));
-	return n > 0;
-}
 
 /* its userfaultfds stay open until it is gone: not one page may read as zeros */
 static void end_instance(int pidfd)
@@ -103,6 +60,7 @@ struct pages_file {
 
 struct server {
 	const char *image;
+	const struct pager_source *source;
 	int guard, conn, wake;          /* wake: fillers tell the main thread that something changed */
 	int instance;                   /* pidfd, once it is restored */
 	bool restored;
@@ -167,7 +125,7 @@ static int add_space(struct server *s, struct fill_space *space)
 	}
 	s->spaces = more;
 	/* without a guard: should this process be killed too, nobody would be left to end the instance. It goes on all the same */
-	r = s->guard < 0 ? 0 : send_fd(s->guard, 'U', space->uffd);
+	r = s->guard < 0 ? 0 : sock_send_fd(s->guard, 'U', space->uffd);
 	if (r < 0)
 		log_warn("pager: its guard is gone: %s", strerror(-r));
 	*keep = *space;
@@ -186,7 +144,12 @@ static int add_process(struct server *s, int pid, int uffd)
 		log_error("%s", err.msg);
 		return r;
 	}
-	r = map.n ? map_pages(s, &map, &space.pages) : 0;
+	if (map.n && map.elsewhere)
+		r = s->source ? s->source->open(s->source->ctx, pid, &space.process, &err) : err_set(&err, -EBADMSG, "image %s lacks pages of process %d", s->image, pid);
+	else
+		r = map.n ? map_pages(s, &map, &space.pages) : 0;
+	if (r < 0 && err.code)
+		log_error("%s", err.msg);
 	if (r < 0) {
 		pagemap_done(&map);
 		return r;
@@ -221,7 +184,7 @@ static int from_criu(struct server *s)
 	}
 	if (pid < 0)
 		return 0;
-	r = recv_fd(s->conn, &dummy, &uffd);
+	r = sock_recv_fd(s->conn, &dummy, &uffd);
 	if (r <= 0 || uffd < 0)
 		return r < 0 ? r : -EPROTO;
 	return add_process(s, pid, uffd);
@@ -233,19 +196,35 @@ static int from_guard(struct server *s)
 	char what;
 	int fd;
 
-	if (recv_fd(s->guard, &what, &fd) <= 0)
+	if (sock_recv_fd(s->guard, &what, &fd) <= 0)
 		fd_close(&s->guard);
 	else if (what == 'I' && fd >= 0)
 		s->instance = fd;
 	return 0;
 }
 
-/* a range's pages brought into the page cache and mapped: a read error shows here as an error, not as a signal */
-static int populate(const struct fill_space *s, struct pagemap_range r)
+/*
+ * A range's pages brought to where they can be copied from: into the page cache and mapped, so that a read error shows here as an error, not as a signal; or into @buf. *ret is what the range's
+ * offsets count from.
+ */
+static int populate(const struct server *s, const struct fill_space *space, struct pagemap_range r, uint8_t *buf, const uint8_t **ret)
 {
-	if (madvise((void *)(s->pages + r.offset), r.end - r.start, MADV_POPULATE_READ) == 0)
-		return 0;
-	return errno == EINVAL ? 0 : -errno;    /* before Linux 5.14 */
+	struct hearth_err err = { 0 };
+	int got;
+
+	if (!space->process) {
+		*ret = space->pages;
+		if (madvise((void *)(space->pages + r.offset), r.end - r.start, MADV_POPULATE_READ) == 0)
+			return 0;
+		return errno == EINVAL ? 0 : -errno;    /* before Linux 5.14 */
+	}
+	if (r.end - r.start > TAKE_MAX)
+		return -ENOMEM;
+	got = s->source->read(space->process, r.offset, buf, r.end - r.start, &err);
+	if (got < 0)
+		log_error("%s", err.msg);
+	*ret = (const uint8_t *)((uintptr_t)buf - r.offset);
+	return got;
 }
 
 static void give_up(struct server *s, int r)
@@ -256,13 +235,13 @@ static void give_up(struct server *s, int r)
 }
 
 /* copy, telling apart what ends one address space and what ends the instance. Called without the list lock. */
-static int copy_in(struct server *s, struct fill_space *space, struct pagemap_range range)
+static int copy_in(struct server *s, struct fill_space *space, const uint8_t *pages, struct pagemap_range range)
 {
 	struct pagemap_range rest;
 	int r = -ENOMEM;
 
 	for (int k = 0; k < ENOMEM_TRIES && r == -ENOMEM; k++) {
-		r = fill_range(space, range, &rest);
+		r = fill_range(space, pages, range, &rest);
 		if (r == -ENOMEM)
 			sched_yield();          /* the kernel is ending someone in the group, perhaps us */
 	}
@@ -301,7 +280,9 @@ static bool take_around(struct server *s, struct fill_space *space, uint64_t add
  */
 static int on_fault(struct server *s, struct fill_space *space, uint64_t address)
 {
+	static uint8_t buf[TAKE_MAX] __attribute__((aligned(4096)));
 	struct pagemap_range range;
+	const uint8_t *pages;
 	int r = 0;
 
 	address &= ~4095ull;
@@ -316,8 +297,8 @@ static int on_fault(struct server *s, struct fill_space *space, uint64_t address
 		if (!missing)
 			return r == -ESRCH || r == -EAGAIN ? 0 : r;     /* -EAGAIN: the fault is raised again after the event */
 	}
-	r = populate(space, range);
-	return r < 0 ? r : copy_in(s, space, range);
+	r = populate(s, space, range, buf, &pages);
+	return r < 0 ? r : copy_in(s, space, pages, range);
 }
 
 static int on_fork(struct server *s, const struct fill_space *parent, int uffd)
@@ -402,9 +383,11 @@ static struct fill_space *take_next(struct server *s, struct pagemap_range *ret)
 
 static void *filler(void *arg)
 {
+	static _Thread_local uint8_t buf[TAKE_MAX] __attribute__((aligned(4096)));
 	struct server *s = arg;
 	struct fill_space *space;
 	struct pagemap_range range;
+	const uint8_t *pages;
 	uint64_t one = 1;
 	int r = 0;
 
@@ -415,23 +398,23 @@ static void *filler(void *arg)
 		pthread_cond_wait(&s->more, &s->list);
 	pthread_mutex_unlock(&s->list);
 	do {
-		if (job_fault("pager-slow"))    /* for tests: leaves time for faults and events */
+		if (fault_point("pager-slow"))    /* for tests: leaves time for faults and events */
 			poll(NULL, 0, 20);
 		pthread_rwlock_rdlock(&s->events);
 		pthread_mutex_lock(&s->list);
 		space = s->failed ? NULL : take_next(s, &range);
 		pthread_mutex_unlock(&s->list);
-		if (space && job_fault("pager-holding"))        /* for tests: faults on what a filler has in hand */
+		if (space && fault_point("pager-holding"))        /* for tests: faults on what a filler has in hand */
 			poll(NULL, 0, 20);
 		if (space) {
 			/* a read error shows here; the image was read a moment ago to be verified, so this seldom waits for a disk */
-			r = populate(space, range);
+			r = populate(s, space, range, buf, &pages);
 			if (r == 0)
-				r = copy_in(s, space, range);
+				r = copy_in(s, space, pages, range);
 			else
 				give_up(s, r);
 		}
-		(void)job_fault("pager-filling");
+		(void)fault_point("pager-filling");
 		pthread_rwlock_unlock(&s->events);
 	} while (space && r == 0);
 	(void)!write(s->wake, &one, sizeof(one));
@@ -513,9 +496,9 @@ static int serve(struct server *s)
 	return r;
 }
 
-static _Noreturn void pager(const char *image, int listen_fd, int guard, const char *id)
+static _Noreturn void pager(const char *image, const struct pager_source *source, int listen_fd, int guard, const char *id)
 {
-	struct server s = { .image = image, .guard = guard, .conn = -1, .instance = -1 };
+	struct server s = { .image = image, .source = source, .guard = guard, .conn = -1, .instance = -1 };
 	pthread_rwlockattr_t attr;
 	int r;
 
@@ -536,7 +519,7 @@ static _Noreturn void pager(const char *image, int listen_fd, int guard, const c
 	if (r < 0 && s.instance >= 0)
 		end_instance(s.instance);
 	if (r > 0 && s.guard >= 0)
-		(void)send_fd(guard, 'D', -1);
+		(void)sock_send_fd(guard, 'D', -1);
 	/* an image that was removed meanwhile goes with its last user, page by page; nobody waits for that */
 	(void)setpriority(PRIO_PROCESS, 0, 19);
 	_exit(r < 0);
@@ -570,7 +553,7 @@ static int guard_step(struct guard *g, struct pollfd p[2])
 	int fd;
 
 	if (p[0].revents) {
-		if (recv_fd(g->peer, &what, &fd) <= 0) {
+		if (sock_recv_fd(g->peer, &what, &fd) <= 0) {
 			fd_close(&g->peer);
 			if (g->instance >= 0)
 				return 0;
@@ -590,11 +573,11 @@ static int guard_step(struct guard *g, struct pollfd p[2])
 		return 1;                       /* 'U': the descriptor stays open, which is all */
 	}
 	if (p[1].revents) {
-		if (recv_fd(g->ctl, &what, &fd) > 0 && what == 'I') {
+		if (sock_recv_fd(g->ctl, &what, &fd) > 0 && what == 'I') {
 			g->instance = fd;
 			if (g->peer >= 0)
-				(void)send_fd(g->peer, 'I', fd);
-			(void)send_fd(g->ctl, g->peer < 0 && !g->done ? 'L' : 'K', -1);
+				(void)sock_send_fd(g->peer, 'I', fd);
+			(void)sock_send_fd(g->ctl, g->peer < 0 && !g->done ? 'L' : 'K', -1);
 			fd_close(&g->ctl);
 			return g->peer >= 0 && !g->done;
 		}
@@ -607,7 +590,7 @@ static int guard_step(struct guard *g, struct pollfd p[2])
 	return 1;
 }
 
-static _Noreturn void guard(const char *image, const char *work, int listen_fd, int ctl, const char *id)
+static _Noreturn void guard(const char *image, const struct pager_source *source, const char *work, int listen_fd, int ctl, const char *id)
 {
 	struct guard g = { .id = id, .work = work, .ctl = ctl, .instance = -1 };
 	int ends[2];
@@ -622,7 +605,7 @@ static _Noreturn void guard(const char *image, const char *work, int listen_fd, 
 	if (g.pager == 0) {
 		close(ends[0]);
 		close(ctl);
-		pager(image, listen_fd, ends[1], id);
+		pager(image, source, listen_fd, ends[1], id);
 	}
 	close(ends[1]);
 	close(listen_fd);
@@ -664,7 +647,7 @@ static int listen_in(const char *work, struct hearth_err *err)
 	return err->code;
 }
 
-int pager_start(const char *image, const char *work, const char *id, struct pager *ret, struct hearth_err *err)
+int pager_start(const char *image, const char *work, const char *id, const struct pager_source *source, struct pager *ret, struct hearth_err *err)
 {
 	FD_AUTO int sock = listen_in(work, err);
 	int ends[2];
@@ -677,7 +660,7 @@ int pager_start(const char *image, const char *work, const char *id, struct page
 	pid = fork();
 	if (pid == 0) {
 		close(ends[0]);
-		guard(image, work, sock, ends[1], id);
+		guard(image, source, work, sock, ends[1], id);
 	}
 	close(ends[1]);
 	if (pid < 0) {
@@ -691,9 +674,9 @@ int pager_start(const char *image, const char *work, const char *id, struct page
 int pager_commit(struct pager *pager, int instance_pidfd)
 {
 	char what = 0;
-	int fd, r = send_fd(pager->ctl, 'I', instance_pidfd);
+	int fd, r = sock_send_fd(pager->ctl, 'I', instance_pidfd);
 
-	if (r == 0 && (recv_fd(pager->ctl, &what, &fd) <= 0 || what != 'K'))
+	if (r == 0 && (sock_recv_fd(pager->ctl, &what, &fd) <= 0 || what != 'K'))
 		r = -EIO;
 	if (r < 0)
 		return r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "criu.h"
+#include "ckpt/criu.h"
 
 #include <errno.h>
 #include <fcntl.h>

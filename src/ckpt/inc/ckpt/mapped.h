@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BOX_MAPPED_H
-#define BOX_MAPPED_H
+#ifndef CKPT_MAPPED_H
+#define CKPT_MAPPED_H
 
 #include <sys/types.h>
 

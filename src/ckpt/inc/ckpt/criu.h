@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BOX_CRIU_H
-#define BOX_CRIU_H
+#ifndef CKPT_CRIU_H
+#define CKPT_CRIU_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,6 +45,19 @@ int criu_private_tmp(char *const *paths);
  * Context: after criu_private_run(), in the same process; blocks for some 50 ms the first time, hardly at all later.
  */
 void criu_learn(const char *criu);
+
+/**
+ * criu_match_ids - give this process, which becomes CRIU, the real ids of the process it dumps, where that is needed
+ * CRIU reads the resource limits of the processes with prlimit(2), which root may do to others only with CAP_SYS_RESOURCE; most containers don't give it. Else
+ * the caller's real ids must be the target's. Root stays the effective user, and with it every capability. Return: 0, -errno.
+ */
+int criu_match_ids(pid_t pid);
+/** criu_end_helpers - kill and reap the helpers that a killed CRIU left to the caller, its subreaper: they would wait for it */
+void criu_end_helpers(void);
+/** criu_run_on - let a stopped tree go on: its TCP connections leave repair mode, which a killed CRIU leaves them in; then SIGCONT */
+void criu_run_on(pid_t root);
+/** criu_tree_waits - whether memory of a process of the tree is served by a userfaultfd: CRIU would take pages that are still to come for ones that never were. Return: 0, -errno. */
+int criu_tree_waits(pid_t root, bool *ret);
 
 /** criu_exec - become CRIU, with an environment of our own: it looks for tar and gzip in PATH. Returns only on failure. */
 void criu_exec(char *const *argv);

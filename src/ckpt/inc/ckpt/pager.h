@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BOX_PAGER_H
-#define BOX_PAGER_H
+#ifndef CKPT_PAGER_H
+#define CKPT_PAGER_H
 
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -22,11 +24,22 @@ struct pager {
 };
 
 /**
+ * struct pager_source - where pages come from that the image's folder has not got (CRIU's dump with --lazy-pages)
+ * @open: the memory of one process, in the pager's process. @read: thread-safe; checked by the source. Return: 0, -errno (the program is ended, and *err told in the log).
+ */
+struct pager_source {
+	void *ctx;
+	int (*open)(void *ctx, int pid, void **ret, struct hearth_err *err);
+	int (*read)(void *process, uint64_t address, void *buf, size_t bytes, struct hearth_err *err);
+};
+
+/**
  * pager_start - fork the guard and the pager
+ * @source: NULL: all pages are in the folder
  * @image: folder with the image; @work: CRIU's work folder, where the socket is made; both may be gone once pager_commit() returned
  * Return: 0, -errno.
  */
-int pager_start(const char *image, const char *work, const char *id, struct pager *ret, struct hearth_err *err);
+int pager_start(const char *image, const char *work, const char *id, const struct pager_source *source, struct pager *ret, struct hearth_err *err);
 /** pager_commit - the instance is restored: from here on guard and pager live on their own. Return: 0, -EIO (they died: the instance is lost). */
 int pager_commit(struct pager *pager, int instance_pidfd);
 /** pager_abort - end both and wait for them; the instance must be dead or dying. No effect on an all-zero or committed pager. */

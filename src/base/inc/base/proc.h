@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BOX_PROC_H
-#define BOX_PROC_H
+#ifndef BASE_PROC_H
+#define BASE_PROC_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,7 +20,5 @@ ssize_t proc_tree(pid_t pid, pid_t **ret);
 ssize_t proc_children(pid_t pid, pid_t **ret);
 /** proc_tree_signal - to every process of a tree. Return: 0, -ESRCH, -errno. */
 int proc_tree_signal(pid_t pid, int sig);
-/** proc_lo_up - bring up lo in the caller's network name space. Return: 0, -errno. */
-int proc_lo_up(void);
 
 #endif

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proc.h"
+#include "base/proc.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -146,15 +143,4 @@ int proc_tree_signal(pid_t pid, int sig)
 		kill(list[k], sig);
 	free(list);
 	return n < 0 ? (int)n : 0;
-}
-
-int proc_lo_up(void)
-{
-	struct ifreq req = { .ifr_name = "lo" };
-	FD_AUTO int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &req) < 0)
-		return -errno;
-	req.ifr_flags |= IFF_UP | IFF_RUNNING;
-	return ioctl(fd, SIOCSIFFLAGS, &req) < 0 ? -errno : 0;
 }

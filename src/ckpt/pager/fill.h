@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BOX_FILL_H
-#define BOX_FILL_H
+#ifndef CKPT_FILL_H
+#define CKPT_FILL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,8 @@ struct fill_space {
 	int uffd;
 	struct pagemap_range *ranges;   /* ascending, disjoint; those before first are used up */
 	size_t first, n, cap;
-	const uint8_t *pages;           /* the pages file */
+	const uint8_t *pages;           /* the pages file; NULL: the process of a source */
+	void *process;
 };
 
 /** fill_take - remove up to @max_bytes from the front. Return: false if nothing is left. */
@@ -41,11 +42,12 @@ void fill_clear(struct fill_space *s);
 
 /**
  * fill_range - copy one range in
+ * @pages: what its offsets count from
  * @ret_rest: what is left to do when -EAGAIN is returned
  * Pages that are there already, or whose mapping is gone, are skipped. Return: 0, -EAGAIN (an event must be read first), -ESRCH (the address space is
  * gone), -errno (the pages can't be read: -EFAULT; no memory: -ENOMEM).
  */
-int fill_range(const struct fill_space *s, struct pagemap_range r, struct pagemap_range *ret_rest);
+int fill_range(const struct fill_space *s, const uint8_t *pages, struct pagemap_range r, struct pagemap_range *ret_rest);
 /** fill_zero - a page that was never there. Return: as fill_range(). */
 int fill_zero(const struct fill_space *s, uint64_t address);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mapped.h"
+#include "ckpt/mapped.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "proc.h"
+#include "base/proc.h"
 
 #define LIST "mapped-files"
 #define LIST_MAX (16u << 20)
@@ -39,7 +39,8 @@ static int save_one(FILE *out, pid_t pid)
 		char *path = strchr(line, '/');
 		struct stat st;
 
-		if (!path)
+		/* what it writes to itself through a shared mapping is its data, not its code */
+		if (!path || strstr(line, "w-s ") || strstr(line, "wxs "))
 			continue;
 		path[strcspn(path, "\n")] = '\0';
 		/* a line for each segment, one after the other */
@@ -85,9 +86,9 @@ static int check_line(char *line, struct hearth_err *err)
 	if (sscanf(line, "%llu %lld %lld.%ld %n", &ino, &size, &sec, &nsec, &at) < 4 || line[at] != '/')
 		return err_set(err, -EBADMSG, "the list of mapped files in the image is damaged");
 	if (stat(line + at, &st) < 0)
-		return err_set(err, -ESTALE, "%s, which the instance uses, is no longer there: %s", line + at, strerror(errno));
+		return err_set(err, -ESTALE, "%s, which the program uses, is no longer there: %s", line + at, strerror(errno));
 	if (st.st_ino != ino || st.st_size != size || st.st_mtim.tv_sec != sec || st.st_mtim.tv_nsec != nsec)
-		return err_set(err, -ESTALE, "%s was changed after the instance was parked", line + at);
+		return err_set(err, -ESTALE, "%s was changed after the checkpoint", line + at);
 	return 0;
 }
 

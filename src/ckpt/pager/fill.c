@@ -214,7 +214,7 @@ int fill_copy(const struct fill_space *from, struct fill_space *to)
 		return -ENOMEM;
 	if (n)
 		memcpy(p, from->ranges + from->first, n * sizeof(*p));
-	*to = (struct fill_space){ .uffd = -1, .ranges = p, .n = n, .cap = n ? n : 1, .pages = from->pages };
+	*to = (struct fill_space){ .uffd = -1, .ranges = p, .n = n, .cap = n ? n : 1, .pages = from->pages, .process = from->process };
 	return 0;
 }
 
@@ -226,9 +226,9 @@ void fill_clear(struct fill_space *s)
 }
 
 /* one ioctl. Return: bytes copied (> 0), -errno */
-static int64_t copy(const struct fill_space *s, struct pagemap_range r)
+static int64_t copy(const struct fill_space *s, const uint8_t *pages, struct pagemap_range r)
 {
-	struct uffdio_copy c = { .dst = r.start, .src = (uintptr_t)s->pages + r.offset, .len = r.end - r.start };
+	struct uffdio_copy c = { .dst = r.start, .src = (uintptr_t)pages + r.offset, .len = r.end - r.start };
 
 	if (ioctl(s->uffd, UFFDIO_COPY, &c) == 0)
 		return c.copy;
@@ -237,10 +237,10 @@ static int64_t copy(const struct fill_space *s, struct pagemap_range r)
 	return c.copy < 0 && errno == EAGAIN ? c.copy : -errno;
 }
 
-int fill_range(const struct fill_space *s, struct pagemap_range r, struct pagemap_range *ret_rest)
+int fill_range(const struct fill_space *s, const uint8_t *pages, struct pagemap_range r, struct pagemap_range *ret_rest)
 {
 	while (r.start < r.end) {
-		int64_t n = copy(s, r);
+		int64_t n = copy(s, pages, r);
 		uint64_t half = ((r.end - r.start) / 2 + PAGE - 1) & ~(PAGE - 1);
 
 		if (n > 0) {
@@ -255,7 +255,7 @@ int fill_range(const struct fill_space *s, struct pagemap_range r, struct pagema
 		} else if ((n == -ENOENT || n == -ENOMEM || n == -EINVAL) && r.end - r.start > PAGE) {
 			/* the mapping was split meanwhile, or memory is tight: in smaller pieces */
 			struct pagemap_range rest;
-			int err = fill_range(s, cut(r, r.start, r.start + half), &rest);
+			int err = fill_range(s, pages, cut(r, r.start, r.start + half), &rest);
 
 			if (err < 0) {
 				if (err == -EAGAIN)

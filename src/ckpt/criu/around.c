@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is done to processes before CRIU dumps them and after it failed to. */
+#include "ckpt/criu.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/proc.h"
+
+#define SMAPS_MAX (64u << 20)
+
+/* CRIU reads live TCP connections in repair mode; one that was killed leaves them in it, and they would transmit nothing more */
+static void unrepair(pid_t pid)
+{
+	FD_AUTO int pidfd = pidfd_of(pid);
+	char path[64];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = pidfd < 0 ? NULL : opendir(path);
+	while (d && (e = readdir(d))) {
+		int on = 0, off = 0;
+		socklen_t len = sizeof(on);
+		FD_AUTO int fd = e->d_name[0] == '.' ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, atoi(e->d_name), 0);
+
+		if (fd >= 0 && getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, &len) == 0 && on)
+			(void)setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
+	}
+	if (d)
+		closedir(d);
+}
+
+void criu_run_on(pid_t root)
+{
+	pid_t *tree = NULL;
+	ssize_t n = proc_tree(root, &tree);
+
+	for (ssize_t k = 0; k < n; k++)
+		unrepair(tree[k]);
+	for (ssize_t k = 0; k < n; k++)
+		kill(tree[k], SIGCONT);
+	free(tree);
+}
+
+/* VmFlags "um": a mapping whose missing pages a userfaultfd serves. CRIU would take pages that are still to come for ones that never were. */
+static bool waits_for_pages(pid_t pid)
+{
+	char path[64], *text = NULL, *line;
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	if (file_read(path, SMAPS_MAX, &text, NULL) < 0)
+		return false;           /* gone meanwhile; or the dump itself will tell */
+	for (line = strstr(text, "VmFlags:"); line && !found; line = strstr(line + 1, "VmFlags:"))
+		found = memmem(line, strcspn(line, "\n"), " um", 3) != NULL;
+	free(text);
+	return found;
+}
+
+int criu_tree_waits(pid_t root, bool *ret)
+{
+	pid_t *tree = NULL;
+	ssize_t n = proc_tree(root, &tree);
+
+	*ret = false;
+	for (ssize_t k = 0; k < n && !*ret; k++)
+		*ret = waits_for_pages(tree[k]);
+	free(tree);
+	return n < 0 ? (int)n : 0;
+}
+
+/* real user and group of a process */
+static int ids_of(pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
+{
+	char path[64], *text = NULL, *uid, *gid;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	r = file_read(path, 65536, &text, NULL);
+	if (r < 0)
+		return r;
+	uid = strstr(text, "\nUid:");
+	gid = strstr(text, "\nGid:");
+	r = uid && gid && sscanf(uid, "\nUid: %u", ret_uid) == 1 && sscanf(gid, "\nGid: %u", ret_gid) == 1 ? 0 : -EPROTO;
+	free(text);
+	return r;
+}
+
+int criu_match_ids(pid_t pid)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+	uid_t uid;
+	gid_t gid;
+	int r;
+
+	if (syscall(SYS_capget, &head, data) == 0 && (data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective & CAP_TO_MASK(CAP_SYS_RESOURCE)))
+		return 0;
+	r = ids_of(pid, &uid, &gid);
+	if (r < 0)
+		return r;
+	return setresgid(gid, (gid_t)-1, (gid_t)-1) < 0 || setresuid(uid, (uid_t)-1, (uid_t)-1) < 0 ? -errno : 0;
+}
+
+void criu_end_helpers(void)
+{
+	pid_t *list = NULL;
+	ssize_t n = proc_children(getpid(), &list);
+
+	for (ssize_t k = 0; k < n; k++) {
+		char path[64], *comm = NULL;
+
+		snprintf(path, sizeof(path), "/proc/%d/comm", (int)list[k]);
+		if (file_read(path, 64, &comm, NULL) == 0 && !strcmp(comm, "criu\n")) {
+			kill(list[k], SIGKILL);
+			waitpid(list[k], NULL, 0);
+		}
+		free(comm);
+	}
+	free(list);
+}

@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`hearth run`, `checkpoint`, `restore`, `park`, `wake` and `ps` on programs, with real CRIU."""
+import os
+import signal
+import socket
+import subprocess
+import unittest
+
+from programlib import HEARTH, PATIENCE_S, Programs, course, state, until
+
+
+class Run(Programs):
+    def test_output_and_status_are_passed_on(self):
+        done = self.hearth('run', '--', 'sh', '-c', 'echo out; echo err >&2; exit 5', code=5)
+        self.assertEqual((done.stdout, done.stderr), ('out\n', 'err\n'))
+        self.assertEqual(self.hearth('run', '--', 'sh', '-c', 'kill -TERM $$', code=143).stdout, '')
+        self.assertIn('/no/such/program', self.hearth('run', '--', '/no/such/program', code=127).stderr)
+        self.assertEqual(os.listdir(os.path.join(self.run_dir, 'programs')), [])
+
+    def test_options(self):
+        self.assertEqual(self.hearth('run', '--env', 'A=b c', '--', 'sh', '-c', 'echo "$A"').stdout, 'b c\n')
+        self.assertIn('CPU only', self.hearth('run', '--verbose', '--', 'true', env={'HEARTH_SHIM': '/no/shim'}).stderr)
+        for words in (('run',), ('run', '--env', 'x', '--', 'true'), ('run', '--wrong', '--', 'true'), ('checkpoint',), ('checkpoint', 'a', 'b'), ('restore',),
+                      ('checkpoint', '--stop', '--every', '1s', 'a'), ('checkpoint', '--keep', '3', 'a'), ('checkpoint', '--zstd', '99', 'a'), ('restore', '--wrong', 'a')):
+            self.assertIn('usage:', self.hearth(*words, code=2).stderr)
+        self.assertIn('no program "nobody"', self.hearth('checkpoint', 'nobody', code=1).stderr)
+        self.assertIn('"a/b" is no name', self.hearth('run', '--name', 'a/b', '--', 'true', code=1).stderr)
+
+    def test_signals_are_passed_on(self):
+        with subprocess.Popen([HEARTH, '--run', self.run_dir, 'run', '--', 'sh', '-c', 'trap "echo term; exit 3" TERM; echo ready; while :; do sleep 0.01; done'], stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, text=True) as p:
+            self.assertEqual(p.stdout.readline(), 'ready\n')
+            p.send_signal(signal.SIGTERM)
+            self.assertEqual(p.stdout.read(), 'term\n')
+            self.assertEqual(p.wait(PATIENCE_S), 3)
+
+    def test_names(self):
+        self.start('one')
+        self.assertIn('already', self.hearth('run', '--name', 'one', '--', 'true', code=1).stderr)
+        self.hearth('run', '-d', '--', 'sleep', '1000')
+        self.hearth('run', '-d', '--', 'sleep', '1000')
+        names = {p['name']: p['state'] for p in self.json('ps')['programs']}
+        self.assertEqual(names, {'one': 'running', 'sleep': 'running', 'sleep-2': 'running'})
+        self.kill('one')
+        until(lambda: self.json('ps', 'one')['programs'][0]['state'] == 'ended', 'the end is noted')
+        self.start('one')       # one that ended makes room
+
+
+class Course(Programs):
+    """What is restored goes on exactly as if nothing had been."""
+
+    def test_killed_and_restored(self):
+        self.start()
+        self.goes_on(by=50)
+        made = self.checkpoint()
+        self.goes_on(by=20)
+        self.kill()
+        before = self.check_course()
+        for words in ((), ('--eager',), ('--verify',)):
+            back = self.restore(made['image'], *words)
+            self.assertEqual(back['pid'], made['pid'])
+            self.goes_on(by=30)
+            self.kill()
+        lines = self.check_course()
+        self.assertLess(int(lines[len(before)].split()[0]), len(before))        # it went back
+
+    def test_lazily(self):
+        self.start(mib=48)
+        self.goes_on(by=30)
+        made = self.checkpoint()
+        self.kill()
+        self.assertTrue(self.restore(made['image'])['lazy'])
+        self.goes_on(by=50)
+        again = self.checkpoint()               # waits until all of it is in
+        self.assertLess(again['new_bytes'], made['new_bytes'] // 2)
+        self.kill()
+        self.restore(again['image'])
+        self.goes_on(by=20)
+        self.check_course(mib=48)
+
+    def test_attached_with_its_status(self):
+        steps = 300
+        self.start(steps=steps)
+        self.goes_on(by=50)
+        image = self.checkpoint()['image']
+        self.kill()
+        done = self.hearth('restore', image, '--store', self.store, code=7)
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines, course(steps, self.MIB)[-len(lines):])
+        self.assertIn('runs again', done.stderr)
+        self.assertFalse([p for p in os.listdir(os.path.join(self.run_dir, 'programs')) if p == 't'])
+
+    def test_second_image_is_small(self):
+        self.start(mib=32)
+        self.goes_on(by=10)
+        first, second = self.checkpoint(), self.checkpoint()
+        self.assertGreater(first['new_bytes'], 32 << 20)
+        self.assertLess(second['new_bytes'], first['new_bytes'] // 2)
+        self.kill()
+        self.hearth('images', 'verify', second['image'], '--store', self.store)
+        self.restore(second['image'])
+        self.goes_on()
+        self.check_course(mib=32)
+
+    def test_compressed(self):
+        self.start()
+        self.goes_on(by=5)
+        image = self.checkpoint('t', '--zstd', '1')['image']
+        self.kill()
+        self.restore(image)
+        self.goes_on()
+        self.check_course()
+
+    def test_park_and_wake(self):
+        self.start()
+        self.goes_on(by=10)
+        made = self.checkpoint('t', '--stop')
+        until(lambda: state(made['pid']) is None, 'it is gone')
+        self.assertEqual(self.json('ps', 't')['programs'][0]['state'], 'parked')
+        self.assertIn('parked', self.hearth('checkpoint', 't', '--to', self.store, code=1).stderr)
+        self.hearth('wake', 't')
+        self.goes_on()
+        self.check_course()
+        self.assertIn('not parked', self.hearth('wake', 't', code=1).stderr)
+        lines = self.lines()
+        self.assertEqual(lines, course(len(lines), self.MIB))            # not a line twice, none lost
+
+    def test_series(self):
+        self.start()
+        self.goes_on(by=5)
+        other = self.checkpoint()['image']
+        done = self.hearth('checkpoint', 't', '--to', self.store, '--every', '0s', '--keep', '2', '--count', '5')
+        self.assertEqual(done.stdout.count('of them new'), 5)
+        self.assertEqual(sorted(self.images()), sorted([other, 't-5', 't-6']))
+        self.kill()
+        self.restore('t-6')
+        self.goes_on()
+        self.check_course()
+
+    def test_series_ends_with_the_program(self):
+        self.start(steps=30)
+        done = self.hearth('checkpoint', 't', '--to', self.store, '--every', '0s', '--keep', '1', code=None)
+        self.assertIn(done.returncode, (0, 1), done)                            # 1: it ended in the middle of one
+        self.assertLessEqual(len(self.images()), 1)
+
+    def test_pre_dump(self):
+        self.start(mib=32)
+        self.goes_on(by=5)
+        made = self.checkpoint('t', '--pre-dump')
+        self.assertEqual(made['ms']['stop'], 0)
+        self.assertIn('pre-dump', self.hearth('restore', made['image'], '--store', self.store, code=1).stderr)
+        self.assertLess(self.checkpoint()['new_bytes'], made['new_bytes'] // 2)
+
+
+class Refused(Programs):
+    """One clear error, and the program runs on."""
+
+    def refused(self, name, *words, **keys):
+        done = self.hearth('checkpoint', name, '--to', self.store, code=1, **keys)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertEqual(self.images(), [])
+
+    def test_terminal(self):
+        master, slave = os.openpty()
+        with subprocess.Popen(['sleep', '1000'], stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as p:
+            self.hearth('images', '--store', self.store, code=None)
+            done = self.hearth('checkpoint', str(p.pid), '--to', self.store, code=1)
+            self.assertIn('terminal', done.stderr)
+            self.assertNotEqual(state(p.pid), None)
+            p.kill()
+        os.close(master)
+        os.close(slave)
+
+    def test_session_of_another(self):
+        with subprocess.Popen(['sleep', '1000'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+            self.assertIn('session', self.hearth('checkpoint', str(p.pid), '--to', self.store, code=1).stderr)
+            p.kill()
+
+    def test_not_root(self):
+        done = subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', HEARTH, '--run', os.path.join(self.dir, 'nobody'), 'checkpoint', str(os.getpid()), '--to',
+                               os.path.join(self.dir, 'x')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn('needs root', done.stderr)
+        self.assertEqual(done.stderr.count('\n'), 1)
+
+    def test_no_criu(self):
+        self.start()
+        self.goes_on(by=1)
+        done = self.hearth('checkpoint', 't', '--to', self.store, code=1, env={'HEARTH_CRIU': '/no/criu'})
+        self.assertIn('/no/criu', done.stderr)
+        self.goes_on()
+
+    def test_two_at_once(self):
+        self.start()
+        self.goes_on(by=1)
+        # whoever holds the lock is at work; here it is us
+        lock = os.path.join(self.run_dir, 'programs', f'.lock-{self.record()["pid"]}')
+        done = subprocess.run(['flock', '-n', lock, HEARTH, '--run', self.run_dir, 'checkpoint', 't', '--to', self.store], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              check=False, timeout=PATIENCE_S)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn('in progress', done.stderr)
+        self.goes_on()
+        self.checkpoint()
+
+    def test_a_process_that_nobody_began_with_us(self):
+        with subprocess.Popen(['sh', '-c', 'n=0; while :; do n=$((n+1)); sleep 0.01; done'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True) as p:
+            made = self.checkpoint(str(p.pid))
+            self.assertEqual(made['image'], f'pid-{p.pid}-1')
+            p.kill()
+        self.restore(made['image'])
+        self.assertNotEqual(state(made['pid']), None)
+        self.kill(f'pid-{p.pid}')
+
+
+class Restored(Programs):
+    def test_pid_in_use(self):
+        self.start()
+        self.goes_on(by=1)
+        image = self.checkpoint()['image']
+        self.assertIn('does the program still run', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
+        self.goes_on()
+
+    def test_files_that_grew(self):
+        path = os.path.join(self.dir, 'data')
+        with open(path, 'w', encoding='utf-8'):
+            pass
+        self.start_words('w', 'sh', '-c', f'exec 5>>{path}; n=0; while :; do echo $n >&5; n=$((n+1)); sleep 0.01; done')
+        until(lambda: os.path.getsize(path) > 20, 'it writes')
+        image = self.checkpoint('w')['image']
+        size = os.path.getsize(path)
+        until(lambda: os.path.getsize(path) > size + 10, 'it writes on')
+        self.kill('w')
+        done = self.hearth('restore', image, '--store', self.store, '-d', code=1)
+        self.assertIn(path, done.stderr)
+        self.assertIn('--rewind-files', done.stderr)
+        self.restore(image, '--rewind-files')
+        until(lambda: os.path.getsize(path) > size + 10, 'it writes again')
+        self.kill('w')
+        self.assertTrue(os.path.exists(f'{path}.after-{image}'))
+        with open(path, encoding='utf-8') as file:
+            numbers = [int(line) for line in file.read().splitlines()]
+        self.assertEqual(numbers, list(range(len(numbers))))
+        os.truncate(path, 3)
+        self.assertIn('can\'t be brought back', self.hearth('restore', image, '--store', self.store, '-d', '--rewind-files', code=1).stderr)
+
+    def test_sockets(self):
+        """A connection within the tree, and one to the outside, which is closed afterwards."""
+        with socket.create_server(('127.0.0.1', 0)) as server:
+            code = ('import socket,time,sys\n'
+                    'a=socket.create_server(("127.0.0.1",0)); b=socket.create_connection(a.getsockname()); c,_=a.accept(); u,v=socket.socketpair()\n'
+                    'n=0\n'
+                    'while True:\n'
+                    '  b.sendall(b"%d"%n); u.send(b"%d"%n); print(c.recv(9).decode(),v.recv(9).decode(),flush=True); n+=1; time.sleep(0.005)\n')
+            self.start_words('s', '/usr/bin/python3', '-c', code)
+            until(lambda: len(self.lines('s')) > 10, 'it talks')
+            image = self.checkpoint('s')['image']
+            until(lambda: len(self.lines('s')) > 20, 'it talks on')
+            self.kill('s')
+            n = len(self.lines('s'))
+            self.restore(image)
+            until(lambda: len(self.lines('s')) > n + 10, 'it talks again')
+            for line in self.lines('s')[n:]:
+                self.assertEqual(*line.split())
+            self.kill('s')
+            server.settimeout(1)
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
