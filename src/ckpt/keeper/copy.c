@@ -113,7 +113,7 @@ static int choose(struct job *job, struct slice *s, struct hearth_err *err)
 			continue;
 		r = store_put_known(s->o->store, s->first + k, d);
 		if (r < 0)
-			err_set(err, r, "the store does not take chunk %llu of buffer %llu: %s", (unsigned long long)(s->first + k), (unsigned long long)s->o->id, strerror(-r));
+			err_set(err, r, "the store does not take chunk %ju of buffer %ju: %s", s->first + k, s->o->id, strerror(-r));
 		s->want[k] = r == 0;
 		s->wanted += r == 0;
 		if (r > 0)
@@ -263,8 +263,15 @@ static void *work(void *arg)
 	struct hearth_err err = { 0 };
 	struct slice *s = malloc(sizeof(*s));
 	struct lane *l = NULL;
-	int r = s ? lane_get(job->devices[w->device], &l, &err) : err_set(&err, -ENOMEM, "out of memory");
 	size_t k;
+	int r;
+
+	if (s) {
+		r = lane_get(job->devices[w->device], &l, &err);
+	} else {
+		r = -ENOMEM;
+		err_set(&err, r, "out of memory");
+	}
 
 	if (r == 0 && !job->list->v[0].known)
 		lane_stage(l);

@@ -49,8 +49,7 @@ static const uint8_t *in_place(struct fill *f, struct lane *l, const struct part
 
 static int bad_chunk(const struct part *p, uint64_t k, struct hearth_err *err)
 {
-	return err_set(err, -EBADMSG, "the image is damaged: chunk %llu of buffer %llu is not what it was; `hearth verify` tells what else is", (unsigned long long)(p->first + k),
-		       (unsigned long long)p->b->id);
+	return err_set(err, -EBADMSG, "the image is damaged: chunk %ju of buffer %ju is not what it was; `hearth images verify` tells what else is", p->first + k, p->b->id);
 }
 
 /* what lies on the device now, against the image's digests. Without kernels store_read() has checked it already. */

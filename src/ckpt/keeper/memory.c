@@ -221,9 +221,14 @@ static int refill_all(struct op *op, struct hearth_err *err)
 {
 	struct filler *f = calloc(op->n + 1, sizeof(*f));
 	bool *started = calloc(op->n + 1, sizeof(*started));
-	int r = f && started ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r = 0;
 
-	for (size_t i = 0; i < op->n && r == 0; i++) {
+	if (!f || !started) {
+		free(started);
+		free(f);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	for (size_t i = 0; i < op->n; i++) {
 		f[i].op = op;
 		f[i].p = op->processes[i];
 		if (f[i].p->state != PROCESS_BACK)
@@ -232,7 +237,7 @@ static int refill_all(struct op *op, struct hearth_err *err)
 		if (!started[i])
 			fill_process(&f[i]);
 	}
-	for (size_t i = 0; f && started && i < op->n; i++) {
+	for (size_t i = 0; i < op->n; i++) {
 		if (started[i])
 			pthread_join(f[i].thread, NULL);
 		if (f[i].failed < 0 && r == 0)

@@ -178,8 +178,11 @@ static int put_table(struct op *op, const json_t *table, struct hearth_err *err)
 {
 	char *text = json_dumps(table, JSON_COMPACT);
 	struct store_object *to;
-	int r = text ? store_object_begin(op->draft, TABLE_NAME, strlen(text), NULL, &to, err) : err_set(err, -ENOMEM, "out of memory");
+	int r;
 
+	if (!text)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = store_object_begin(op->draft, TABLE_NAME, strlen(text), NULL, &to, err);
 	if (r == 0)
 		r = store_put(to, 0, text, strlen(text), NULL, err);
 	free(text);

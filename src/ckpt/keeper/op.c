@@ -130,12 +130,12 @@ int op_begin(struct engine *e, const struct request *r, struct hearth_err *err)
 {
 	struct keeper_server *k = e->k;
 	struct op *op = calloc(1, sizeof(*op));
-	int failed = op ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int failed = 0;
 
-	if (failed == 0) {
-		op->k = k;
-		op->engine = e;
-	}
+	if (!op)
+		return err_set(err, -ENOMEM, "out of memory");
+	op->k = k;
+	op->engine = e;
 	pthread_mutex_lock(&k->lock);
 	for (size_t i = 0; i < r->n && failed == 0; i++) {
 		struct process *p = process_find(k, r->pids[i]);
@@ -157,8 +157,7 @@ int op_begin(struct engine *e, const struct request *r, struct hearth_err *err)
 	if (failed == 0)
 		failed = op_refused(op, err);
 	if (failed < 0) {
-		if (op)
-			op_free(op);
+		op_free(op);
 		return failed;
 	}
 	prepare(op);

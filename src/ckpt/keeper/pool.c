@@ -93,7 +93,7 @@ int pool_open(struct pool *p, const char *dir, struct store **ret, struct hearth
 		;
 	if (!s)
 		r = open_new(p, real ? real : dir, &s, err);
-	if (r == 0) {
+	if (r == 0 && s) {
 		s->refs++;
 		*ret = s->store;
 	}

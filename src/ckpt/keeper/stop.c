@@ -186,7 +186,11 @@ static int digest_area(struct op *op, struct area *a, struct hearth_err *err)
 		goto out;
 	}
 	digests = malloc(chunks * sizeof(*digests));
-	r = digests ? lane_get(a->device, &l, err) : err_set(err, -ENOMEM, "out of memory for digests");
+	if (!digests) {
+		r = err_set(err, -ENOMEM, "out of memory for digests");
+		goto out;
+	}
+	r = lane_get(a->device, &l, err);
 	if (r == 0)
 		r = cuda_err(cu, cu->copy_htod(a->digests.at + chunks * sizeof(*digests), table, n * sizeof(*table), l->stream), err, "cuMemcpyHtoDAsync");
 	if (r == 0)
@@ -222,7 +226,9 @@ static int snapshot(struct op *op, struct area *a, struct hearth_err *err)
 	if (n * 8 > a->digests.bytes)
 		n = a->digests.bytes / 8;
 	from = malloc(n * sizeof(*from));
-	r = from ? lane_get(a->device, &l, err) : err_set(err, -ENOMEM, "out of memory");
+	if (!from)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = lane_get(a->device, &l, err);
 	for (uint64_t k = 0; k < n && r == 0; k++) {
 		from[k] = a->dirty[k].object->pinned->map.at + a->dirty[k].chunk * CHUNK;
 		a->dirty[k].at = a->snapshot.at + k * CHUNK;
