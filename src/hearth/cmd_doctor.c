@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "ckpt/keeper.h"
 #include "cli.h"
 #include "node/node.h"
 #include "sched/net.h"
@@ -122,6 +123,36 @@ static void check_daemon(struct cli *cli, json_t *items)
 	json_decref(reply);
 }
 
+static void optional(json_t *items)
+{
+	json_object_set_new(json_array_get(items, json_array_size(items) - 1), "optional", json_true());
+}
+
+/* device memory of programs; none of it is needed for functions, nor for programs without CUDA */
+static void check_keeper(struct cli *cli, json_t *items)
+{
+	struct keeper_info info;
+	struct hearth_err err = { .msg = "" };
+	struct keeper *k = NULL;
+	char path[4200];
+	bool up;
+
+	snprintf(path, sizeof(path), "%s/keeper.sock", cli->run_dir);
+	up = keeper_connect(path, &k, &err) == 0 && keeper_info(k, &info, &err) == 0;
+	keeper_close(k);
+	add(items, "keeper", up, up ? "runs" : "%s", err.msg);
+	optional(items);
+	if (!up)
+		return;
+	add(items, "cuda driver", info.driver_version > 0 && info.devices > 0, "CUDA %d.%d, %u device%s", info.driver_version / 1000, info.driver_version % 1000 / 10, info.devices,
+	    info.devices == 1 ? "" : "s");
+	optional(items);
+	add(items, "cuda checkpoint", info.checkpoint, info.checkpoint ? "the driver can checkpoint processes" : "the driver has no cuCheckpointProcess*; install release 570 or newer");
+	optional(items);
+	add(items, "cuda export", info.export, info.export ? "device memory can be handed to the keeper" : "device memory cannot be exported: the driver alone checkpoints it, slowly");
+	optional(items);
+}
+
 /* what `hearth serve` can listen with; none of it is needed for functions */
 static void check_backends(json_t *items)
 {
@@ -135,7 +166,7 @@ static void check_backends(json_t *items)
 			b->describe(NULL, words, sizeof(words));
 		snprintf(name, sizeof(name), "net %s", b->name);
 		add(items, name, ok, "%s", ok ? words : err.msg);
-		json_object_set_new(json_array_get(items, json_array_size(items) - 1), "optional", json_true());
+		optional(items);
 	}
 }
 
@@ -190,6 +221,7 @@ int cmd_doctor(struct cli *cli, int argc, char **argv)
 	check_programs(items, &cfg);
 	check_box(items, &cfg);
 	check_daemon(cli, items);
+	check_keeper(cli, items);
 	check_backends(items);
 	ok = all_ok(items);
 	if (cli->json) {

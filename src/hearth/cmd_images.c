@@ -291,7 +291,7 @@ static int do_verify(struct cli *cli, struct shelf *s, const struct options *o, 
 	json_t *list;
 	struct hearth_err err;
 	bool ok = true;
-	unsigned k;
+	unsigned k = 0;
 	int r = CLI_OK;
 
 	if (o->all ? argc > 0 : argc == 0)
@@ -318,7 +318,7 @@ static int do_rm(struct cli *cli, struct shelf *s, const struct options *o, int 
 	json_t *list = json_array();
 	struct hearth_err err;
 	int r = CLI_OK;
-	unsigned k;
+	unsigned k = 0;
 
 	(void)o;
 	if (argc == 0) {

@@ -130,6 +130,7 @@ SHIM_EXPORT CUresult cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph)
 	return end(DRV(cuStreamEndCapture_ptsz), DRV(cuStreamIsCapturing_ptsz), hStream, phGraph);
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a prototype cannot be */
 #define BEGIN(name, proto, args) \
 	SHIM_EXPORT CUresult name proto \
 	{ \
@@ -142,6 +143,7 @@ SHIM_EXPORT CUresult cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph)
 		gate_leave(); \
 		return ret; \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 BEGIN(cuStreamBeginCapture, (CUstream hStream), (hStream))
 BEGIN(cuStreamBeginCapture_ptsz, (CUstream hStream), (hStream))

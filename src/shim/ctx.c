@@ -2,11 +2,11 @@
 #include "ctx.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/thread.h"
 #include "capture.h"
 #include "futex.h"
 #include "gate.h"
@@ -14,7 +14,6 @@
 #include "mem.h"
 #include "refuse.h"
 #include "shim.h"
-#include "thread.h"
 
 static struct {
 	struct ctx *first;
@@ -252,7 +251,7 @@ int ctx_drain_all(uint64_t deadline_ns)
 
 	if (!d)
 		return -ENOMEM;
-	ret = thread_start(&thread, drain_thread, d);
+	ret = thread_spawn(&thread, drain_thread, d);
 	if (ret < 0) {
 		drain_free(d);
 		return ret;
@@ -271,6 +270,7 @@ int ctx_drain_all(uint64_t deadline_ns)
 
 /* ---- the program's calls ---- */
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a prototype cannot be */
 #define CREATE(name, proto, args) \
 	SHIM_EXPORT CUresult name proto \
 	{ \
@@ -283,6 +283,7 @@ int ctx_drain_all(uint64_t deadline_ns)
 		gate_leave(); \
 		return ret; \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 CREATE(cuCtxCreate, (CUcontext *pctx, unsigned int flags, CUdevice dev), (pctx, flags, dev))
 CREATE(cuCtxCreate_v2, (CUcontext *pctx, unsigned int flags, CUdevice dev), (pctx, flags, dev))

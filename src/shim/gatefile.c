@@ -13,32 +13,35 @@
 
 static struct shim_gate *file;
 
-int gatefile_map(const char *path)
+static int map_checked(int fd)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), ret = 0;
-	struct shim_gate *at = NULL;
+	struct shim_gate *at;
 	struct stat st;
 
-	if (fd < 0)
-		return -errno;
 	if (fstat(fd, &st) < 0)
-		ret = -errno;
-	else if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof *at)
-		ret = -EINVAL;
-	if (ret == 0) {
-		at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		if (at == MAP_FAILED)
-			ret = -errno;
-	}
-	close(fd);
-	if (ret < 0)
-		return ret;
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof *at)
+		return -EINVAL;
+	at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED)
+		return -errno;
 	if (at->magic != SHIM_GATE_MAGIC || at->version != SHIM_WIRE_VERSION) {
 		munmap(at, (size_t)st.st_size);
 		return -EINVAL;
 	}
 	file = at;
 	return 0;
+}
+
+int gatefile_map(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = map_checked(fd);
+	close(fd);
+	return ret;
 }
 
 bool gatefile_there(void)

@@ -15,7 +15,7 @@
 #include "shim.h"
 
 /* how long an allocation waits for the keeper to let go of memory that was freed */
-#define KEEPER_FREE_NS NS_PER_S
+#define KEEPER_FREE_NS (2 * NS_PER_S)
 #define PITCH_BYTES 512u
 
 struct mem mem = { .next_id = 1, .next_name = 1 };

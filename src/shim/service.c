@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "capture.h"
 #include "ctx.h"
 #include "detach.h"
@@ -14,7 +15,6 @@
 #include "gatefile.h"
 #include "link.h"
 #include "log.h"
-#include "thread.h"
 
 /* how long closing the gate may take when the keeper does not say */
 #define CLOSE_MS 10000u
@@ -210,7 +210,7 @@ int service_start(const char *socket, const char *name)
 	service.socket = socket;
 	service.name = name;
 	become(SHIM_RUNNING);
-	ret = thread_start(&thread, service_thread, NULL);
+	ret = thread_spawn(&thread, service_thread, NULL);
 	if (ret == 0)
 		pthread_detach(thread);
 	return ret;

@@ -7,6 +7,7 @@
 #include "refuse.h"
 
 /* The wrappers that tools/gen-shim lists in gen/calls.c. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a prototype cannot be */
 #define SHIM_GATED(name, proto, args) \
 	SHIM_EXPORT CUresult name proto \
 	{ \
@@ -30,5 +31,6 @@
 		gate_leave(); \
 		return ret; \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

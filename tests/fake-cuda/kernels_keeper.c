@@ -13,7 +13,7 @@ struct digest { uint64_t hi, lo; };
 
 fake_kernel fake_kernel_hearth_hash, fake_kernel_hearth_gather;
 
-__attribute__((visibility("default"))) void fake_kernel_hearth_hash(const struct fake_launch *l)
+void fake_kernel_hearth_hash(const struct fake_launch *l)
 {
 	const struct range *table = (const struct range *)(uintptr_t)FAKE_ARG(l, 0, uint64_t);
 	unsigned n = FAKE_ARG(l, 1, unsigned), r = 0;
@@ -30,7 +30,7 @@ __attribute__((visibility("default"))) void fake_kernel_hearth_hash(const struct
 	}
 }
 
-__attribute__((visibility("default"))) void fake_kernel_hearth_gather(const struct fake_launch *l)
+void fake_kernel_hearth_gather(const struct fake_launch *l)
 {
 	const uint64_t *from = (const uint64_t *)(uintptr_t)FAKE_ARG(l, 0, uint64_t);
 	uint64_t chunks = FAKE_ARG(l, 1, uint64_t);

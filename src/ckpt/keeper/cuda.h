@@ -8,7 +8,7 @@
 #include "base/err.h"
 
 /*
- * The driver, loaded when asked for: no CUDA is needed to build. Types and values are those of cuda.h (tests/unit/ckpt/keeper_abi.c compares them where there is one), names are ours so that
+ * The driver, loaded when asked for: no CUDA is needed to build. Types and values are those of cuda.h (tests/unit/keeper/request.c holds the sizes), names are ours so that
  * both can be included.
  */
 typedef int cu_result;

@@ -113,7 +113,7 @@ struct keeper_server {
 	struct process *processes;
 	struct hold *holds;
 	struct engine *engines;
-	unsigned processes_n, engines_n;
+	unsigned processes_n, engines_n, new_n;
 	bool stopping;
 	atomic_ullong copied_bytes, hashed_bytes;
 };

@@ -105,6 +105,17 @@ void lane_put(struct lane *l)
 	pthread_mutex_unlock(&d->lock);
 }
 
+void lanes_prepare(struct device *d)
+{
+	struct lane *all[LANES_MAX];
+	unsigned n = 0;
+
+	while (n < lanes_wanted() && lane_get(d, &all[n], NULL) == 0)
+		n++;
+	while (n > 0)
+		lane_put(all[--n]);
+}
+
 void lanes_free(struct device *d)
 {
 	while (d->lanes) {

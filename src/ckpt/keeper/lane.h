@@ -35,6 +35,8 @@ int lane_get(struct device *d, struct lane **ret, struct hearth_err *err);
 void lane_stage(struct lane *l);
 /** lane_put - give it back; its staging memory goes */
 void lane_put(struct lane *l);
+/** lanes_prepare - have as many as are wanted: their pinned memory takes a while the first time (16 MiB each, 8 ms). What cannot be made now is made when it is needed. */
+void lanes_prepare(struct device *d);
 void lanes_free(struct device *d);
 /** lane_sync - wait for what the stream has. Return: 0, -errno. */
 int lane_sync(struct lane *l, struct hearth_err *err);

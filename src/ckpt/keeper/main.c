@@ -21,6 +21,7 @@
 #include "op.h"
 
 #define EXIT_NO_DRIVER 77
+#define NEW_MAX 1024            /* connections that have not said what they are */
 
 static const char usage[] =
 	"usage: hearth-keeper [--socket PATH] [--pool-store DIR --pool-bytes N] [--driver PATH] [--log-level error|warn|info|debug]\n"
@@ -55,8 +56,12 @@ static void on_connect(struct keeper_server *k)
 {
 	int fd = accept4(k->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
-	if (fd >= 0 && keeper_watch(k, fd, WATCH_NEW) < 0)
+	if (fd < 0)
+		return;
+	if (k->new_n >= NEW_MAX || keeper_watch(k, fd, WATCH_NEW) < 0)
 		close(fd);
+	else
+		k->new_n++;
 }
 
 /* the first packet says what it is: a struct, or JSON */
@@ -73,6 +78,7 @@ static void on_new(struct keeper_server *k, int fd)
 
 	fd_close(&passed);
 	keeper_unwatch(k, fd);
+	k->new_n--;
 	if (got <= 0 || k->stopping || sock_peer_cred(fd, &uid, NULL, &pid) < 0)
 		close(fd);
 	else if (shim_msg_check(data, (size_t)got, &m) == 0 && m.op == SHIM_HELLO)
@@ -110,8 +116,10 @@ static void on_engine(struct keeper_server *k, int fd)
 static void on_signal(struct keeper_server *k)
 {
 	k->stopping = true;
-	for (struct engine *e = k->engines; e; e = e->next)
+	for (struct engine *e = k->engines; e; e = e->next) {
 		e->hangup = true;
+		shutdown(e->fd, SHUT_RDWR);     /* its thread may be telling it something that it does not read */
+	}
 	pthread_cond_broadcast(&k->changed);
 }
 

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "op.h"
+#include "lane.h"
 
 static const char *const refusal_words[] = { "managed memory", "CUDA IPC", "MIG", "MPS", "fabric handles", "something that cannot be checkpointed" };
 
@@ -110,6 +111,21 @@ int op_inspect(struct engine *e, const struct request *r, json_t **ret, struct h
 	return 0;
 }
 
+/* what the first copy would otherwise wait for */
+static void prepare(struct op *op)
+{
+	uint64_t used = 0;
+
+	pthread_mutex_lock(&op->k->lock);
+	for (size_t i = 0; i < op->n; i++)
+		for (size_t b = 0; b < op->processes[i]->n; b++)
+			used |= 1ull << (op->processes[i]->buffers[b]->device - op->k->devices);
+	pthread_mutex_unlock(&op->k->lock);
+	for (int d = 0; d < op->k->devices_n; d++)
+		if (used >> d & 1)
+			lanes_prepare(&op->k->devices[d]);
+}
+
 int op_begin(struct engine *e, const struct request *r, struct hearth_err *err)
 {
 	struct keeper_server *k = e->k;
@@ -145,6 +161,7 @@ int op_begin(struct engine *e, const struct request *r, struct hearth_err *err)
 			op_free(op);
 		return failed;
 	}
+	prepare(op);
 	e->op = op;
 	return 0;
 }

@@ -12,6 +12,7 @@ enum op_phase { OP_BEGUN, OP_STOPPED, OP_DETACHED, OP_CHECKPOINTED, OP_RESTORED,
  * @now:   digests of its chunks as the store has them; @have: which of them it has, a bit each
  * @store: the object of the draft, NULL: none yet
  * @buffer: NULL once it was freed, then @gone
+ * @pinned: during the stop: the buffer, with a reference: its process may be killed while its memory is read
  */
 struct object {
 	struct object *next;
@@ -20,7 +21,7 @@ struct object {
 	unsigned flags;
 	struct device *device;
 	char program[SHIM_NAME_MAX];
-	struct buffer *buffer;
+	struct buffer *buffer, *pinned;
 	struct store_object *store;
 	struct digest *now;
 	uint64_t *have;

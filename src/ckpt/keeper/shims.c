@@ -131,6 +131,9 @@ static const char *on_answer(struct keeper_server *k, struct process *p, const s
 
 static const char *on_message(struct keeper_server *k, struct process *p, const struct shim_msg *m, int *fd)
 {
+	/* what it has is with us until its gate is open again */
+	if ((m->op == SHIM_ALLOC || m->op == SHIM_FREE) && (p->state == PROCESS_DETACHED || p->state == PROCESS_BACK))
+		return "it told of buffers while it was to have none";
 	switch (m->op) {
 	case SHIM_ALLOC:
 		return on_alloc(k, p, m, *fd);

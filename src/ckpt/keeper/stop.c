@@ -144,7 +144,7 @@ static int all_dirty(struct op *op, struct area *a, struct hearth_err *err)
 	static const struct digest none;
 
 	for (struct object *o = op->objects; o; o = o->next)
-		for (uint64_t c = 0; o->device == a->device && !o->gone && c < o->chunks; c++)
+		for (uint64_t c = 0; o->device == a->device && o->pinned && c < o->chunks; c++)
 			if (note_dirty(op, a, o, c, none) < 0)
 				return err_set(err, -ENOMEM, "out of memory");
 	return 0;
@@ -157,18 +157,18 @@ static uint64_t table_of(struct op *op, struct area *a, struct kernel_range **re
 	unsigned n = 0;
 
 	for (struct object *o = op->objects; o; o = o->next)
-		n += o->device == a->device && !o->gone;
+		n += o->device == a->device && o->pinned;
 	*ret = calloc(n + 1, sizeof(**ret));
 	*ret_n = 0;
 	for (struct object *o = op->objects; o && *ret; o = o->next)
-		if (o->device == a->device && !o->gone) {
-			(*ret)[(*ret_n)++] = (struct kernel_range){ o->buffer->map.at, chunks };
+		if (o->device == a->device && o->pinned) {
+			(*ret)[(*ret_n)++] = (struct kernel_range){ o->pinned->map.at, chunks };
 			chunks += o->chunks;
 		}
 	return chunks;
 }
 
-/* the processes stand still, so buffers stay as they are */
+/* the processes stand still, so buffers stay as they are (or are killed) */
 static int digest_area(struct op *op, struct area *a, struct hearth_err *err)
 {
 	const struct cuda *cu = a->device->cu;
@@ -198,7 +198,7 @@ static int digest_area(struct op *op, struct area *a, struct hearth_err *err)
 	atomic_fetch_add(&op->k->hashed_bytes, chunks * CHUNK);
 	a->hashed = r == 0;
 	for (struct object *o = op->objects; o && r == 0; o = o->next)
-		for (uint64_t c = 0; o->device == a->device && !o->gone && c < o->chunks && r == 0; c++, i++)
+		for (uint64_t c = 0; o->device == a->device && o->pinned && c < o->chunks && r == 0; c++, i++)
 			if (!object_has(o, c) || !digest_equal(o->now[c], digests[i]))
 				r = note_dirty(op, a, o, c, digests[i]) < 0 ? err_set(err, -ENOMEM, "out of memory") : 0;
 out:
@@ -224,7 +224,7 @@ static int snapshot(struct op *op, struct area *a, struct hearth_err *err)
 	from = malloc(n * sizeof(*from));
 	r = from ? lane_get(a->device, &l, err) : err_set(err, -ENOMEM, "out of memory");
 	for (uint64_t k = 0; k < n && r == 0; k++) {
-		from[k] = a->dirty[k].object->buffer->map.at + a->dirty[k].chunk * CHUNK;
+		from[k] = a->dirty[k].object->pinned->map.at + a->dirty[k].chunk * CHUNK;
 		a->dirty[k].at = a->snapshot.at + k * CHUNK;
 	}
 	if (r == 0)
@@ -262,19 +262,38 @@ static int copy_rest(struct op *op, struct area *a, struct hearth_err *err)
 	return r;
 }
 
+static void pin(struct op *op)
+{
+	pthread_mutex_lock(&op->k->lock);
+	for (struct object *o = op->objects; o; o = o->next) {
+		o->pinned = o->buffer;
+		if (!o->pinned)
+			continue;
+		buffer_ref(o->pinned);
+		op->report.buffers++;
+		op->report.bytes += o->bytes;
+		(void)area_of(op, o->device);
+	}
+	pthread_mutex_unlock(&op->k->lock);
+}
+
+static void unpin(struct op *op)
+{
+	pthread_mutex_lock(&op->k->lock);
+	for (struct object *o = op->objects; o; o = o->next) {
+		if (o->pinned)
+			buffer_unref(o->pinned);
+		o->pinned = NULL;
+	}
+	pthread_mutex_unlock(&op->k->lock);
+}
+
 static int make_safe(struct op *op, bool runs_on, struct hearth_err *err)
 {
 	uint64_t began = clock_mono_ns(), t;
 	int r = objects_update(op, err);
 
-	pthread_mutex_lock(&op->k->lock);
-	for (struct object *o = op->objects; o && r == 0; o = o->next)
-		if (!o->gone) {
-			op->report.buffers++;
-			op->report.bytes += o->bytes;
-			(void)area_of(op, o->device);
-		}
-	pthread_mutex_unlock(&op->k->lock);
+	pin(op);
 	for (size_t k = 0; k < op->areas_n && r == 0; k++)
 		r = digest_area(op, &op->areas[k], err);
 	t = clock_mono_ns();
@@ -284,6 +303,7 @@ static int make_safe(struct op *op, bool runs_on, struct hearth_err *err)
 	op->report.snapshot_ns = clock_mono_ns() - t;
 	for (size_t k = 0; k < op->areas_n && r == 0 && runs_on; k++)
 		r = copy_rest(op, &op->areas[k], err);
+	unpin(op);
 	return r;
 }
 

@@ -182,11 +182,14 @@ void draft_truncate(struct store_draft *d, size_t n)
 
 /* ---- space ---- */
 
-struct space *draft_own(const struct store_draft *d, uint32_t pack)
+/* neighbours mostly lie in the same pack */
+struct space *draft_own(struct store_draft *d, uint32_t pack)
 {
+	if (d->last && d->last->pack->id == pack)
+		return d->last;
 	for (size_t k = d->spaces_n; k > 0; k--)
 		if (d->spaces[k - 1]->pack->id == pack)
-			return d->spaces[k - 1];
+			return d->last = d->spaces[k - 1];
 	return NULL;
 }
 
@@ -274,12 +277,14 @@ static void free_unplaced(struct store_draft *d)
 	for (size_t k = 0; k < d->spaces_n; k++)
 		space_clear(d->spaces[k]);
 	d->given_n = 0;
-	for (size_t i = 0; i < d->own.cap; i++) {
-		const struct store_chunk *c = &d->own.slots[i].chunk;
+	for (size_t k = 0; k < d->objects_n; k++)
+		for (size_t i = 0; i < d->objects[k]->n; i++) {
+			const struct store_chunk *c = &d->objects[k]->chunks[i];
+			struct space *sp = c->pack ? draft_own(d, c->pack) : NULL;
 
-		if (c->pack)
-			space_keep(draft_own(d, c->pack), (uint32_t)(c->at / STORE_PAGE), pages_of(c->stored));
-	}
+			if (sp)
+				space_keep(sp, (uint32_t)(c->at / STORE_PAGE), pages_of(c->stored));
+		}
 }
 
 static int finish_packs(struct store_draft *d)
@@ -299,6 +304,7 @@ static int finish_packs(struct store_draft *d)
 			d->spaces[kept++] = d->spaces[k];
 	}
 	d->spaces_n = kept;
+	d->last = NULL;
 	store_path(d->store, path, "packs", NULL);
 	if (r == 0 && kept && !d->store->memory)
 		r = dir_fsync(path);

@@ -157,7 +157,8 @@ static int hold_for(struct store *s, struct packset *set, uint32_t id, struct pa
 
 	if (r < 0)
 		return r;
-	r = packset_add(set, p);
+	/* found damaged since the index was read: as if it were not there */
+	r = pack_is_bad(s, id) ? -ENOENT : packset_add(set, p);
 	if (r < 0)
 		pack_release(s, p);
 	else

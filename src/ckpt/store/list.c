@@ -7,17 +7,17 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "private.h"
 
-/* Who uses which place: one entry a place, by pack and position. */
-struct owned { uint32_t pack, owner, seen, pages; uint64_t at; };      /* pack 0: free. owner: image + 1, or SEVERAL; seen: image + 1 that was counted last */
+/* Who uses which place, one entry a place. @owner: number of the image, SEVERAL; @seen: the image that was the last to count it. Images are numbered from 1; pack 0: a free entry. */
+struct owned { uint32_t pack, owner, seen, pages; uint64_t at; };
 #define SEVERAL UINT32_MAX
 
 struct listing {
 	struct store *s;
 	struct store_entry *list;
-	struct manifest *m;             /* of each, with chunks, unless it is damaged */
-	size_t n, cap, m_cap;
+	size_t n, cap;
 	struct owned *places;
 	size_t places_n, places_cap;
 };
@@ -54,79 +54,75 @@ static int grow(struct listing *l)
 	return 0;
 }
 
-static int claim(struct listing *l, const struct store_chunk *c, uint32_t owner)
+/* Each image counts a place once, however often it has it. Who was alone with it until now is not any more. */
+static int count(struct listing *l, const struct store_chunk *c, uint32_t image)
 {
+	struct store_entry *e = &l->list[image - 1], *before;
 	struct owned *o;
+	uint64_t bytes = (uint64_t)pages_of(c->stored) * STORE_PAGE;
 
 	if ((l->places_n + 1) * 4 > l->places_cap * 3 && grow(l) < 0)
 		return -ENOMEM;
 	o = find(l, c->pack, c->at);
 	if (!o->pack) {
-		*o = (struct owned){ .pack = c->pack, .at = c->at, .owner = owner, .pages = pages_of(c->stored) };
+		*o = (struct owned){ .pack = c->pack, .at = c->at, .owner = image, .seen = image, .pages = pages_of(c->stored) };
 		l->places_n++;
-	} else if (o->owner != owner) {
+		e->own_bytes += bytes;
+		return 0;
+	}
+	if (o->seen == image)
+		return 0;
+	if (o->owner != SEVERAL) {
+		before = &l->list[o->owner - 1];
+		before->own_bytes -= bytes;
+		before->shared_bytes += bytes;
 		o->owner = SEVERAL;
 	}
+	e->shared_bytes += bytes;
+	o->seen = image;
 	return 0;
+}
+
+static void when_made(struct listing *l, struct store_entry *e)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	store_path(l->s, path, "images", e->name);
+	if (stat(path, &st) == 0)
+		e->created_ns = (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
 }
 
 static int add(void *ctx, const char *name)
 {
 	struct listing *l = ctx;
 	struct store_entry *e;
-	struct manifest *m;
-	char path[PATH_MAX];
-	struct stat st;
+	struct manifest m;
 	int r = array_grow((void **)&l->list, &l->cap, l->n + 1, sizeof(*l->list));
 
-	if (r == 0)
-		r = array_grow((void **)&l->m, &l->m_cap, l->n + 1, sizeof(*l->m));
 	if (r < 0)
 		return r;
 	e = &l->list[l->n];
-	m = &l->m[l->n];
 	*e = (struct store_entry){ 0 };
-	*m = (struct manifest){ 0 };
 	snprintf(e->name, sizeof(e->name), "%s", name);
-	r = manifest_load(l->s, name, true, m, NULL);
+	r = manifest_load(l->s, name, true, &m, NULL);
 	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
 		return r;
 	l->n++;
 	e->damaged = r < 0;
 	if (r < 0) {
-		/* by its manifest alone it still has an age */
-		store_path(l->s, path, "images", name);
-		if (stat(path, &st) == 0)
-			e->created_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000ull + (uint64_t)st.st_mtim.tv_nsec;
+		when_made(l, e);
 		return 0;
 	}
-	e->created_ns = m->created_ns;
-	e->meta = json_incref(m->meta);
-	for (size_t k = 0; k < m->objects_n; k++)
-		e->bytes += m->objects[k].bytes;
-	for (size_t k = 0; k < m->chunks_n && r == 0; k++)
-		if (m->chunks[k].pack)
-			r = claim(l, &m->chunks[k], (uint32_t)l->n);
+	e->created_ns = m.created_ns;
+	e->meta = json_incref(m.meta);
+	for (size_t k = 0; k < m.objects_n; k++)
+		e->bytes += m.objects[k].bytes;
+	for (size_t k = 0; k < m.chunks_n && r == 0; k++)
+		if (m.chunks[k].pack)
+			r = count(l, &m.chunks[k], (uint32_t)l->n);
+	manifest_done(&m);
 	return r;
-}
-
-/* each place once, however often the image has it */
-static void count(struct listing *l, size_t image)
-{
-	const struct manifest *m = &l->m[image];
-	struct store_entry *e = &l->list[image];
-
-	for (size_t k = 0; k < m->chunks_n; k++) {
-		struct owned *o = m->chunks[k].pack ? find(l, m->chunks[k].pack, m->chunks[k].at) : NULL;
-
-		if (!o || o->seen == image + 1)
-			continue;
-		o->seen = (uint32_t)image + 1;
-		if (o->owner == SEVERAL)
-			e->shared_bytes += (uint64_t)o->pages * STORE_PAGE;
-		else
-			e->own_bytes += (uint64_t)o->pages * STORE_PAGE;
-	}
 }
 
 static int by_age(const void *a, const void *b)
@@ -146,17 +142,7 @@ static int load(struct listing *l, struct hearth_err *err)
 	}
 	if (r < 0)
 		return err_set(err, r, "store %s: cannot list the images: %s", l->s->dir, strerror(-r));
-	for (size_t k = 0; k < l->n; k++)
-		count(l, k);
 	return 0;
-}
-
-static void done(struct listing *l)
-{
-	for (size_t k = 0; k < l->n; k++)
-		manifest_done(&l->m[k]);
-	free(l->m);
-	free(l->places);
 }
 
 int store_list(struct store *s, struct store_entry **ret, size_t *ret_n, struct hearth_err *err)
@@ -164,7 +150,7 @@ int store_list(struct store *s, struct store_entry **ret, size_t *ret_n, struct 
 	struct listing l = { .s = s };
 	int r = load(&l, err);
 
-	done(&l);
+	free(l.places);
 	if (r < 0) {
 		store_list_free(l.list, l.n);
 		return r;
@@ -221,7 +207,7 @@ int store_usage(struct store *s, struct store_usage *ret, struct hearth_err *err
 		if (r < 0)
 			err_set(err, r, "store %s: packs: %s", s->dir, strerror(-r));
 	}
-	done(&l);
+	free(l.places);
 	store_list_free(l.list, l.n);
 	if (r == 0)
 		*ret = u;

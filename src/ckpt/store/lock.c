@@ -52,12 +52,17 @@ int lock_open(struct store *s)
 	return 0;
 }
 
+void lock_forked(struct store *s)
+{
+	fd_close(&s->use_fd);
+	fd_close(&s->lock_fd);
+}
+
 void lock_close(struct store *s)
 {
 	if (s->state)
 		munmap(s->state, STORE_PAGE);
-	fd_close(&s->use_fd);
-	fd_close(&s->lock_fd);
+	lock_forked(s);
 }
 
 int lock_all(struct store *s, bool exclusive)

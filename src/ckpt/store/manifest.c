@@ -209,7 +209,7 @@ int manifest_load(const struct store *s, const char *name, bool chunks, struct m
 {
 	struct hearth_err why = { .msg = "" };
 	char dir[PATH_MAX], path[PATH_MAX + 16], *text;
-	struct manifest m;
+	struct manifest m = { 0 };
 	size_t len;
 	int r;
 

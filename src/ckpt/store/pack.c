@@ -224,11 +224,12 @@ bool pack_mapped(struct store *s, struct pack *p)
 void pack_mark_bad(struct store *s, uint32_t id)
 {
 	char path[PATH_MAX];
-	FD_AUTO int fd = -1;
+	int fd;
 
 	/* if this fails the damage may be shared once more; it is found again when that is read */
 	pack_path(s, id, "bad", path);
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	fd_close(&fd);
 }
 
 bool pack_is_bad(const struct store *s, uint32_t id)

@@ -67,6 +67,8 @@ enum { LOCK_ALL = 0, LOCK_PACK = 1, LOCK_DRAFT = 2 };
 /* lock_open - file, counters, descriptors. Return: 0, -errno. */
 int lock_open(struct store *s);
 void lock_close(struct store *s);
+/* lock_forked - close the descriptors of the locks without giving any back */
+void lock_forked(struct store *s);
 /* lock_all, unlock_all - the store's lock; waits. @exclusive: to change what images there are. Return: 0, -errno. */
 int lock_all(struct store *s, bool exclusive);
 void unlock_all(struct store *s);
@@ -130,7 +132,7 @@ struct space *space_free(struct store *s, struct space *sp, bool drop);
 /* space_take - a run of at least @min and at most @max pages. Return: pages, 0 when there is none. */
 uint32_t space_take(struct space *sp, uint32_t min, uint32_t max, uint32_t *ret_page);
 void space_give(struct space *sp, uint32_t page, uint32_t pages);
-/* space_clear - all of it is free; space_keep - but for this */
+/* space_clear - all of it is free; space_keep - but for this. For space_finish() only: what is free is not counted any more. */
 void space_clear(struct space *sp);
 void space_keep(struct space *sp, uint32_t page, uint32_t pages);
 /* space_back - see to it that the file has blocks up to @bytes. Return: 0, -ENOSPC, -errno. */
@@ -232,8 +234,6 @@ struct store {
 void store_path(const struct store *s, char out[PATH_MAX], const char *a, const char *b);
 /* store_reap - under the store's lock, exclusive: packs that no image names and nobody uses. Return: how many, -EBADMSG (an image's manifest is damaged: nothing is removed), -errno. */
 int store_reap(struct store *s);
-/* thread_start - with all signals blocked. Return: 0, -errno. */
-int thread_start(pthread_t *ret, void *(*fn)(void *), void *arg);
 
 /* ---- drafts ---- */
 
@@ -260,7 +260,7 @@ struct store_draft {
 	struct store_object **objects;
 	size_t objects_n, objects_cap;
 	struct table own;               /* chunks in its own packs */
-	struct space **spaces;
+	struct space **spaces, *last;   /* last: that was asked for */
 	size_t spaces_n, spaces_cap;
 	struct packset holds;           /* packs of others that its objects use, its own too */
 	struct given *given;
@@ -271,7 +271,8 @@ struct store_draft {
 
 /* draft_space - pages in one of its packs, in a new one if need be. Under the draft's lock. Return: pages taken, -ENOSPC, -errno. */
 int draft_space(struct store_draft *d, uint32_t min, uint32_t max, bool mapped, struct space **ret, uint32_t *ret_page, struct hearth_err *err);
-struct space *draft_own(const struct store_draft *d, uint32_t pack);
+/* draft_own - the pack of that number if it is one of its own, else NULL. Under the draft's lock. */
+struct space *draft_own(struct store_draft *d, uint32_t pack);
 /* draft_finish - all is written: wait, cut, sync. Return: 0, -EINVAL (names the chunk that is not set), -errno. */
 int draft_finish(struct store_draft *d, struct hearth_err *err);
 /* draft_manifest - of its objects, chunks in one array. Borrows names and metas: free chunks, objects and packs only (draft_manifest_done). */

@@ -327,8 +327,8 @@ static int put_pieces(struct store_object *o, int fd, void *room, const char *pa
 
 int store_put_file(struct store_draft *d, const char *name, const char *path, struct hearth_err *err)
 {
-	struct store_object *o;
-	struct stat st;
+	struct store_object *o = NULL;
+	struct stat st = { 0 };
 	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	void *room;
 	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EINVAL;

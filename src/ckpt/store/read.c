@@ -161,6 +161,11 @@ static int damaged(struct store_image *img, int object, uint64_t k, const char *
 
 static int failed(struct store_image *img, int object, uint64_t k, int r, struct hearth_err *err)
 {
+	const struct store_chunk *c = &img->m.chunks[img->m.objects[object].first + k];
+
+	/* what the disk cannot give back is damaged as well */
+	if (r == -EIO && c->pack)
+		pack_mark_bad(img->store, c->pack);
 	return err_set(err, r, "image %s: chunk %llu of %.100s: %s", img->name, (unsigned long long)k, img->m.objects[object].name, strerror(-r));
 }
 

@@ -26,7 +26,7 @@ static const char magic[8] = "hearthS1";
 
 static int write_memfd(const struct sealed_head *head, const char *body, size_t n, int *ret)
 {
-	FD_AUTO int fd = memfd_create("hearth-sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = memfd_create("hearth-sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	int r;
 
 	if (fd < 0)
@@ -37,10 +37,10 @@ static int write_memfd(const struct sealed_head *head, const char *body, size_t 
 	if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		r = -errno;
 	if (r < 0)
-		return r;
-	*ret = fd;
-	fd = -1;
-	return 0;
+		fd_close(&fd);
+	else
+		*ret = fd;
+	return r;
 }
 
 /* text, then chunks */
@@ -153,19 +153,21 @@ static int take_objects(struct store_draft *d, const struct manifest *m, const s
 int store_adopt(struct store_draft *d, int fd, struct hearth_err *err)
 {
 	struct hearth_err why = { .msg = "" };
-	struct sealed_head head;
+	struct sealed_head head = { .text_bytes = 0 };
 	struct manifest m = { 0 };
 	struct store_chunk *chunks = NULL;
 	char *body = NULL;
 	int r = read_memfd(fd, &head, &body);
 
-	if (r < 0)
+	if (r < 0 || !body)
 		return err_set(err, r, "image %s: what is to be adopted: %s", draft_name(d), r == -EBADMSG ? "not a sealed draft" : strerror(-r));
 	r = manifest_parse(body, head.text_bytes, d->store->seed, &m, &why);
 	/* aligned, unlike in the body */
 	if (r == 0) {
 		chunks = malloc(head.chunks_bytes + 1);
-		r = chunks ? 0 : err_set(&why, -ENOMEM, "out of memory");
+		r = chunks ? 0 : -ENOMEM;
+		if (r < 0)
+			err_set(&why, r, "out of memory");
 	}
 	if (r == 0) {
 		memcpy(chunks, body + head.text_bytes, head.chunks_bytes);

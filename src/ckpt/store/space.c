@@ -8,7 +8,11 @@
 #include "base/fd.h"
 #include "private.h"
 
-#define STEP_BYTES (16ull << 20)        /* blocks are had in steps of this size, so that a small image needs little of a full disk */
+/*
+ * Blocks are had in steps: the first of this size, so that a small image needs little of a full disk, then as many as there are already, as file systems wait for all direct writes to a file
+ * before they give it more.
+ */
+#define STEP_BYTES (16ull << 20)
 
 static bool used(const struct space *sp, uint32_t page)
 {
@@ -86,7 +90,6 @@ void space_clear(struct space *sp)
 void space_keep(struct space *sp, uint32_t page, uint32_t pages)
 {
 	mark(sp, page, pages, true);
-	sp->free -= pages;
 }
 
 /* ---- files ---- */
@@ -196,6 +199,8 @@ int space_back(const struct store *s, struct space *sp, uint64_t bytes)
 	if (s->memory || bytes <= sp->allocated)
 		return 0;
 	step = (bytes + STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
+	if (step < 2 * sp->allocated)
+		step = 2 * sp->allocated;
 	if (step > s->segment_bytes)
 		step = s->segment_bytes;
 	for (;; step = bytes) {

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <linux/magic.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -21,18 +19,6 @@ void store_path(const struct store *s, char out[PATH_MAX], const char *a, const 
 	/* s->dir leaves room for the longest of them */
 	if (snprintf(out, PATH_MAX, "%s/%s%s%s", s->dir, a, b ? "/" : "", b ? b : "") >= PATH_MAX)
 		out[PATH_MAX - 1] = '\0';
-}
-
-int thread_start(pthread_t *ret, void *(*fn)(void *), void *arg)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(ret, NULL, fn, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r;
 }
 
 /* ---- store.json ---- */
@@ -141,7 +127,7 @@ static int is_memory(const char *dir, bool *ret)
 
 	if (statfs(dir, &fs) < 0)
 		return -errno;
-	*ret = fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+	*ret = fs.f_type == TMPFS_MAGIC;
 	return 0;
 }
 
@@ -213,6 +199,13 @@ struct store *store_close(struct store *s)
 	pthread_mutex_destroy(&s->all_lock);
 	free(s);
 	return NULL;
+}
+
+/* closed, not unlocked: locks go with the last descriptor, and it is the parent who has that */
+void store_forked(struct store *s)
+{
+	if (s)
+		lock_forked(s);
 }
 
 uint64_t store_seed(const struct store *s)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "read.h"
 
 #define THREADS_MAX 64
@@ -63,6 +65,17 @@ static void *worker(void *arg)
 	return NULL;
 }
 
+/* it is the disk that is to be read */
+static void drop_caches(struct store_image *img)
+{
+	for (size_t k = 0; k < img->packs.n && !img->store->memory; k++) {
+		int fd = pack_fd(img->store, img->packs.v[k]);
+
+		if (fd >= 0)
+			(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+}
+
 int store_image_verify(struct store_image *img, unsigned threads, struct hearth_err *err)
 {
 	struct verify v = { .img = img };
@@ -71,9 +84,10 @@ int store_image_verify(struct store_image *img, unsigned threads, struct hearth_
 
 	if (threads == 0)
 		threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+	drop_caches(img);
 	pthread_mutex_init(&v.lock, NULL);
 	/* fewer threads than wanted, or none but this one, is no error */
-	while (n + 1 < threads && n < THREADS_MAX && thread_start(&started[n], worker, &v) == 0)
+	while (n + 1 < threads && n < THREADS_MAX && thread_spawn(&started[n], worker, &v) == 0)
 		n++;
 	worker(&v);
 	while (n)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/thread.h"
 #include "private.h"
 
 #define BUFFER_BYTES (1u << 20)
@@ -328,7 +329,7 @@ int writer_new(struct store_draft *d, struct writer **ret)
 	if (r == 0)
 		w->ring_ok = io_uring_queue_init(2 * BUFFERS, &w->ring, 0) == 0;
 	if (r == 0)
-		r = thread_start(&w->thread, run, w);
+		r = thread_spawn(&w->thread, run, w);
 	w->running = r == 0;
 	if (r < 0)
 		writer_free(w);

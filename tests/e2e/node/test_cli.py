@@ -9,7 +9,7 @@ import threading
 
 from node_harness import HEARTH, NATIVE, PYTHON, Node, SkipTest, alive, log_has, main, need_full, wait_for
 
-COMMANDS = ("up", "down", "deploy", "invoke", "ps", "top", "logs", "park", "wake", "rm", "doctor", "replay", "trace", "sched", "explain")
+COMMANDS = ("up", "down", "deploy", "invoke", "ps", "top", "logs", "park", "wake", "rm", "doctor", "replay", "trace", "sched", "explain", "images")
 
 
 def echo(node, name="echo_c", **keys):

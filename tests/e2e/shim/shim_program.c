@@ -194,7 +194,7 @@ static unsigned long long our_descriptors(void)
 	return n;
 }
 
-/* A child that the driver has never worked in must be able to begin; one whose parent used it must at least live. */
+/* Has a child begun anew: 0; 1: the driver would not, as in a child of a process that used it */
 static unsigned long long child(void)
 {
 	CUdeviceptr p = 0;
@@ -205,7 +205,11 @@ static unsigned long long child(void)
 	if (pid == 0) {
 		CUresult ret = p_cuInit(0);
 
-		_exit(ret == 0 && context(0) && p_cuMemAlloc(&p, 3 << 20) == 0 && p_cuMemsetD8(p, 1, 3 << 20) == 0 ? 0 : ret ? 1 : 2);
+		if (ret)
+			_exit(1);
+		while (our_descriptors() < 2)           /* until its own service thread is connected */
+			usleep(1000);
+		_exit(context(0) && p_cuMemAlloc(&p, 3 << 20) == 0 && p_cuMemsetD8(p, 1, 3 << 20) == 0 ? 0 : 2);
 	}
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? (unsigned long long)WEXITSTATUS(status) : 99;
 }
@@ -243,7 +247,8 @@ static void obey(const char *word, unsigned long long a, unsigned long long b, u
 	} else if (IS("free")) {
 		ret = p_cuMemFree(a);
 	} else if (IS("fill")) {
-		ret = p_cuMemsetD8(a, (unsigned char)c, b);
+		ret = p_cuMemsetD8(a, (unsigned char)c, b);             /* may return before it is done */
+		ret = ret ? ret : p_cuStreamSynchronize(NULL);
 	} else if (IS("sum")) {
 		ret = sum(a, b, &x), fmt = "%llu";
 	} else if (IS("range")) {

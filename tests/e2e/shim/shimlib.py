@@ -62,7 +62,10 @@ class Keeper:
         self.hello = self.recv()
         assert self.hello.op == HELLO, self.hello.op
         if welcome:
-            self.sock.send(pack(WELCOME, arg0=self.hello.flags))
+            try:
+                self.sock.send(pack(WELCOME, arg0=self.hello.flags))
+            except BrokenPipeError:
+                pass                                     # the program has ended meanwhile
         return self.hello
 
     def recv(self):
@@ -150,6 +153,12 @@ class Program:
 
     def answered(self):
         return bool(select.select([self.process.stdout], [], [], 0)[0])
+
+    def waits_on_futex(self):
+        """is the main thread in FUTEX_WAIT_BITSET (which locks do not use)"""
+        with open(f'/proc/{self.process.pid}/syscall') as f:
+            words = f.read().split()
+        return words[0] == '202' and int(words[2], 16) & 0x7f == 9
 
     def said(self):
         self.log.seek(0)

@@ -17,8 +17,8 @@ MAY_USE = {
     'base': set(),
     'fn': set(),
     'init': {'base', 'fn'},
+    'ckpt': {'base', 'shim'},         # the keeper's end of its wire format
     'shim': {'base'},
-    'ckpt': {'base', 'shim'},       # shim: its wire format
     'http': {'base'},
     'trace': {'base'},
     'sched': {'base'},

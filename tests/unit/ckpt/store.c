@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,6 +265,26 @@ static void shares(struct fixture *f)
 	free(b);
 }
 
+/* what a draft believes from its beginning on is not true any more */
+static void outdated(struct fixture *f)
+{
+	uint8_t *a = made(8, 700);
+	struct store_draft *d;
+	struct store_object *o;
+
+	write_image(f, "all", a, 8 * C);
+	write_image(f, "half", a, 4 * C);       /* keeps the pack */
+	d = draft(f, "new", 0);
+	assert_int_equal(store_rm(f->s, "all", &f->err), 0);
+	o = object(f, d, "o", NULL, 8 * C);
+	assert_int_equal(store_put_known(o, 6, chunk_digest(f->s, a + 6 * C, C)), 0);
+	assert_int_equal(store_put_known(o, 1, chunk_digest(f->s, a + C, C)), 1);
+	assert_int_equal(store_put(o, 0, a, 8 * C, NULL, &f->err), 0);
+	assert_int_equal(commit(f, d).new_chunks, 4);
+	expect(f, "new", "o", a, 8 * C);
+	free(a);
+}
+
 static void replaces(struct fixture *f)
 {
 	uint8_t *a = made(24, 500), *b = made(24, 600);
@@ -515,6 +536,47 @@ static void killed(struct fixture *f)
 	free(a);
 }
 
+/* a process that stands by for a writer holds nothing of the writer's, who is killed */
+static void killed_with_child(struct fixture *f)
+{
+	uint8_t *a = made(4, 70);
+	int ready[2], hold[2], status;
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(hold), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct fixture g = *f;
+		struct store_draft *d;
+
+		close(hold[1]);
+		if (store_open(f->dir, &g.s, &g.err) < 0)
+			_exit(1);
+		d = draft(&g, "a", 0);
+		object(&g, d, "o", a, 4 * C);
+		if (fork() == 0) {
+			store_forked(g.s);
+			(void)!write(ready[1], "x", 1);
+			(void)!read(hold[0], &byte, 1);         /* until the test is over */
+			_exit(0);
+		}
+		(void)!read(hold[0], &byte, 1);
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(store_sweep(f->s, &f->err), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(store_sweep(f->s, &f->err), 1);
+	close(ready[0]);
+	close(hold[0]);
+	close(hold[1]);
+	free(a);
+}
+
 /* ---- damage ---- */
 
 static void flip(const char *path, off_t at)
@@ -601,6 +663,24 @@ static void damaged(struct fixture *f)
 	assert_non_null(strstr(f->err.msg, "missing"));
 	assert_int_equal(verdict(f, "b"), 0);
 	assert_int_equal(store_rm(f->s, "a", &f->err), 0);
+	assert_int_equal(verdict(f, "b"), 0);
+	free(a);
+}
+
+/* found while another image is written already */
+static void damaged_meanwhile(struct fixture *f)
+{
+	uint8_t *a = made(3, 70);
+	struct store_draft *d;
+	char pack[256];
+
+	write_image(f, "a", a, 3 * C);
+	d = draft(f, "b", 0);
+	snprintf(pack, sizeof(pack), "%s/packs/%08x.pack", f->dir, 1);
+	flip(pack, C);
+	assert_int_equal(verdict(f, "a"), -EBADMSG);
+	object(f, d, "o", a, 3 * C);
+	assert_int_equal(commit(f, d).new_chunks, 3);
 	assert_int_equal(verdict(f, "b"), 0);
 	free(a);
 }
@@ -873,16 +953,16 @@ static void space_like_a_map(void **state)
 		} \
 	}
 
-BOTH(life) BOTH(shares) BOTH(replaces) BOTH(known) BOTH(compressed) BOTH(names) BOTH(files) BOTH(seals) BOTH(held_by_readers) BOTH(aborted) BOTH(killed)
-BOTH(damaged) BOTH(damaged_in_lists) BOTH(versions) BOTH(threads)
+BOTH(life) BOTH(shares) BOTH(outdated) BOTH(replaces) BOTH(known) BOTH(compressed) BOTH(names) BOTH(files) BOTH(seals) BOTH(held_by_readers) BOTH(aborted) BOTH(killed) BOTH(killed_with_child)
+BOTH(damaged) BOTH(damaged_meanwhile) BOTH(damaged_in_lists) BOTH(versions) BOTH(threads)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table_like_a_list), cmocka_unit_test(space_like_a_map), cmocka_unit_test(life_both), cmocka_unit_test(shares_both),
-		cmocka_unit_test(replaces_both), cmocka_unit_test(known_both), cmocka_unit_test(compressed_both), cmocka_unit_test(names_both), cmocka_unit_test(files_both),
-		cmocka_unit_test(seals_both), cmocka_unit_test(held_by_readers_both), cmocka_unit_test(aborted_both), cmocka_unit_test(killed_both),
-		cmocka_unit_test(damaged_both), cmocka_unit_test(damaged_in_lists_both), cmocka_unit_test(versions_both), cmocka_unit_test(threads_both),
+		cmocka_unit_test(outdated_both), cmocka_unit_test(replaces_both), cmocka_unit_test(known_both), cmocka_unit_test(compressed_both), cmocka_unit_test(names_both), cmocka_unit_test(files_both),
+		cmocka_unit_test(seals_both), cmocka_unit_test(held_by_readers_both), cmocka_unit_test(aborted_both), cmocka_unit_test(killed_both), cmocka_unit_test(killed_with_child_both),
+		cmocka_unit_test(damaged_both), cmocka_unit_test(damaged_meanwhile_both), cmocka_unit_test(damaged_in_lists_both), cmocka_unit_test(versions_both), cmocka_unit_test(threads_both),
 		cmocka_unit_test(placed), cmocka_unit_test(disk_has_no_space),
 	};
 

@@ -17,7 +17,7 @@
  * and a restore is  (CRIU) -> load -> driver_restore -> attach -> end.  A call in another order is -EPROTO and changes nothing.
  *
  * A step that fails leaves the operation where it was before, unless it says otherwise. A connection that ends before keeper_end(), for whatever reason, is undone as by keeper_abort(): gates are
- * opened, checkpointed processes restored, memory put back, from whichever step. What keeper_hold() named stays.
+ * opened, checkpointed processes restored, memory put back, from whichever step. What keeper_hold() named stays if all its processes are dead by then.
  *
  * In the image: object "gpu", JSON, tells the buffers; object "gpu-PID-ID" holds the bytes of buffer ID of process PID. Both come with the descriptor of keeper_drain().
  *

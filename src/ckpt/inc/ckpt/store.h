@@ -14,11 +14,13 @@
  * A store is a folder of images whose contents are shared:
  *   images/NAME/manifest.json   one image: identity, meta, objects; sealed (its own digest in the last line)
  *   images/NAME/chunks.bin      digest and place of every chunk of every object, in order; its digest is in the manifest
- *   packs/ID.pack               chunks, whole or compressed, each at a multiple of 4096 bytes (O_DIRECT); append-only until sealed, then never written again
+ *   packs/ID.pack               chunks, whole or compressed, each at a multiple of 4096 bytes (O_DIRECT); written by one draft, then never again (what no image uses is punched out)
  *   store.json                  version, chunk size, seed of the digests
  * An object is a named sequence of bytes in chunks of 64 KiB (the last may be shorter): a device buffer, the memory of a process, one of CRIU's files. Chunks of equal content are stored once in a
  * store, across objects and images. A chunk of zeros is stored nowhere. Every chunk is digested (XXH3-128 with the store's seed, XXH3_128bits_withSeed) and checked whenever it is read.
+ *   lock                        locks and counters of the processes that use the store
  * An image is complete or it is not there (temp, fsync, rename, fsync of the folder). Drafts hold a lock; what a killed writer left is swept.
+ * Any number of processes may use a store at once; who may remove what, and when: docs/adr/0016-store.md. File systems: local ones.
  */
 #define STORE_VERSION 1
 #define STORE_CHUNK_BYTES 65536u
@@ -40,8 +42,13 @@ struct store_options {
 /** store_open - open, or make, a store. Return: 0, -EPROTO (version), -EBADMSG, -errno. Thread-safe afterwards unless a function says otherwise. */
 int store_open(const char *dir, struct store **ret, struct hearth_err *err);
 struct store *store_close(struct store *s);
+/**
+ * store_forked - in a child that goes on without exec(): its copies of the locks end, so that those of the parent end with the parent
+ * Nothing else of the store may be used in the child, store_close() and store_abort() least of all: they would act on the parent's locks and packs.
+ */
+void store_forked(struct store *s);
 uint64_t store_seed(const struct store *s);
-/** store_in_memory - whether the folder is on a tmpfs or hugetlbfs */
+/** store_in_memory - whether the folder is on a tmpfs (with huge pages, if it is mounted so) */
 bool store_in_memory(const struct store *s);
 
 /** store_begin - begin an image. @name: [A-Za-z0-9._-]{1,200}, no dot first; NULL = only to be sealed. Return: 0, -EEXIST, -EINVAL, -ENOSPC, -errno. */
@@ -49,7 +56,7 @@ int store_begin(struct store *s, const char *name, const struct store_options *o
 /** store_object_begin - a new object of @bytes, all chunks missing. @meta: stolen, may be NULL. Objects of one draft may be written by different threads at once. */
 int store_object_begin(struct store_draft *d, const char *name, uint64_t bytes, json_t *meta, struct store_object **ret, struct hearth_err *err);
 /**
- * store_put - set chunks from memory; setting one again replaces it (pre-copy, then what changed)
+ * store_put - set chunks from memory; setting one again replaces it (pre-copy, then what changed). The space of what was replaced is written again, unless others share it.
  * @digests: of the chunks, computed by the caller over exactly these bytes; NULL = computed here
  * @offset:  multiple of the chunk size; @bytes: multiple of it, or up to the object's end
  * The data may be reused when this returns (it was copied, or is stored already). Thread-safe for different chunks. Return: 0, -ENOSPC, -errno.
@@ -67,7 +74,10 @@ int store_put_file(struct store_draft *d, const char *name, const char *path, st
 struct store_place { uint32_t pack; uint64_t at; };
 int store_space(struct store_draft *d, size_t chunks, void **ret, struct store_place *ret_place, struct hearth_err *err);
 int store_put_placed(struct store_object *o, uint64_t chunk, struct digest digest, struct store_place place);
-/** store_reserve_segments - memory stores: have spare segments for @bytes, faulted in; @each is called for every mapped segment (to register it with the driver), also for later ones */
+/**
+ * store_reserve_segments - memory stores: have spare segments for @bytes, faulted in; @each is called for every mapped segment (to register it with the driver), also for later ones
+ * @each: must not call the store; may be NULL. Spare segments are the handle's: the next drafts take them, store_close() removes what is left.
+ */
 int store_reserve_segments(struct store *s, uint64_t bytes, void (*each)(void *ctx, void *at, size_t bytes), void *ctx, struct hearth_err *err);
 
 /** store_segments_gone - @gone is called before a segment that @each was called for is unmapped (to unregister it). It stays mapped while a draft or an open image uses its pack. */
@@ -100,7 +110,7 @@ size_t store_image_objects(const struct store_image *img);
 const char *store_image_object_name(const struct store_image *img, int object);
 const json_t *store_image_object_meta(const struct store_image *img, int object);
 uint64_t store_image_object_bytes(const struct store_image *img, int object);
-/** store_image_digests - of an object's chunks, borrowed; a chunk of zeros has the digest of 64 KiB of zeros */
+/** store_image_digests - of an object's chunks, borrowed; a chunk of zeros has the digest of 64 KiB of zeros (the last, shorter one: of as many) */
 const struct digest *store_image_digests(const struct store_image *img, int object, size_t *ret_n);
 /** store_read - bytes of an object, every chunk checked. Thread-safe. Return: 0, -EBADMSG (names image, object, chunk), -EINVAL (range), -errno. */
 int store_read(struct store_image *img, int object, uint64_t offset, void *buf, size_t bytes, struct hearth_err *err);
@@ -121,7 +131,10 @@ void store_list_free(struct store_entry *list, size_t n);
 /** struct store_usage - of a whole store. @bytes: of all objects; @live_bytes: of the packs, what images use; @pack_bytes: what the packs take on the disk, drafts' too */
 struct store_usage { uint64_t images, damaged, packs, bytes, live_bytes, pack_bytes; };
 int store_usage(struct store *s, struct store_usage *ret, struct hearth_err *err);
-/** store_rm - the image is gone when this returns; packs nobody uses go too, and those that are mostly garbage are rewritten. Return: 0, -ENOENT, -EBUSY (a draft is based on it), -errno. */
+/**
+ * store_rm - the image is gone when this returns; packs nobody uses go too, and in others the space that only it used is punched out
+ * Waits for no reader and no draft: they keep the packs they use. Return: 0, -ENOENT, -errno.
+ */
 int store_rm(struct store *s, const char *name, struct hearth_err *err);
 /** store_sweep - remove what killed writers left. Return: how many things, -errno. */
 int store_sweep(struct store *s, struct hearth_err *err);
