@@ -124,7 +124,8 @@ void link_changed(void)
 
 void link_freed(uint64_t id)
 {
-	if (!conn.started)
+	/* not started yet, but known to the keeper: it had this made again, and the gate opened a moment before link_start(), which tells */
+	if (conn.sock < 0)
 		return;
 	if (array_grow((void **)&conn.freed, &conn.cap, conn.nfreed + 1, sizeof *conn.freed) < 0) {
 		shutdown(conn.sock, SHUT_RDWR);         /* a new connection says what there is */

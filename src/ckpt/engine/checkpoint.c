@@ -89,6 +89,7 @@ static int fault(struct work *w, const char *name)
 /* one checkpoint of a tree at a time; the minder has the lock too, until it has undone what a killed one did */
 static int take_lock(struct work *w)
 {
+	struct stat mine, there;
 	char path[PATH_MAX];
 	int r;
 
@@ -101,8 +102,11 @@ static int take_lock(struct work *w)
 	w->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (w->lock < 0)
 		return err_set(w->err, -errno, "cannot open %s: %s", path, strerror(errno));
-	if (flock(w->lock, LOCK_EX | LOCK_NB) < 0)
+	/* the file goes with its lock: one that is gone by now was another's, who is done */
+	if (flock(w->lock, LOCK_EX | LOCK_NB) < 0 || fstat(w->lock, &mine) < 0 || stat(path, &there) < 0 || mine.st_ino != there.st_ino) {
+		fd_close(&w->lock);
 		return err_set(w->err, -EBUSY, "another checkpoint of process %d is in progress", (int)w->c->pid);
+	}
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "track_private.h"
 #include "uffd.h"
@@ -61,7 +62,7 @@ int track_arm(const pid_t *pids, size_t n, struct track **ret, struct hearth_err
 	int ends[2], r = 0;
 	pid_t pid;
 
-	if (!track_supported())
+	if (!track_supported() || fault_point("track-unsupported"))
 		return err_set(err, -EOPNOTSUPP, "this kernel does not tell which pages were written (PAGEMAP_SCAN and async write protection came with Linux 6.7)");
 	t = calloc(1, sizeof(*t) + n * sizeof(t->v[0]));
 	if (!t)

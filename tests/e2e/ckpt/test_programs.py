@@ -7,7 +7,7 @@ import socket
 import subprocess
 import unittest
 
-from programlib import HEARTH, PATIENCE_S, Programs, course, state, until
+from programlib import HEARTH, PATIENCE_S, TREE, Programs, course, state, until
 
 
 class Run(Programs):
@@ -126,6 +126,19 @@ class Course(Programs):
         lines = self.lines()
         self.assertEqual(lines, course(len(lines), self.MIB))            # not a line twice, none lost
 
+    def test_parked_under_the_eyes_of_its_relay(self):
+        with subprocess.Popen([HEARTH, '--run', self.run_dir, 'run', '--name', 'a', '--', TREE, '100000', '4', '2000'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, text=True) as p:
+            self.assertEqual(p.stdout.readline().strip(), course(1, 4)[0])
+            self.checkpoint('a', '--stop')
+            out, errors = p.communicate(timeout=PATIENCE_S)
+            self.assertEqual(p.returncode, 0, errors)
+            self.assertIn('hearth wake a', errors)
+        self.hearth('wake', 'a')
+        self.goes_on('a')
+        lines = [course(1, 4)[0], *out.splitlines(), *self.lines('a')]
+        self.assertEqual(lines, course(len(lines), 4))                          # what it wrote last was not lost, and nothing came twice
+
     def test_series(self):
         self.start()
         self.goes_on(by=5)
@@ -184,6 +197,13 @@ class Refused(Programs):
         self.assertEqual(done.returncode, 1, done)
         self.assertIn('needs root', done.stderr)
         self.assertEqual(done.stderr.count('\n'), 1)
+        os.chmod(self.dir, 0o755)
+        own = os.path.join(self.dir, 'own')
+        os.mkdir(own)
+        os.chown(own, 65534, 65534)
+        done = subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'env', '-u', 'HEARTH_RUN', f'XDG_RUNTIME_DIR={own}', HEARTH, 'run', '--', 'echo', 'hello'],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
+        self.assertEqual((done.returncode, done.stdout), (0, 'hello\n'), done)
 
     def test_no_criu(self):
         self.start()

@@ -156,6 +156,20 @@ def test_invoke(node):
     assert done.returncode == 1 and b"error" in done.stderr and json.loads(done.stdout)["errorType"] == "ValueError", done
 
 
+def test_a_function_and_a_program_of_one_name(node):
+    echo(node)
+    done = node.cli("run", "--name", "echo_c", "-d", "--", "sleep", "1000")
+    assert done.returncode == 0, done
+    program = node.ps()["programs"][0]
+    assert (program["name"], program["state"], program["images"]) == ("echo_c", "running", []), program
+    for what in ("park", "wake"):
+        done = node.cli(what, "echo_c")
+        assert done.returncode == 1 and b"as well" in done.stderr, done
+    os.kill(program["pid"], 9)
+    wait_for("the end of the program", lambda: node.ps()["programs"][0]["state"] == "ended")
+    assert node.cli("park", "nobody").returncode == 1
+
+
 def test_ps_and_top(node):
     echo(node)
     node.invoke("echo_c")

@@ -96,6 +96,20 @@ class Killed(Programs):
             self.runs_on(pid, fault)
         self.then_restores(self.checkpoint()['image'])
 
+    def test_kernel_that_does_not_track(self):
+        self.start()
+        self.goes_on(by=5)
+        for words in ((), ('--stop',)):
+            made = self.checkpoint('t', *words, env={'HEARTH_FAULT': 'fail:track-unsupported'})
+            self.assertIn('stood still', ' '.join(made['notes']))
+            self.assertEqual(made['rounds'], 0)
+        done = self.hearth('wake', 't')
+        self.assertIn('runs again', done.stderr)
+        self.goes_on(by=5)
+        self.assertIn('Linux 6.7', self.hearth('checkpoint', 't', '--to', self.store, '--pre-dump', code=1, env={'HEARTH_FAULT': 'fail:track-unsupported'}).stderr)
+        self.goes_on(by=5)
+        self.check_course()
+
     def test_restore_fails_at_the_end(self):
         self.start()
         self.goes_on(by=5)
