@@ -8,7 +8,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -113,6 +115,22 @@ def work_folder():
     return os.environ.get('HEARTH_GPU_WORK') or os.path.join(BUILD, 'gpu')
 
 
+def alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
+            return file.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_gone(pid, patience):
+    until = time.monotonic() + patience
+    while alive(pid):
+        if time.monotonic() > until:
+            raise Broken(f'process {pid} does not end')
+        time.sleep(.005)
+
+
 class Plain:
     """A program that nobody helps: as a shell would start it in the background, in a session of its own, which CRIU needs."""
 
@@ -122,24 +140,16 @@ class Plain:
         self.pid = self.process.pid
 
     def alive(self):
-        if self.process:
-            return self.process.poll() is None
-        try:
-            with open(f'/proc/{self.pid}/stat', encoding='utf-8') as file:
-                return file.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
-        except FileNotFoundError:
-            return False
+        return self.process.poll() is None if self.process else alive(self.pid)
 
     def wait(self, pattern, since=0, patience=PATIENCE):
         return self.out.wait(pattern, since, patience, self.alive)
 
     def end(self, patience=PATIENCE):
         """Wait until it ends by itself."""
-        until = time.monotonic() + patience
-        while self.alive():
-            if time.monotonic() > until:
-                raise Broken(f'process {self.pid} does not end')
-            time.sleep(.01)
+        if self.process:
+            self.process.wait(patience)
+        wait_gone(self.pid, patience)
         if self.process and self.process.returncode:
             raise Broken(f"the program ended with {self.process.returncode}: {' | '.join(text for _, text in self.out.lines[-6:])}")
 
@@ -150,8 +160,7 @@ class Plain:
             pass
         if self.process:
             self.process.wait()
-        while self.alive():
-            time.sleep(.005)
+        wait_gone(self.pid, PATIENCE)
 
     def close(self):
         self.kill()
@@ -228,79 +237,131 @@ def machine():
     return {'gpu': f"{len(gpus)} × {gpus[0][0]}, {gpus[0][2]}", 'driver': gpus[0][1], 'kernel': os.uname().release, 'cpus': os.cpu_count(), 'memory_bytes': memory, 'torch': torch}
 
 
-class Ours:
-    """A node with folders of its own, and this project's commands on it."""
+class Followed(Output):
+    """The lines of a program that `hearth run --detach` and `hearth restore --detach` write to its log."""
 
-    def __init__(self, folder):
-        self.folder, self.hearth = folder, os.path.join(BUILD, 'bin', 'hearth')
-        self.run_dir, self.store = os.path.join(folder, 'run'), os.path.join(folder, 'state', 'store')
-        self.env = {**os.environ, 'HEARTH_RUN': self.run_dir}
+    def __init__(self, path, echo=None):
+        self.path, self.over = path, threading.Event()
+        self.lines, self.changed, self.echo = [], threading.Condition(), echo
+        threading.Thread(target=self.pump, daemon=True).start()
+
+    def pump(self):
+        kept = b''
+        with open(self.path, 'rb') as file:
+            while True:
+                more = file.read(65536)
+                if not more:
+                    if self.over.wait(.002):
+                        return
+                    continue
+                *whole, kept = (kept + more).split(b'\n')
+                with self.changed:
+                    self.lines += [(time.monotonic(), line.decode(errors='replace')) for line in whole]
+                    self.changed.notify_all()
+                for line in whole if self.echo else ():
+                    print(line.decode(errors='replace'), file=self.echo, flush=True)
+
+    def close(self):
+        self.over.set()
+
+
+class Ours:
+    """A node with folders of its own, and this project's commands on it. @pool_bytes: of memory made ready for images."""
+
+    def __init__(self, folder, pool_bytes=0):
+        self.folder, self.pool_bytes, self.hearth = folder, pool_bytes, os.path.join(BUILD, 'bin', 'hearth')
+        self.run_dir, self.memory, self.disk = (os.path.join(folder, name) for name in ('run', 'memory', 'disk'))
+        self.env = dict(os.environ)
         shim = os.path.join(BUILD, 'src', 'shim', 'libhearth-cuda.so')
         if os.path.exists(shim):
             self.env.setdefault('HEARTH_SHIM', shim)
-        self.up = False
 
-    def start(self):
+    def __enter__(self):
         os.makedirs(self.folder, exist_ok=True)
-        self.call('up', '-d', '--state', os.path.join(self.folder, 'state'), '--listen', '127.0.0.1:0', '--isolation', 'none', as_json=False)
-        self.up = True
+        self.memory = tempfile.mkdtemp(prefix='hearth-gpu-', dir='/dev/shm')
+        config = os.path.join(self.folder, 'hearth.yaml')
+        with open(config, 'w', encoding='utf-8') as file:
+            file.write('ckpt_keeper: on\n')
+            if self.pool_bytes:
+                file.write(f'ckpt_pool_store: {self.memory}\nckpt_pool_bytes: {self.pool_bytes}\n')
+        self.call('up', '-d', '--config', config, '--state', os.path.join(self.folder, 'state'), '--listen', '127.0.0.1:0', '--isolation', 'none',
+                  '--log', os.path.join(self.folder, 'hearthd.log'), as_json=False)
+        self.wait_for_keeper()
         return self
 
-    def stop(self):
-        if self.up:
-            self.call('down', as_json=False)
-            self.up = False
+    def wait_for_keeper(self):
+        until = time.monotonic() + PATIENCE
+        while True:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+                try:
+                    s.connect(os.path.join(self.run_dir, 'keeper.sock'))
+                    return
+                except OSError as error:
+                    if time.monotonic() > until:
+                        raise Broken(f'no keeper answers: {error.strerror}; {self.log()}') from None
+            time.sleep(.02)
 
-    def command(self, *words):
-        return [self.hearth, '--run', self.run_dir, *map(str, words)]
+    def __exit__(self, *_):
+        try:
+            self.call('down', as_json=False)
+        finally:
+            shutil.rmtree(self.memory, ignore_errors=True)
+
+    def log(self):
+        try:
+            with open(os.path.join(self.folder, 'hearthd.log'), encoding='utf-8', errors='replace') as file:
+                return file.read()[-2000:]
+        except FileNotFoundError:
+            return 'no log'
 
     def call(self, *words, as_json=True):
         """One command. Return: what its last JSON line says; raises Broken with its message."""
-        command = self.command(words[0], *(['--json'] if as_json else []), *words[1:])
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env, check=False)
+        command = [self.hearth, '--run', self.run_dir, *(['--json'] if as_json else []), *map(str, words)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env, check=False)
         if done.returncode:
             fail_with(command, done)
-        return json.loads(done.stdout.splitlines()[-1]) if as_json else done.stdout
+        return json.loads(done.stdout.splitlines()[-1]) if as_json and done.stdout.strip() else done.stdout
 
-    def checkpoint(self, who, to, *options):
-        """Return: what `hearth checkpoint` reports, and 'began' and 'ended' on the programs' clock."""
-        began = time.monotonic()
-        found = self.call('checkpoint', '--to', to, *options, who)
-        return {**found, 'began': began, 'ended': time.monotonic()}
+    def images(self, store):
+        return self.call('images', '--store', store)
 
 
-class Run(Plain):
-    """A program under `hearth run`; after a restore or a wake its lines come through that command."""
+class Run:
+    """A program under `hearth run`, killed and brought back as often as wanted."""
 
     def __init__(self, ours, name, command, echo=None):
-        self.ours, self.name, self.readers = ours, name, []
-        super().__init__(ours.command('run', '--name', name, '--', *command), env=ours.env, echo=echo)
-        _, ready, _ = self.wait(r'ready pid=(\d+)')
-        self.relay, self.process, self.pid = self.process, None, int(ready.group(1))
-
-    def attach(self, *words):
-        """`hearth restore` or `hearth wake` that stays, as the program's reader. Return: when it began, on the programs' clock."""
-        began = time.monotonic()
-        self.reap()
-        self.relay = subprocess.Popen(self.ours.command(*words), stdin=subprocess.DEVNULL, stdout=self.out.write_fd, stderr=self.out.write_fd, env=self.ours.env, start_new_session=True)
-        return began
-
-    def reap(self):
-        if self.relay:
-            self.relay.wait(PATIENCE)
-            self.relay = None
+        self.ours, self.name = ours, name
+        self.pid = ours.call('run', '--name', name, '--detach', '--', *command)['pid']
+        self.out = Followed(os.path.join(ours.run_dir, 'programs', name, 'log'), echo)
 
     def alive(self):
-        # who reads for it ends after it, with all its lines passed on
-        return self.relay is not None and self.relay.poll() is None if hasattr(self, 'relay') else super().alive()
+        return alive(self.pid)
+
+    def wait(self, pattern, since=0, patience=PATIENCE):
+        return self.out.wait(pattern, since, patience, self.alive)
+
+    def checkpoint(self, *options):
+        """Return: what `hearth checkpoint` reports, and 'began' and 'ended' on the programs' clock."""
+        began = time.monotonic()
+        found = self.ours.call('checkpoint', *options, self.name)
+        return {**found, 'began': began, 'ended': time.monotonic()}
+
+    def restore(self, store, image, *options):
+        began = time.monotonic()
+        found = self.ours.call('restore', '--store', store, '--detach', *options, image)
+        self.pid = found['pid']
+        return {**found, 'began': began, 'ended': time.monotonic()}
 
     def end(self, patience=PATIENCE):
-        if self.relay and self.relay.wait(patience):
-            raise Broken(f"{self.name} ended with {self.relay.returncode}: {' | '.join(text for _, text in self.out.lines[-6:])}")
+        wait_gone(self.pid, patience)
 
     def kill(self):
         try:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.reap()
+        wait_gone(self.pid, PATIENCE)
+
+    def close(self):
+        self.kill()
+        self.out.close()
