@@ -213,22 +213,28 @@ static int arm(struct work *w)
 {
 	pid_t *tree = NULL;
 	ssize_t n = proc_tree(w->c->pid, &tree);
+	size_t bare = 0, dma = 0, kept = 0;
 	struct hearth_err why = { 0 };
-	int r = n < 0 ? (int)n : track_arm(tree, (size_t)n, &w->track, &why);
-	size_t bare = 0;
+	int r = n < 0 ? (int)n : 0;
 
-	if (r < 0 && w->c->pre_dump) {
-		free(tree);
-		return err_set(w->err, r, "cannot copy the memory of process %d while it runs: %s", (int)w->c->pid, why.msg);
-	}
-
-	for (ssize_t k = 0; k < n && r == 0; k++)
+	for (ssize_t k = 0; k < n; k++)
+		if (tree_devices_write(tree[k]))
+			dma++;
+		else
+			tree[kept++] = tree[k];
+	if (r == 0)
+		r = track_arm(tree, kept, &w->track, &why);
+	for (size_t k = 0; k < kept && r == 0; k++)
 		bare += !track_armed(w->track, tree[k]);
+	free(tree);
+	if (r < 0 && w->c->pre_dump)
+		return err_set(w->err, r, "cannot copy the memory of process %d while it runs: %s", (int)w->c->pid, why.msg);
 	if (r < 0)
 		note(w, "all memory was read while the program stood still: %s", why.msg);
-	else if (bare)
+	if (r == 0 && bare)
 		note(w, "the memory of %zu of %zd processes could not be tracked and was read while they stood still", bare, n);
-	free(tree);
+	if (r == 0 && dma)
+		note(w, "the memory of %zu of %zd processes was read while they stood still, as devices write to it unseen (O_DIRECT, or a GPU)", dma, n);
 	return 0;
 }
 
@@ -258,23 +264,37 @@ static int precopy(struct work *w)
 
 /* ---- while it stands still ---- */
 
-/* the images' worth of what changed since the last round is guessed by that round */
+/* what changed since the last round is guessed by that round; of processes that are not tracked it is everything */
 static int make_room(struct work *w)
 {
 	uint64_t bytes = w->last.read_bytes + SLACK_BYTES;
+	struct track_spans s = { 0 };
+	pid_t *tree = NULL;
+	ssize_t n = w->c->stop ? 0 : proc_tree(w->c->pid, &tree);
 
 	if (w->c->stop)
 		return 0;
-	if (!w->track) {
-		struct track_spans s = { 0 };
-
-		bytes = SLACK_BYTES;
-		if (track_scan(NULL, w->c->pid, false, &s, w->err) == 0)
-			for (size_t k = 0; k < s.n; k++)
-				bytes += s.v[k].end - s.v[k].start;
-		track_spans_done(&s);
+	for (ssize_t k = 0; k < n; k++) {
+		if (track_armed(w->track, tree[k]) || track_scan(NULL, tree[k], false, &s, w->err) < 0)
+			continue;
+		for (size_t i = 0; i < s.n; i++)
+			bytes += s.v[i].end - s.v[i].start;
 	}
+	track_spans_done(&s);
+	free(tree);
 	return memory_reserve(w->memory, bytes, w->err);
+}
+
+/* those that began to use one meanwhile */
+static void forget_devices_write(struct work *w)
+{
+	pid_t *tree = NULL;
+	ssize_t n = proc_tree(w->c->pid, &tree);
+
+	for (ssize_t k = 0; k < n; k++)
+		if (track_armed(w->track, tree[k]) && tree_devices_write(tree[k]))
+			track_forget(w->track, tree[k]);
+	free(tree);
 }
 
 static int copy_stopped(struct work *w)
@@ -286,6 +306,7 @@ static int copy_stopped(struct work *w)
 	if (r == 0 && fault_point("ckpt-criu-killed"))
 		kill(w->dump.pid, SIGKILL);
 	w->phase = "memory";
+	forget_devices_write(w);
 	if (r == 0)
 		r = memory_stop(w->memory, w->track, w->dump.work, w->c->stop, &w->stop, w->err);
 	if (r == 0)

@@ -326,6 +326,26 @@ int tree_inspect(pid_t root, json_t **ret, struct hearth_err *err)
 	return r;
 }
 
+bool tree_devices_write(pid_t pid)
+{
+	char path[64], link[64];
+	bool found = false;
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	while (d && !found && (e = readdir(d))) {
+		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
+
+		link[n < 0 ? 0 : n] = '\0';
+		found = n > 0 && (!strncmp(link, "/dev/nvidia", 11) || (link[0] == '/' && (fd_flags(pid, atoi(e->d_name)) & O_DIRECT)));
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
 int tree_work_folder(char *ret, size_t n, struct hearth_err *err)
 {
 	struct statfs fs;

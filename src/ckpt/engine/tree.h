@@ -3,6 +3,7 @@
 #define CKPT_ENGINE_TREE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -18,6 +19,8 @@ int tree_inspect(pid_t root, json_t **ret, struct hearth_err *err);
 json_t *tree_files(pid_t root);
 /** tree_pids - every thread of a tree. Return: new array, NULL. */
 json_t *tree_pids(pid_t root);
+/** tree_devices_write - whether devices may write to memory of a process behind the back of its page tables: it has files open with O_DIRECT, or a GPU */
+bool tree_devices_write(pid_t pid);
 /** tree_work_folder - a new folder for CRIU's files, in memory where there is a tmpfs. Return: 0, -errno. */
 int tree_work_folder(char *ret, size_t n, struct hearth_err *err);
 

@@ -105,6 +105,13 @@ bool track_armed(const struct track *t, pid_t pid)
 	return uffd_of(t, pid) >= 0;
 }
 
+void track_forget(struct track *t, pid_t pid)
+{
+	for (size_t k = 0; t && k < t->n; k++)
+		if (t->v[k].pid == pid)
+			fd_close(&t->v[k].uffd);
+}
+
 struct track *track_disarm(struct track *t)
 {
 	for (size_t k = 0; t && k < t->n; k++)

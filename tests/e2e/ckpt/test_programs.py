@@ -166,6 +166,20 @@ class Course(Programs):
         self.assertLess(self.checkpoint()['new_bytes'], made['new_bytes'] // 2)
 
 
+    def test_what_devices_write(self):
+        """A file opened with O_DIRECT: its data come past the page tables, so nothing is taken on trust."""
+        path = os.path.join(self.dir, 'direct')
+        code = (f'import mmap,os,time\nopen("{path}","wb").write(b"x"*4096)\nfd=os.open("{path}",os.O_RDONLY|os.O_DIRECT)\nb=mmap.mmap(-1,4096,flags=mmap.MAP_PRIVATE)\nn=0\n'
+                'while True: os.preadv(fd,[b],0); print(n,b[0],flush=True); n+=1; time.sleep(0.01)\n')
+        self.start_words('d', '/usr/bin/python3', '-c', code)
+        until(lambda: len(self.lines('d')) > 3, 'it reads')
+        made = self.checkpoint('d')
+        self.assertIn('O_DIRECT', ' '.join(made['notes']))
+        self.kill('d')
+        self.restore(made['image'])
+        self.goes_on('d')
+
+
 class Refused(Programs):
     """One clear error, and the program runs on."""
 
