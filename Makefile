@@ -7,7 +7,7 @@ ifdef CI
 MESON_OPTIONS += -Dwerror=true
 endif
 
-.PHONY: build help setup demo test test-slow bench bench-node bench-sched lint asan tsan fuzz vm install clean
+.PHONY: build help setup demo test test-slow bench bench-node bench-sched lint asan tsan fuzz vm gpu install clean
 
 build: $(BUILD)/build.ninja
 	@meson compile -C $(BUILD)
@@ -23,6 +23,7 @@ help:
 	@echo 'make asan       the tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
 	@echo 'make fuzz       every fuzzer for a while [TIME=60]'
 	@echo 'make vm         the tests on stock Debian kernels in QEMU'
+	@echo 'make gpu        correctness and speed of checkpoints of GPU programs, on a machine with a GPU and PyTorch'
 	@echo 'make install    [DESTDIR=DIR]'
 	@echo 'make clean'
 
@@ -85,6 +86,11 @@ vm:
 	@tools/setup vm
 	@$(MAKE) --no-print-directory build
 	@tools/vm --build $(BUILD)
+
+# HEARTH_BUILD: what tools/bundle made, on a machine that cannot build
+gpu:
+	@[ -n "$(HEARTH_BUILD)" ] || $(MAKE) --no-print-directory build
+	@HEARTH_BUILD='$(or $(HEARTH_BUILD),$(CURDIR)/$(BUILD))' python3 tests/gpu/run.py $(GPU_OPTIONS)
 
 install: build
 	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir '$(DESTDIR)')

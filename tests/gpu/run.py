@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of real GPU programs: correctness, and speed beside the driver's own way, in one run on one machine
 
-usage: tests/gpu/run.py [--only SUITE[,SUITE]] [--out DIR] [--time-limit S]
+usage: tests/gpu/run.py [--only SUITE[,SUITE]] [--out DIR] [--without-driver] [--disk DIR] [--time-limit S]
 Suites: train (the transformer: stop, restore, step time), traps, programs (small PyTorch programs), decoder (a second image), disk. One table at the end; exit status 1 if a row failed, 2 where there is
 no GPU. HEARTH_BUILD is a build folder or what tools/bundle made; HEARTH_PYTHON a python3 with PyTorch. The table is written to DIR as gpu.csv and gpu.txt.
 """
@@ -88,6 +88,9 @@ class Suites:
         target = Plain(program('transformer', '--steps', '20'))
         try:
             target.wait('step 8 ')
+            if self.options.without_driver:
+                target.wait('end')
+                return {'dump': None, 'steps': target.out.steps()}
             dump = tool.dump(target, 'train')
             target.wait('step', target.out.count())
             target.kill()
@@ -134,8 +137,9 @@ class Suites:
     def rows_of_stop(self, found, driver):
         gpu, ms = found['gpu'], found['ms']
         data = (gpu['gate'] + gpu['hash'] + gpu['snapshot'] + gpu['copy']) / 1e3
-        whole = driver['dump']['total'] if driver else None
-        self.table.add(f"stop for the data, {gpu['bytes'] / 1e9:.1f} GB, {gpu['dirty_bytes'] / 1e9:.1f} GB changed", data, 's', driver['dump']['checkpoint'] if driver else None, .05)
+        dump = driver and driver['dump'] or {}
+        whole = dump.get('total')
+        self.table.add(f"stop for the data, {gpu['bytes'] / 1e9:.1f} GB, {gpu['dirty_bytes'] / 1e9:.1f} GB changed", data, 's', dump.get('checkpoint'), .05)
         self.table.add('whole leave-running stop', ms['stop'] / 1e3, 's', whole, 1.2)
         if whole:
             self.table.add("driver's own stop / ours", whole / (ms['stop'] / 1e3), '×', bar=8, at_least=True)
@@ -156,9 +160,9 @@ class Suites:
         first = target.out.steps(line)[0]
         # what the program does before its first kernel is its own; its first step's end less a usual step is when that began
         ready = first[3] - min(first[2], step_seconds(target.out.steps(), 4)) - back['began']
-        self.table.add('parked, image in memory, to running again', back['ended'] - back['began'], 's', driver['restore']['total'] if driver else None, 1.5)
+        self.table.add('parked, image in memory, to running again', back['ended'] - back['began'], 's', driver['restore']['total'] if driver and driver['dump'] else None, 1.5)
         self.table.add('the same, to the first step after it begun', ready, 's')
-        self.table.add('the same, to the first step after it over', first[3] - back['began'], 's', driver['first'] if driver else None)
+        self.table.add('the same, to the first step after it over', first[3] - back['began'], 's', driver.get('first') if driver else None)
 
     # ---- traps and small programs: killed and brought back, they print what they would have printed ----
 
@@ -279,6 +283,7 @@ def main():
     parser.add_argument('--only', type=lambda s: s.split(','), default=['train', 'traps', 'programs', 'decoder', 'disk'], metavar='SUITE,...')
     parser.add_argument('--out', default='hearth-results/gpu', metavar='DIR')
     parser.add_argument('--disk', default=None, metavar='DIR', help='a folder on the disk to be measured (a temporary one)')
+    parser.add_argument('--without-driver', action='store_true', help='leave out the driver\'s own way, which takes a minute')
     parser.add_argument('--time-limit', type=float, default=3600, metavar='S', help='begin nothing after so long')
     options = parser.parse_args()
     try:

@@ -427,6 +427,13 @@ static int let_pager_go(struct back *b)
 	return b->damage->code ? err_set(b->err, b->damage->code, "%s", b->damage->msg) : err_set(b->err, -EIO, "the pager of %s died: the program was ended", b->o->image);
 }
 
+/* first of all that was made: it must not see pages that the pager no longer fills in */
+static void end_program(const struct back *b)
+{
+	if (b->program.pid > 1 && kill(b->program.pid, SIGKILL) == 0)
+		(void)waitpid(b->program.pid, NULL, __WALL);
+}
+
 /* ---- the whole ---- */
 
 static int make(struct back *b)
@@ -447,11 +454,13 @@ static int make(struct back *b)
 		r = start_pager(b);
 	if (r == 0)
 		r = bring_back(b);
-	if (r == 0)
-		r = bring_device_memory_back(b);
+	/* before the driver's part, which runs in the program and may need any page: from here on a pager that fails ends the program, and nobody waits for it */
 	if (r == 0 && b->lazy)
 		r = let_pager_go(b);
+	if (r == 0)
+		r = bring_device_memory_back(b);
 	if (r < 0) {
+		end_program(b);
 		kill_orphans(b);        /* before the pager lets go of their memory */
 		pager_abort(&b->pager);
 		return r;

@@ -590,6 +590,13 @@ static int guard_step(struct guard *g, struct pollfd p[2])
 	return 1;
 }
 
+static int without_input_and_output(void)
+{
+	FD_AUTO int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	return null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ? -errno : 0;
+}
+
 static _Noreturn void guard(const char *image, const struct pager_source *source, const char *work, int listen_fd, int ctl, const char *id)
 {
 	struct guard g = { .id = id, .work = work, .ctl = ctl, .instance = -1 };
@@ -597,8 +604,9 @@ static _Noreturn void guard(const char *image, const struct pager_source *source
 
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
-	close(STDIN_FILENO);
-	close(STDOUT_FILENO);
+	/* not closed: a userfaultfd that came in their place would be left open when the others are closed, and whoever unmaps memory would wait for ever */
+	if (without_input_and_output() < 0)
+		_exit(1);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		_exit(1);
 	g.pager = fork();
