@@ -58,7 +58,7 @@ class Gpu(Programs):
             self.assertEqual(line, expected[int(line.split()[1])])
 
     def test_leave_running_killed_and_restored(self):
-        for words in ((), ('--graph',), ('--churn', '--pinned'), ('--threads', '3', '--devices', '2')):
+        for words in ((), ('--graph',), ('--pinned',), ('--threads', '3', '--devices', '2')):
             with self.subTest(words=words):
                 self.start_counter(*words)
                 first = self.checkpoint('g')
@@ -72,6 +72,14 @@ class Gpu(Programs):
                     self.goes_on('g', 10)
                 self.check()
                 self.kill('g')
+
+    def test_buffers_come_and_go(self):
+        """Left running again and again while buffers are made and freed."""
+        self.start_counter('--churn')
+        for _ in range(8):
+            self.checkpoint('g')
+            self.goes_on('g', 3)
+        self.check()
 
     def test_what_stays_is_stored_once(self):
         self.start_counter('--still', '--bytes', str(4 << 20))
