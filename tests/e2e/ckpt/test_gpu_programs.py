@@ -58,7 +58,7 @@ class Gpu(Programs):
             self.assertEqual(line, expected[int(line.split()[1])])
 
     def test_leave_running_killed_and_restored(self):
-        for words in ((), ('--graph',), ('--pinned',), ('--threads', '3', '--devices', '2')):
+        for words in ((), ('--graph',), ('--churn', '--pinned'), ('--threads', '3', '--devices', '2')):
             with self.subTest(words=words):
                 self.start_counter(*words)
                 first = self.checkpoint('g')
