@@ -25,7 +25,8 @@ struct object {
 	struct store_object *store;
 	struct digest *now;
 	uint64_t *have;
-	bool gone;
+	bool gone;                      /* freed before the stop: no part of the image */
+	bool stopped;                   /* part of what was stopped: freed later, it stays in the image */
 };
 
 /* struct piece - chunks of an object that lie one after another in device memory. @known: their digests, NULL: the memory may still change, they are made from a copy */

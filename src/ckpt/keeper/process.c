@@ -151,7 +151,7 @@ static void buffer_forget(struct buffer *b)
 {
 	b->gone = true;
 	if (b->object) {
-		b->object->gone = true;
+		b->object->gone = !b->object->stopped;
 		b->object->buffer = NULL;
 		b->object = NULL;
 	}

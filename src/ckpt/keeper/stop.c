@@ -334,6 +334,8 @@ int op_stop(struct op *op, const struct request *r, struct hearth_err *err)
 		failed = make_safe(op, r->runs_on, err);
 	if (failed < 0)
 		goto err;
+	for (struct object *o = op->objects; o; o = o->next)
+		o->stopped = true;
 	op->phase = OP_STOPPED;
 	return 0;
 err:

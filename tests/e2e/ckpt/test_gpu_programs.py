@@ -73,6 +73,14 @@ class Gpu(Programs):
                 self.check()
                 self.kill('g')
 
+    def test_buffers_come_and_go(self):
+        """Left running again and again while buffers are made and freed."""
+        self.start_counter('--churn')
+        for _ in range(8):
+            self.checkpoint('g')
+            self.goes_on('g', 3)
+        self.check()
+
     def test_what_stays_is_stored_once(self):
         self.start_counter('--still', '--bytes', str(4 << 20))
         self.checkpoint('g')
