@@ -20,19 +20,20 @@ STYLE = {
 class Experiment:
     """One run of an experiment: options, simulations, files and the table."""
 
-    def __init__(self, name, doc, requests=1000000, add_options=None):
+    def __init__(self, name, doc, requests=1000000, add_options=None, simulates=True, columns=('published', 'ours')):
         parser = argparse.ArgumentParser(prog=f'hearth experiment {name}', description=doc.split('\n', maxsplit=1)[0])
         parser.add_argument('--out', default=os.path.join('hearth-results', name), metavar='DIR', help='where the files go (%(default)s)')
-        parser.add_argument('--requests', type=lambda s: int(float(s)), default=requests, metavar='N', help='requests of each simulation (%(default)s)')
-        parser.add_argument('--seed', type=int, default=1, metavar='S', help='of the first; default 1')
-        parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, metavar='N', help='simulations at a time (%(default)s)')
+        if simulates:
+            parser.add_argument('--requests', type=lambda s: int(float(s)), default=requests, metavar='N', help='requests of each simulation (%(default)s)')
+            parser.add_argument('--seed', type=int, default=1, metavar='S', help='of the first; default 1')
+            parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, metavar='N', help='simulations at a time (%(default)s)')
         parser.add_argument('--json', action='store_true', help='the table as JSON')
         if add_options:
             add_options(parser)
         self.args = parser.parse_args()
-        if self.args.requests < 1000 or self.args.jobs < 1:
+        if simulates and (self.args.requests < 1000 or self.args.jobs < 1):
             parser.error('--requests must be 1000 at least, --jobs 1')
-        self.name, self.rows, self.files = name, [], []
+        self.name, self.rows, self.files, self.columns = name, [], [], columns
         try:
             os.makedirs(self.args.out, exist_ok=True)
         except OSError as error:
@@ -122,18 +123,19 @@ class Experiment:
 
     # ---- the table ----
 
-    def row(self, what, published, ours):
-        self.rows.append({'what': what, 'published': published, 'ours': ours})
+    def row(self, what, *values):
+        """@values: one for each column; None: there is none."""
+        self.rows.append({'what': what, **dict(zip(self.columns, values))})
 
     def finish(self):
         if self.args.json:
             print(json.dumps({'experiment': self.name, 'rows': self.rows, 'files': self.files}))
             return
-        cells = [(r['what'], *('–' if v is None else v if isinstance(v, str) else f'{v:.4g}' for v in (r['published'], r['ours']))) for r in self.rows]
-        cells.insert(0, (self.name, 'published', 'ours'))
-        wide = [max(len(c[i]) for c in cells) for i in range(3)]
+        cells = [(r['what'], *('–' if v is None else v if isinstance(v, str) else f'{v:.4g}' for v in (r[column] for column in self.columns))) for r in self.rows]
+        cells.insert(0, (self.name, *self.columns))
+        wide = [max(len(c[i]) for c in cells) for i in range(len(cells[0]))]
         for i, c in enumerate(cells):
-            print(f'{c[0]:<{wide[0]}} | {c[1]:>{wide[1]}} | {c[2]:>{wide[2]}}')
+            print(' | '.join(f'{text:<{wide[0]}}' if k == 0 else f'{text:>{wide[k]}}' for k, text in enumerate(c)))
             if i == 0:
                 print('-|-'.join('-' * w for w in wide))
         print('files: ' + ', '.join(self.files))

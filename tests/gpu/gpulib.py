@@ -17,7 +17,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PROGRAMS = os.path.join(HERE, 'programs')
-BUILD = os.environ.get('HEARTH_BUILD') or os.path.join(ROOT, 'build')
+# a build folder, or what tools/bundle made; under `hearth experiment` the one of that program
+BUILD = os.environ.get('HEARTH_BUILD') or (os.path.dirname(os.path.dirname(os.environ['HEARTH'])) if os.environ.get('HEARTH') else os.path.join(ROOT, 'build'))
 STEP = re.compile(r'step (\d+) (\S+)(?: (\S+) (\S+))?$')
 PATIENCE = 120
 
@@ -101,9 +102,16 @@ def step_seconds(steps, skip=2):
 
 def program(name, *args):
     """The command line of a program. @name: of a Python program in programs/, or 'traps' for the compiled ones."""
+    if fake_driver():
+        return [os.path.join(BUILD, 'tests', 'programs', 'gpu_counter'), '--pace', '20000']
     if name == 'traps':
         return [os.path.join(work_folder(), 'traps'), *map(str, args)]
     return [python(), os.path.join(PROGRAMS, name + '.py'), *map(str, args)]
+
+
+def fake_driver():
+    """Whether the tests' fake CUDA driver takes the GPU's place: then the programs are the one that it can run, and there is no driver's own way."""
+    return 'HEARTH_FAKE_CUDA' in os.environ
 
 
 def python():
@@ -207,6 +215,8 @@ def folder_bytes(folder):
 
 def build_programs():
     """What is compiled for this machine: the driver's own way and the traps."""
+    if fake_driver():
+        return
     work = work_folder()
     os.makedirs(work, exist_ok=True)
     nvcc = shutil.which('nvcc') or '/usr/local/cuda/bin/nvcc'
@@ -222,6 +232,8 @@ def build_programs():
 
 def machine():
     """What the results are of. Return: {'gpu', 'driver', 'kernel', 'cpus', 'memory_bytes', 'torch', 'criu'}; raises Broken where there is no GPU."""
+    if fake_driver():
+        return {'gpu': 'none: the fake driver', 'driver': 'fake', 'kernel': os.uname().release, 'cpus': os.cpu_count()}
     query = ['nvidia-smi', '--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']
     try:
         done = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
