@@ -84,7 +84,7 @@ class Bench:
             source = back(end) if back else store
             seen = target.out.count()
             restored = target.restore(source, end['image'])
-            first, _, _ = target.wait('step', seen)
+            first, _ = target.out.first_step(seen, restored['began'], target.alive)
             return {'cold': cold - began, 'stop': found['ms']['stop'] / 1e3, 'data': sum(found['gpu'][k] for k in ('gate', 'hash', 'snapshot', 'copy')) / 1e3,
                     'down': first - stopped + end['ms']['stop'] / 1e3, 'restore': restored['ended'] - restored['began'], 'first': first - restored['began'],
                     'bytes': found['bytes'], 'new_bytes': found['new_bytes']}
@@ -106,7 +106,7 @@ class Bench:
             target.kill()
             seen, again = target.out.count(), time.monotonic()
             back = tool.restore(target, program)
-            first, _, _ = target.wait('step', seen)
+            first, _ = target.out.first_step(seen, again, target.alive)
             return {'cold': cold - began, 'stop': dump['total'], 'data': dump['checkpoint'], 'down': dump['lock'] + dump['checkpoint'] + dump['criu'] + first - again,
                     'restore': back['total'], 'first': first - again, 'bytes': dump['bytes'], 'new_bytes': dump['bytes']}
         finally:

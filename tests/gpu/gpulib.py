@@ -53,6 +53,16 @@ class Output:
     def close(self):
         os.close(self.write_fd)
 
+    def first_step(self, since, after, alive=None):
+        """The first step that ended after the time @after: what was printed before that may be read later. Return: (end, seconds)."""
+        while True:
+            read, match, since = self.wait('step ', since, alive=alive)
+            since += 1
+            step = STEP.match(match.string)
+            seconds, end = (float(step.group(3)), float(step.group(4))) if step and step.group(4) else (0, read)
+            if end > after:
+                return end, seconds
+
     def wait(self, pattern, since=0, patience=PATIENCE, alive=None):
         """The first line that matches @pattern. Return: (time, match, its number)."""
         until = time.monotonic() + patience
@@ -278,11 +288,11 @@ class Followed(Output):
 
 
 class Ours:
-    """A node with folders of its own, and this project's commands on it. @pool_bytes: of memory made ready for images."""
+    """A node with folders of its own, and this project's commands on it. @pool_bytes: of memory made ready for images; @memory: the store there (one of its own)."""
 
-    def __init__(self, folder, pool_bytes=0):
+    def __init__(self, folder, pool_bytes=0, memory=None):
         self.folder, self.pool_bytes, self.hearth = folder, pool_bytes, os.path.join(BUILD, 'bin', 'hearth')
-        self.run_dir, self.memory, self.disk = (os.path.join(folder, name) for name in ('run', 'memory', 'disk'))
+        self.run_dir, self.memory = os.path.join(folder, 'run'), memory
         self.env = dict(os.environ)
         shim = os.path.join(BUILD, 'src', 'shim', 'libhearth-cuda.so')
         if os.path.exists(shim):
@@ -290,7 +300,10 @@ class Ours:
 
     def __enter__(self):
         os.makedirs(self.folder, exist_ok=True)
-        self.memory = tempfile.mkdtemp(prefix='hearth-gpu-', dir='/dev/shm')
+        if self.memory and os.path.exists(self.memory):
+            raise Broken(f'{self.memory} is there already: somebody else uses it')
+        self.memory = self.memory or tempfile.mkdtemp(prefix='hearth-gpu-', dir='/dev/shm')
+        os.makedirs(self.memory, exist_ok=True)
         config = os.path.join(self.folder, 'hearth.yaml')
         with open(config, 'w', encoding='utf-8') as file:
             file.write('ckpt_keeper: on\n')

@@ -24,6 +24,7 @@ from gpulib import Broken, Driver, Ours, Plain, Run, program, same_values, step_
 
 GIB = 1 << 30
 TRAPS_AT_A_TIME = 4
+MEMORY_STORE = '/dev/shm/hearth/store'          # where `hearth park` puts what it parks, if it is there
 REFUSED = {'managed': 'managed memory', 'ipc': 'CUDA IPC'}
 
 
@@ -79,7 +80,7 @@ class Suites:
 
     def train(self):
         driver = self.attempt('driver\'s own way with the transformer', self.train_driver)
-        with Ours(os.path.join(self.work, 'node'), 40 * GIB) as node:
+        with Ours(os.path.join(self.work, 'node'), 40 * GIB, MEMORY_STORE) as node:
             self.attempt('transformer training', self.train_ours, node, driver)
 
     def train_driver(self):
@@ -97,16 +98,15 @@ class Suites:
             seen = target.out.count()
             began = time.monotonic()
             back = tool.restore(target, 'train')
-            _, _, line = target.wait('step', seen)
-            first = target.out.steps(line)[0][3] - began
+            first, _ = target.out.first_step(seen, began, target.alive)
             target.wait('end', seen)
-            return {'dump': dump, 'restore': back, 'first': first, 'steps': target.out.steps()}
+            return {'dump': dump, 'restore': back, 'first': first - began, 'steps': target.out.steps()}
         finally:
             target.close()
             tool.remove('train')
 
     def train_ours(self, node, driver):
-        target = Run(node, 'train', program('transformer', '--steps', '40'))
+        target = Run(node, 'train', program('transformer', '--steps', '60'))
         try:
             target.wait('step 8 ')
             plain, under = (step_seconds([s for s in steps if s[0] < 8]) for steps in (driver['steps'], target.out.steps())) if driver else (None, None)
@@ -117,6 +117,7 @@ class Suites:
             target.wait('step', target.out.count())
             kept = self.checkpoint_and_end(target, node)
             self.wake(target, node, kept, driver)
+            self.attempt('hearth park and wake', self.park_and_wake, target, node)
             target.wait('step 19 ', 0)
             differ = same_values([s for s in target.out.steps() if s[0] < 20], driver['steps']) if driver else 'no reference'
             self.table.add('losses after checkpoints, kill and restore: those of an undisturbed run', differ or 'bit-identical', passed=not differ)
@@ -156,13 +157,20 @@ class Suites:
         seen = target.out.count()
         back = target.restore(node.memory, kept['image'])
         print('restored:', back, flush=True)
-        _, _, line = target.wait('step', seen)
-        first = target.out.steps(line)[0]
-        # what the program does before its first kernel is its own; its first step's end less a usual step is when that began
-        ready = first[3] - min(first[2], step_seconds(target.out.steps(), 4)) - back['began']
+        first, _ = target.out.first_step(seen, back['began'], target.alive)
         self.table.add('parked, image in memory, to running again', back['ended'] - back['began'], 's', driver['restore']['total'] if driver and driver['dump'] else None, 1.5)
-        self.table.add('the same, to the first step after it begun', ready, 's')
-        self.table.add('the same, to the first step after it over', first[3] - back['began'], 's', driver.get('first') if driver else None)
+        self.table.add('the same, to the end of the step that it was stopped in', first - back['began'], 's', driver.get('first') if driver else None)
+
+    def park_and_wake(self, target, node):
+        """Woken at once, while the keeper may still have its memory."""
+        print('parked:', node.call('park', target.name), flush=True)
+        gpulib.wait_gone(target.pid, gpulib.PATIENCE)
+        seen, began = target.out.count(), time.monotonic()
+        target.pid = node.call('wake', target.name)['pid']
+        ended = time.monotonic()
+        first, _ = target.out.first_step(seen, began, target.alive)
+        self.table.add('hearth park, then hearth wake at once: to running again', ended - began, 's', bar=.8)
+        self.table.add('the same, to the end of the step that it was stopped in', first - began, 's')
 
     # ---- traps and small programs: killed and brought back, they print what they would have printed ----
 
