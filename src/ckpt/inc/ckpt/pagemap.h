@@ -2,6 +2,7 @@
 #ifndef CKPT_PAGEMAP_H
 #define CKPT_PAGEMAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,9 +12,11 @@
  * struct pagemap_range - memory of one process whose contents CRIU leaves to the pager
  * @start, @end: addresses, page aligned, never across two VMAs, ascending
  * @offset:      of the contents in the pages file
+ * @bulk:        part of a large mapping or of one for huge pages: data, rather than what a program needs before it can do anything
  */
 struct pagemap_range {
 	uint64_t start, end, offset;
+	bool bulk;
 };
 
 struct pagemap {
