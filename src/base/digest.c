@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/thread.h"
 
 #define THREADS_MAX 16
 
@@ -89,16 +89,12 @@ static void *digest_worker(void *arg)
 static int digest_pieces(struct pieces *p, unsigned threads)
 {
 	pthread_t started[THREADS_MAX];
-	sigset_t all, old;
 	unsigned n = 0;
 
 	if (threads > p->n)
 		threads = (unsigned)p->n;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (n + 1 < threads && n < THREADS_MAX && pthread_create(&started[n], NULL, digest_worker, p) == 0)
+	while (n + 1 < threads && n < THREADS_MAX && thread_spawn(&started[n], digest_worker, p) == 0)
 		n++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	digest_worker(p);
 	while (n)
 		pthread_join(started[--n], NULL);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "job.h"
 #include "proc.h"
 
 enum step { PREPARING, READY, FORK, LEAVE };
@@ -25,6 +26,7 @@ struct around {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	enum step step;
+	bool awaited;                   /* the owner waits for the thread */
 	bool home;                      /* at the end the thread goes back, so that its group can be removed at once; a thread that ended is in it a little longer */
 	int netns;
 	struct hearth_err err;          /* of the thread */
@@ -54,10 +56,23 @@ static int new_netns(void)
 	return made;
 }
 
+/* for tests: what is to be prepared is known, and not done before it must be */
+static void be_late(struct around *a)
+{
+	pthread_mutex_lock(&a->lock);
+	while (!a->awaited && a->step != LEAVE)
+		pthread_cond_wait(&a->changed, &a->lock);
+	pthread_mutex_unlock(&a->lock);
+}
+
 static int prepare(struct around *a, struct hearth_err *err)
 {
+	const char *group = a->group;
+
+	if (job_fault("around-late"))
+		be_late(a);
 	if (a->cgroups && cgroup_tree_version(a->cgroups) == CGROUP_V1) {
-		int r = cgroup_join_thread(a->cgroups, a->group, err);
+		int r = cgroup_join_thread(a->cgroups, group, err);
 
 		if (r < 0)
 			return r;
@@ -91,7 +106,7 @@ static void *live(void *arg)
 		pthread_cond_wait(&a->changed, &a->lock);
 	}
 	pthread_mutex_unlock(&a->lock);
-	if (a->home && a->in_group)
+	if (a->home && a->cgroups)      /* also if it came only half the way there */
 		(void)cgroup_join_thread(a->cgroups, NULL, NULL);
 	return NULL;
 }
@@ -145,6 +160,16 @@ err:
 	return r;
 }
 
+/* The lock is held. Return: 0 when all is prepared, -errno with message when it could not be. */
+static int await(struct around *a, struct hearth_err *err)
+{
+	a->awaited = true;
+	pthread_cond_broadcast(&a->changed);
+	while (a->step == PREPARING)
+		pthread_cond_wait(&a->changed, &a->lock);
+	return a->err.code ? err_set(err, a->err.code, "%s", a->err.msg) : 0;
+}
+
 int around_rename(struct around *a, const char *group, const struct cgroup_limits *limits, struct hearth_err *err)
 {
 	char *name = strdup(group);
@@ -152,7 +177,12 @@ int around_rename(struct around *a, const char *group, const struct cgroup_limit
 
 	if (!name)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = a->cgroups ? cgroup_rename(a->cgroups, a->group, group, limits, err) : 0;
+	/* a thread on its way there would find the group gone */
+	pthread_mutex_lock(&a->lock);
+	r = await(a, err);
+	pthread_mutex_unlock(&a->lock);
+	if (r == 0 && a->cgroups)
+		r = cgroup_rename(a->cgroups, a->group, group, limits, err);
 	if (r < 0) {
 		free(name);
 		return r;
@@ -164,15 +194,11 @@ int around_rename(struct around *a, const char *group, const struct cgroup_limit
 
 pid_t around_fork(struct around *a, void (*child)(void *arg), void *arg, struct hearth_err *err)
 {
-	pid_t pid = -EAGAIN;
+	pid_t pid;
 
 	pthread_mutex_lock(&a->lock);
-	while (a->step == PREPARING)
-		pthread_cond_wait(&a->changed, &a->lock);
-	if (a->err.code) {
-		*err = a->err;
-		pid = a->err.code;
-	} else {
+	pid = await(a, err);
+	if (pid == 0) {
 		a->child = child;
 		a->arg = arg;
 		a->step = FORK;

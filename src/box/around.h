@@ -20,7 +20,7 @@ struct around;
  * Return: 0, -errno with message.
  */
 int around_new(const char *group, const struct cgroup_limits *limits, struct around **ret, struct hearth_err *err);
-/** around_rename - the group gets another name below the same parent, and limits. Return: 0, -EOPNOTSUPP (cgroup v2 can't), -errno with message. */
+/** around_rename - wait until all is prepared; the group gets another name below the same parent, and limits. Return: 0, -EOPNOTSUPP (cgroup v2 can't), -errno with message. */
 int around_rename(struct around *a, const char *group, const struct cgroup_limits *limits, struct hearth_err *err);
 /**
  * around_fork - wait until all is prepared and run @child in a process of its own there; it must not return

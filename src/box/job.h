@@ -20,9 +20,10 @@ int job_probe(const struct spec *spec, json_t *out, struct hearth_err *err);
 
 /**
  * job_die_with_parent - be killed when the parent ends, which may have happened already
- * @pipe: to the parent, which holds the only descriptor of the other end
+ * @pipe:  to the parent, which holds the only descriptor of the other end; what the caller inherited of it is closed
+ * @fault: fault point: fail:@fault goes on only when the parent has ended
  */
-void job_die_with_parent(int pipe);
+void job_die_with_parent(int pipe, const char *fault);
 
 /** job_fault - named fault point for tests: dies by SIGKILL if $HEARTH_FAULT is @name; returns true if it is "fail:@name" */
 bool job_fault(const char *name);

@@ -24,10 +24,12 @@ static const struct {
 	{ "start", job_start }, { "park", job_park }, { "resume", job_resume }, { "wake", job_wake }, { "verify", job_verify }, { "probe", job_probe },
 };
 
-void job_die_with_parent(int pipe)
+void job_die_with_parent(int pipe, const char *fault)
 {
 	struct pollfd p = { .fd = pipe };
 
+	if (job_fault(fault))
+		(void)poll(&p, 1, -1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (poll(&p, 1, 0) > 0 && (p.revents & POLLERR))
 		_exit(1);
@@ -111,10 +113,12 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	/* without the daemon nobody takes the result: the next one must not meet an instance that it does not know of */
-	job_die_with_parent(STDOUT_FILENO);
+	job_die_with_parent(STDOUT_FILENO, "box-orphaned");
 	if (parent)
 		prctl(PR_SET_NAME, "hearth-standby");
-	r = !out ? -ENOMEM : parent ? around_stand_by(parent, &err) : 0;
+	r = out ? 0 : -ENOMEM;
+	if (parent)
+		(void)around_stand_by(parent, NULL);    /* without it a wake prepares all by itself */
 	if (r == 0)
 		r = read_spec(&in, &err);
 	prctl(PR_SET_NAME, "hearth-box");

@@ -112,10 +112,12 @@ static _Noreturn void mind(struct park *p, int from_box)
 	close(STDOUT_FILENO);           /* the daemon waits for its end */
 	if (fd_read_full(from_box, &ok, 1) == 1)
 		_exit(0);
-	/* the box was killed. CRIU must not be disturbed: it holds the instance's processes half-way */
-	while (criu.fd >= 0 && poll(&criu, 1, -1) < 0 && errno == EINTR)
-		;
-	image_remove(p->draft.target);  /* it was not there when we began; and before the instance runs on, which makes it stale */
+	/* the box was killed. CRIU must not be disturbed: it holds the instance's processes half-way. Killed, as late as the box would do it, it takes them along */
+	if (criu.fd >= 0 && poll(&criu, 1, DUMP_MAX_MS) == 0) {
+		pidfd_signal(criu.fd, SIGKILL);
+		kill((pid_t)p->spec->pid, SIGKILL);
+	}
+	(void)image_withdraw(&p->draft);        /* before the instance runs on, which makes it stale */
 	undo(p);
 	_exit(0);
 }
@@ -479,6 +481,7 @@ int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
 	r = check(&p, err);
 	if (r < 0)
 		return r;
+	image_wait(spec->image);        /* for the minder of a checkpoint before: it would let the instance go on in the middle of this one */
 	p.img = describe(&p, err);
 	if (!p.img)
 		return err->code;
@@ -512,6 +515,8 @@ int job_resume(const struct spec *spec, json_t *out, struct hearth_err *err)
 
 	if (!spec->pid)
 		return err_set(err, -EINVAL, "a resume job needs pid");
+	if (spec->image)
+		image_wait(spec->image);        /* for the minder, should hearth-box have been killed: what runs on may be parked again */
 	r = proc_starttime((pid_t)spec->pid, &starttime);
 	if (r < 0 || (spec->starttime && starttime != (uint64_t)spec->starttime))
 		return err_set(err, -ESRCH, "cannot resume: process %d is gone", (int)spec->pid);

@@ -38,7 +38,7 @@ struct start {
 	gid_t gid;
 	char program[PATH_MAX];
 	char port[16], concurrency[16];
-	int report;                     /* where the child says what went wrong; closed by exec */
+	int heard, report;              /* pipe: where the child says what went wrong; closed by exec */
 };
 
 static const char *env_value(const char **env, const char *key)
@@ -224,7 +224,8 @@ static _Noreturn void child(struct start *s)
 {
 	struct hearth_err err = { 0 };
 
-	job_die_with_parent(s->report);
+	close(s->heard);
+	job_die_with_parent(s->report, "start-orphaned");
 	if (enter(s, &err) == 0 && become(s, &err) == 0) {
 		prctl(PR_SET_PDEATHSIG, 0);     /* from here on it is in its group, where it is found */
 		execve(s->argv[0], (char *const *)s->argv, (char *const *)s->envp);
@@ -257,6 +258,7 @@ static int run_child(struct start *s, pid_t *ret_pid, struct hearth_err *err)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	s->heard = ends[0];
 	s->report = ends[1];
 	pid = clone_child(s);
 	if (pid == 0)
@@ -304,7 +306,7 @@ static int make_cgroup(struct start *s, bool *ret_made, struct hearth_err *err)
 
 int job_start(const struct spec *spec, json_t *out, struct hearth_err *err)
 {
-	struct start s = { .spec = spec, .isolated = spec_isolated(spec), .report = -1 };
+	struct start s = { .spec = spec, .isolated = spec_isolated(spec), .heard = -1, .report = -1 };
 	uint64_t t0 = clock_mono_ns(), starttime = 0;
 	bool made = false;
 	pid_t pid = -1;

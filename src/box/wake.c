@@ -44,7 +44,7 @@ struct wake {
 	/* verification, beside the restore */
 	pthread_t verifier;
 	bool verifying;
-	int report;                     /* pipe from the process that becomes CRIU */
+	int heard, report;              /* pipe from the process that becomes CRIU */
 	int criu;                       /* pidfd of what it need not wait for if the image is damaged */
 	struct hearth_err verdict;
 	uint64_t t0, verify_ns, restore_ns;
@@ -144,7 +144,8 @@ static void restore_child(void *arg)
 	struct hearth_err err = { 0 };
 	struct args a = { 0 };
 
-	job_die_with_parent(w->report);
+	close(w->heard);
+	job_die_with_parent(w->report, "wake-orphaned");
 	setsid();
 	r = surround(w, &err);
 	if (r == 0 && build_args(w, &a, around_netns(w->around)) < 0)
@@ -191,6 +192,7 @@ static int restore(struct wake *w, struct hearth_err *err)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	w->heard = ends[0];
 	w->report = ends[1];
 	pid = around_fork(w->around, restore_child, w, err);
 	close(ends[1]);

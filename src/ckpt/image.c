@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/thread.h"
 
 #define MANIFEST_MAX (4u << 20)
 #define DIGEST_THREADS 2
@@ -437,6 +437,42 @@ void image_abort(struct image_draft *draft)
 	fd_close(&draft->lock);
 }
 
+int image_withdraw(const struct image_draft *draft)
+{
+	struct stat own, there;
+
+	if (fstat(draft->lock, &own) < 0)
+		return -errno;
+	if (stat(draft->target, &there) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (own.st_dev != there.st_dev || own.st_ino != there.st_ino)
+		return 0;
+	return rename(draft->target, draft->tmp) < 0 ? -errno : 0;
+}
+
+void image_wait(const char *target)
+{
+	char dir[PATH_MAX], draft[PATH_MAX], path[PATH_MAX];
+	const char *name;
+	struct dirent *e;
+	DIR *d;
+
+	if (split(target, dir, &name) < 0 || snprintf(draft, sizeof(draft), ".tmp-%s-", name) >= (int)sizeof(draft))
+		return;
+	d = opendir(dir);
+	while (d && (e = readdir(d))) {
+		FD_AUTO int fd = -1;
+
+		if ((strcmp(e->d_name, name) && strncmp(e->d_name, draft, strlen(draft))) || path_of(path, dir, e->d_name) < 0)
+			continue;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		while (fd >= 0 && flock(fd, LOCK_EX) < 0 && errno == EINTR)
+			;
+	}
+	if (d)
+		closedir(d);
+}
+
 /* ---- folders of images ---- */
 
 /* Return: 0 and where it is now, in heap memory; NULL when it was absent. -errno */
@@ -488,17 +524,13 @@ static void *removal(void *arg)
 
 int image_discard(const char *path)
 {
-	sigset_t all, old;
 	pthread_t thread;
 	char *gone;
 	int r = hide(path, &gone);
 
 	if (r < 0 || !gone)
 		return r;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&thread, NULL, removal, gone);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_spawn(&thread, removal, gone);
 	if (r == 0) {
 		pthread_detach(thread);
 		return 0;

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "replay.h"
 
 #define SAMPLE_EVERY_NS (250 * NS_PER_MS)
@@ -161,7 +162,7 @@ int sampler_start(const struct cli *cli, const struct targets *targets, uint64_t
 	rc = s->hot && s->any ? take(s, err) : err_set(err, -ENOMEM, "no memory");
 	if (rc < 0)
 		goto fail;
-	rc = -pthread_create(&s->thread, NULL, sampler_thread, s);
+	rc = thread_spawn(&s->thread, sampler_thread, s);
 	if (rc < 0) {
 		err_set(err, rc, "cannot start the thread that samples memory: %s", strerror(-rc));
 		goto fail;

@@ -124,6 +124,8 @@ static void outdate_instances(struct function *fn)
 		invocations_unplace(inst);
 		if (inst->inflight == 0 && !inst->job && inst->state != INST_STOPPING)
 			instance_stop(inst, "its function was changed or removed");
+		else if (instance_has_process(inst))
+			record_write(inst);     /* a daemon that adopts it must know */
 	}
 }
 

@@ -182,7 +182,8 @@ void instance_timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 	case INST_STARTING:
 	case INST_WAKING:
 		snprintf(why, sizeof(why), "it was not ready within its init_timeout of %.3g s", (double)inst->fn->m.init_timeout_ns / NS_PER_S);
-		inst->fn->count.start_failures++;
+		if (inst->origin == START_COLD)
+			inst->fn->count.start_failures++;
 		instance_kill(inst, why);
 		break;
 	case INST_HOT:

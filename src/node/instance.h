@@ -34,6 +34,8 @@ bool instance_can_rest(const struct instance *inst);
 bool instance_may_leave(const struct instance *inst);
 void instance_image_path(const struct function *fn, const char *image, char path[PATH_MAX]);
 void instance_drop_image(struct instance *inst);
+/** instance_distrust_image - a wake failed: count it, say why, and use its image no more, a snapshot included */
+void instance_distrust_image(struct instance *inst, const char *why);
 /** instance_suffix - of its sockets' names: "" where it has a network namespace of its own */
 void instance_suffix(const struct instance *inst, char *out, size_t n);
 /** instance_box_spec - what start, park and wake have in common: the box around the program */

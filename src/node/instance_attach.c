@@ -97,7 +97,10 @@ void instance_set_ready(struct instance *inst)
 			return;
 		}
 	}
-	instance_idle(inst);
+	if (inst->outdated && inst->inflight == 0)      /* adopted */
+		instance_stop(inst, "its function was changed or removed");
+	else
+		instance_idle(inst);
 	function_pump(fn);
 }
 

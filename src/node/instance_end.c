@@ -66,7 +66,10 @@ void instance_ended(struct instance *inst)
 {
 	struct function *fn = inst->fn;
 	struct node *n = fn->node;
-	bool was_starting = !inst->ready, wanted = inst->state == INST_STOPPING && inst->ready;
+	bool wanted = inst->state == INST_STOPPING && inst->ready;
+	/* not if it was to end, nor if it ran under the daemon before: those who wait for it get another one */
+	bool in_vain = !inst->ready && !inst->outdated && !n->stopping;
+	bool start_failed = in_vain && inst->origin == START_COLD, wake_failed = in_vain && inst->origin == START_WAKE;
 	char reason[sizeof(inst->reason)];
 
 	/* first of all no slot for anyone: closing the upstream ends calls, and each end looks for the next */
@@ -79,13 +82,16 @@ void instance_ended(struct instance *inst)
 	fail_running(inst);
 	instance_end_group(inst);
 	record_remove(inst);
-	instance_drop_image(inst);
+	if (wake_failed)
+		instance_distrust_image(inst, reason);
+	else
+		instance_drop_image(inst);
 	if (inst->for_snapshot)
 		fn->snapshot_busy = false;
-	if (was_starting)
+	if (start_failed)
 		fn->start_failures++;
 	instance_forget(inst);
-	if (was_starting)
+	if (start_failed)
 		fail_queue(fn, reason);
 	function_pump(fn);
 	function_keep_min(fn);

@@ -35,7 +35,11 @@ static void resume_done(void *ctx, json_t *result)
 void instance_resume(struct instance *inst)
 {
 	struct hearth_err err;
-	json_t *spec = json_pack("{s:s,s:i,s:s,s:s}", "job", "resume", "pid", (int)inst->pid, "id", inst->id, "cgroup", inst->cgroup);
+	char path[PATH_MAX];
+	json_t *spec;
+
+	instance_image_path(inst->fn, inst->image, path);
+	spec = json_pack("{s:s,s:i,s:s,s:s}", "job", "resume", "pid", (int)inst->pid, "id", inst->id, "image", path);
 
 	instance_set_state(inst, INST_WAKING);   /* from here on its end is an end, not the end of a parking */
 	inst->job = job_run(inst->fn->node, spec, resume_done, inst, &err);
@@ -240,21 +244,28 @@ static void work_path(const struct instance *inst, char path[PATH_MAX])
 	snprintf(path, PATH_MAX, "%s/work/%s", inst->fn->node->cfg->run_dir, inst->id);
 }
 
-/* A wake that fails in any way: the image is not used again, and whoever waits gets a cold start. */
-static void wake_failed(struct instance *inst, const char *why)
+void instance_distrust_image(struct instance *inst, const char *why)
 {
 	struct function *fn = inst->fn;
-	char path[PATH_MAX];
 
 	fn->count.wake_failures++;
-	work_path(inst, path);
-	dir_remove(path);
 	log_warn("instance %s: wake failed, starting cold instead: %s", inst->id, why);
 	if (fn->snapshot && !strcmp(inst->image, fn->snapshot)) {
 		free(fn->snapshot);
 		fn->snapshot = NULL;            /* function_keep_min makes a new one */
 	}
 	instance_drop_image(inst);
+}
+
+/* A wake that fails in any way: the image is not used again, and whoever waits gets a cold start. */
+static void wake_failed(struct instance *inst, const char *why)
+{
+	struct function *fn = inst->fn;
+	char path[PATH_MAX];
+
+	work_path(inst, path);
+	dir_remove(path);
+	instance_distrust_image(inst, why);
 	instance_end_group(inst);
 	record_remove(inst);
 	instance_forget(inst);
@@ -302,6 +313,7 @@ int instance_wake(struct instance *inst, struct hearth_err *err)
 	inst->reason[0] = '\0';
 	inst->exit_status = -1;
 	inst->kill_sent = inst->ready = inst->channel_ended = false;
+	inst->origin = START_WAKE;
 	spec = instance_box_spec(inst, "wake");
 	json_object_set_new(spec, "image", json_string(path));
 	work_path(inst, path);

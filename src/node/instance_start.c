@@ -129,6 +129,7 @@ struct instance *instance_start(struct function *fn, struct hearth_err *err)
 		err_set(err, -ENOMEM, "cannot start an instance of %s: out of memory", fn->m.name);
 		return NULL;
 	}
+	inst->origin = START_COLD;
 	instance_set_state(inst, INST_STARTING);
 	spec = instance_box_spec(inst, "start");
 	json_object_set_new(spec, "command", strings(fn->m.command));

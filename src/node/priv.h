@@ -233,7 +233,7 @@ struct instance {
 	struct function *fn;
 	char id[NODE_ID_LEN];
 	enum instance_state state;
-	enum start_kind origin;                 /* how it last became hot */
+	enum start_kind origin;                 /* how it last became hot, or is becoming it; START_HOT: it ran already */
 	bool ready;                             /* the program finished its initialisation */
 	bool outdated;                          /* its function was changed or removed: end it when free */
 	bool oom, for_snapshot, kill_sent, adopted;

@@ -115,6 +115,9 @@ static bool adopt_one(struct node *n, const json_t *o)
 	} else if (!strcmp(text_of(o, "state"), instance_state_names[INST_PARKING])) {
 		end_job((pid_t)json_integer_value(json_object_get(o, "job")));
 		instance_resume(inst);
+	} else if (!strcmp(text_of(o, "state"), instance_state_names[INST_STOPPING])) {
+		instance_set_state(inst, INST_WAKING);
+		instance_stop(inst, "it was being ended");
 	} else {
 		instance_set_state(inst, INST_WAKING);
 		instance_attach(inst, START_HOT);
@@ -201,6 +204,8 @@ static void load_image(struct function *fn, const struct image *img)
 		inst->image_bytes = img->image_bytes;
 		return;
 	}
+	if (inst && inst->job)
+		return;                         /* goes when the job has let the instance go on, and nobody else is at it */
 	if (inst) {
 		image_remove(img->path);        /* older than the instance itself, which lives */
 		return;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "crew.h"
 
 /*
@@ -63,20 +64,15 @@ static int thread_start(void *ctx, uint32_t worker, struct slot *slot)
 {
 	struct crew_thread *c = ctx;
 	struct thread_arg *a = calloc(1, sizeof(*a));
-	sigset_t all, old;
 	int r;
 
 	if (a == NULL)
 		return -ENOMEM;
 	*a = (struct thread_arg){ .work = c->cfg.work, .worker = worker, .cpu = c->cfg.cpus != NULL ? c->cfg.cpus[worker] : -1, .slot = slot };
-	/* signals are for the program's own threads */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&c->thread[worker], NULL, thread_main, a);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0) {
+	r = thread_spawn(&c->thread[worker], thread_main, a);
+	if (r < 0) {
 		free(a);
-		return r == EAGAIN ? -ENOMEM : -r;      /* no room for threads */
+		return r == -EAGAIN ? -ENOMEM : r;      /* no room for threads */
 	}
 	c->started[worker] = true;
 	return 0;

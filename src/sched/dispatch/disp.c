@@ -242,7 +242,7 @@ static void end(struct disp *d)
 {
 	end_busy(d);
 	drop_waiting(d, clock_mono_ns());
-	d->cfg.front->flush(d->cfg.front_ctx);
+	d->cfg.front->flush(d->cfg.front_ctx, 0);
 	for (uint32_t w = 0; w < d->workers; w++)
 		slot_stop(d->worker[w].slot);
 	if (d->cfg.recorder != NULL)
@@ -270,7 +270,7 @@ void disp_run(struct disp *d)
 			work += d->cfg.front->receive(d->cfg.front_ctx, now, DISP_BATCH);
 		if (work > 0 || now >= sched_timer(d->sched))
 			start_requests(d, now);
-		d->cfg.front->flush(d->cfg.front_ctx);
+		d->cfg.front->flush(d->cfg.front_ctx, now);
 		counter_add(&d->counters.rounds, 1);
 		if (now >= d->care_ns) {
 			workers_care(d, now);

@@ -22,7 +22,7 @@ struct disp;
  * @receive: call disp_offer for up to @max requests that are there. Return: how much there was to do; 0 = nothing.
  * @done:    a worker has finished @r, which is the front's again
  * @ended:   @r ended without: r->status says how (WIRE_OVERLOAD; WIRE_LOST with the worker, which was as far as @stage). It is the front's again.
- * @flush:   end of a round: what was collected goes out
+ * @flush:   end of a round: what was collected goes out, or is held for a moment while more comes in; @now 0: everything, now
  * @fd:      readable when receive may have something; -1: the front rings the bell
  * @arm:     before sleeping: true if nothing is there
  */
@@ -30,7 +30,7 @@ struct disp_front {
 	unsigned (*receive)(void *ctx, uint64_t now, unsigned max);
 	void (*done)(void *ctx, uint64_t now, struct req *r);
 	void (*ended)(void *ctx, uint64_t now, struct req *r, uint32_t worker, enum stage stage);
-	void (*flush)(void *ctx);
+	void (*flush)(void *ctx, uint64_t now);
 	int (*fd)(void *ctx);
 	bool (*arm)(void *ctx);
 };

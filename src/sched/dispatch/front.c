@@ -8,30 +8,41 @@
 
 /* ---- what leaves from here ---- */
 
-static void front_flush(void *ctx)
+static void send_all(struct front *f)
 {
-	struct front *f = ctx;
-
 	if (f->answers_n > 0)
 		f->net->tx(f->port, f->self, f->answers, f->answers_n);
 	if (f->drops_n > 0)
 		f->net->release(f->port, f->self, f->drops, f->drops_n);
 	f->answers_n = 0;
 	f->drops_n = 0;
+	f->held_ns = 0;
+}
+
+static void front_flush(void *ctx, uint64_t now)
+{
+	struct front *f = ctx;
+
+	if (f->answers_n + f->drops_n == 0)
+		return;
+	if (f->held_ns == 0)
+		f->held_ns = now;
+	if (now == 0 || f->received == 0 || f->answers_n + f->drops_n >= FRONT_HOLD || now - f->held_ns >= FRONT_HOLD_NS)
+		send_all(f);
 }
 
 static void transmit(struct front *f, struct net_buf *buf)
 {
 	f->answers[f->answers_n++] = buf;
 	if (f->answers_n == FRONT_BATCH)
-		front_flush(f);
+		send_all(f);
 }
 
 static void drop(struct front *f, struct net_buf *buf)
 {
 	f->drops[f->drops_n++] = buf;
 	if (f->drops_n == FRONT_BATCH)
-		front_flush(f);
+		send_all(f);
 }
 
 /* A reply without payload, which is never longer than what it answers. */
@@ -94,6 +105,7 @@ static unsigned front_receive(void *ctx, uint64_t now, unsigned max)
 	struct net_buf *bufs[FRONT_BATCH];
 	unsigned n;
 
+	f->received = 0;
 	if (max > FRONT_BATCH)
 		max = FRONT_BATCH;
 	if (max > f->free_n)
@@ -103,6 +115,7 @@ static unsigned front_receive(void *ctx, uint64_t now, unsigned max)
 		return 0;
 	}
 	n = f->net->rx(f->port, bufs, max);
+	f->received = n;
 	for (unsigned i = 0; i < n; i++)
 		take_in(f, now, bufs[i]);
 	return n;

@@ -19,9 +19,13 @@ struct front_counters { _Atomic uint64_t malformed, answered, replies, starved; 
  * @classifier, @reject_unknown, @drop_silently: changed by the dispatcher's thread only
  * @reqs:    shared memory, @reqs_n of them: as many as there may be buffers inside, so that a datagram always finds one, and @spare for workers that are
  *           past sending their reply
- * @answers: rewritten into replies, leave with the next flush, on the receiver's queue @self
+ * @answers: rewritten into replies, leave with a flush, on the receiver's queue @self; @held_ns: since when they are held back, 0: they are not
+ * @received: in this round
  */
 #define FRONT_BATCH 64
+/* While requests keep coming in, replies wait for one another for so many or so long: a burst costs the driver little more than a single one. */
+#define FRONT_HOLD 16
+#define FRONT_HOLD_NS 2000
 struct front {
 	const struct net_backend *net;
 	struct net_port *port;
@@ -31,7 +35,8 @@ struct front {
 	uint32_t self, reqs_n, free_n, spare;
 	struct req *reqs, **free;
 	struct net_buf *answers[FRONT_BATCH], *drops[FRONT_BATCH];
-	unsigned answers_n, drops_n;
+	unsigned answers_n, drops_n, received;
+	uint64_t held_ns;
 	struct front_counters counters;
 };
 

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/ring.h"
+#include "base/thread.h"
 #include "crew.h"
 #include "disp.h"
 #include "hearth/sched.h"
@@ -80,7 +80,7 @@ static void inproc_ended(void *ctx, uint64_t now, struct req *r, uint32_t worker
 		s->cfg.done(s->cfg.ctx, item, &result);
 }
 
-static void inproc_flush(void *ctx)
+static void inproc_flush(void *ctx, uint64_t now)
 {
 }
 
@@ -261,17 +261,13 @@ static int start(struct hearth_sched *s, struct hearth_err *err)
 {
 	struct pollfd pfd = { .fd = disp_ready_fd(s->disp), .events = POLLIN };
 	const char *reason;
-	sigset_t all, old;
 	uint64_t count;
 	uint32_t failed;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&s->thread, NULL, dispatcher, s);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0)
-		return err_set(err, -r, "hearth_sched_open: thread: %s", strerror(r));
+	r = thread_spawn(&s->thread, dispatcher, s);
+	if (r < 0)
+		return err_set(err, r, "hearth_sched_open: thread: %s", strerror(-r));
 	s->started = true;
 	while (disp_ready(s->disp, &failed, &reason) < s->cfg.workers) {
 		if (failed != DISP_NOBODY)

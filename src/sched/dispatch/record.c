@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/ring.h"
+#include "base/thread.h"
 #include "lhist.h"
 #include "record.h"
 
@@ -145,9 +146,9 @@ static int start(struct recorder *r, const char *path, struct hearth_err *err)
 	r->file = fopen(path, "we");
 	if (r->file == NULL || fputs("t_ns,type,service_ns\n", r->file) < 0)
 		return err_set(err, -errno, "write trace %s: %s", path, strerror(errno));
-	e = pthread_create(&r->thread, NULL, writer, r);
-	if (e != 0)
-		return err_set(err, -e, "trace %s: thread: %s", path, strerror(e));
+	e = thread_spawn(&r->thread, writer, r);
+	if (e < 0)
+		return err_set(err, e, "trace %s: thread: %s", path, strerror(-e));
 	r->started = true;
 	return 0;
 }

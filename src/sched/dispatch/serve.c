@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "serve_private.h"
 
 /* ---- the application's side: in the nursery and in workers ---- */
@@ -192,18 +192,12 @@ static void *dispatcher(void *arg)
 	return NULL;
 }
 
-/* Signals are for the server's own thread. */
 static int start_dispatcher(struct serve *s, struct hearth_err *err)
 {
-	sigset_t all, old;
-	int r;
+	int r = thread_spawn(&s->thread, dispatcher, s);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&s->thread, NULL, dispatcher, s);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0)
-		return err_set(err, -r, "dispatcher's thread: %s", strerror(r));
+	if (r < 0)
+		return err_set(err, r, "dispatcher's thread: %s", strerror(-r));
 	s->started = true;
 	return 0;
 }

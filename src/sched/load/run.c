@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "base/thread.h"
 #include "lane.h"
 #include "payload.h"
 
@@ -140,10 +141,10 @@ static int crew_start(struct crew *c, struct hearth_err *err)
 		l->index = i;
 	}
 	for (unsigned i = 0; i < cfg->threads; i++) {
-		int rc = pthread_create(&c->lanes[i]->thread, NULL, lane_main, c->lanes[i]);
+		int rc = thread_spawn(&c->lanes[i]->thread, lane_main, c->lanes[i]);
 
-		if (rc != 0)
-			return err_set(err, -rc, "cannot start thread %u: %s", i, strerror(rc));
+		if (rc < 0)
+			return err_set(err, rc, "cannot start thread %u: %s", i, strerror(-rc));
 		c->lanes[i]->started = true;
 	}
 	pthread_mutex_lock(&run->lock);

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "sched/sim.h"
 
 /* The highest load that meets a target: each round tries as many loads between the best that does and the lowest that does not as there are jobs. */
@@ -36,7 +37,7 @@ static int run_jobs(struct job *jobs, unsigned n, struct hearth_err *err)
 
 	for (started = 1; started < n; started++) {
 		jobs[started].cfg.progress = NULL;
-		if (pthread_create(&threads[started], NULL, job_main, &jobs[started]) != 0)
+		if (thread_spawn(&threads[started], job_main, &jobs[started]) < 0)
 			break;
 	}
 	job_main(&jobs[0]);

@@ -43,11 +43,32 @@ def job(spec, env=None):
     return result
 
 
+def begin(spec, env=None):
+    """A job that is not waited for."""
+    box = subprocess.Popen([BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+    box.stdin.write(json.dumps(spec))
+    box.stdin.close()
+    box.stdin = None
+    return box
+
+
+def of_its_own(pid, comm=None, timeout=10.0):
+    """The first child of a process, as soon as there is one (of that name)."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        for path in glob.glob("/proc/%d/task/*/children" % pid):
+            for child in open(path).read().split():
+                if not comm or open("/proc/%s/comm" % child).read().strip() == comm:
+                    return int(child)
+        time.sleep(0.005)
+    raise AssertionError("process %d has no child" % pid)
+
+
 class Standby:
     """A hearth-box that stands by for a job."""
 
-    def __init__(self, group):
-        self.box = subprocess.Popen([BOX, "--stand-by", group], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, group, env=None):
+        self.box = subprocess.Popen([BOX, "--stand-by", group], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.group = "%s/.standby-%d" % (group, self.box.pid)
 
     def give(self, spec):

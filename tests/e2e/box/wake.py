@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from boxlib import Standby, call, children, end, gone, job, main, state
+from boxlib import Standby, begin, call, children, end, gone, job, main, of_its_own, state
 
 
 def sandbox(p, checks):
@@ -121,6 +121,23 @@ def standing_by(p, checks):
         end(r["pid"])
 
 
+def standing_by_not_yet(p, checks):
+    """The wake comes before what stands by is in its group, and where it cannot have one."""
+    parked(p, 8)
+    for name, standby in (("early", Standby(p.group, {"HEARTH_FAULT": "fail:around-late"})), ("none", Standby(p.group + "/.."))):
+        result = standby.give({"job": "wake", "id": name, "function": "server", "image": p.image("a"), "criu": p.criu, "root": p.root,
+                               "work": os.path.join(p.work, name), **p.limits(name)})
+        assert result["ok"], (name, result)
+        assert call(result["pid"], "/read") == "kept"
+        if checks["cgroups"]["ok"]:
+            assert "/%s/%s\n" % (p.group, name) in open("/proc/%d/cgroup" % result["pid"]).read()
+        assert not any(".standby" in g for g in p.groups()), p.groups()
+        end(result["pid"])
+    # nor are the groups in anyone's way when no wake comes
+    assert Standby(p.group, {"HEARTH_FAULT": "fail:around-late"}).give(None) is None
+    assert not any(".standby" in g for g in p.groups()), p.groups()
+
+
 def park_a_woken_one_again(p, checks):
     parked(p, 8)
     for lazy in ("never", "always"):
@@ -203,6 +220,23 @@ def pager_killed(p, checks):
             end(result["pid"])
 
 
+def box_killed_at_once(p, checks):
+    """Before its child could ask to be killed with it: the child ends by itself, and starts nothing."""
+    parked(p, 8)
+    wake = {"job": "wake", "id": "o", "function": "server", "image": p.image("a"), "criu": p.criu, "root": p.root, "work": os.path.join(p.work, "o"), **p.limits("o")}
+    for spec, fault in ((p.start_spec("o"), "start-orphaned"), (wake, "wake-orphaned")):
+        box = begin(spec, {"HEARTH_FAULT": "fail:" + fault})
+        child = of_its_own(box.pid)
+        box.kill()
+        box.wait()
+        assert gone(child), "it lives on"
+        box.stdout.close()
+        assert not children(), children()
+        for g in p.groups():
+            os.rmdir(g)
+    os.rmdir(wake["work"])
+
+
 def box_killed_while_waking(p, checks):
     parked(p, 16)
     for lazy in ("never", "always"):
@@ -251,6 +285,6 @@ def damaged(p, checks):
     end(result["pid"])
 
 
-ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, standing_by, park_a_woken_one_again, lazy_events, pages_in_hand, park_while_filling, pager_killed,
-       box_killed_while_waking, damaged]
+ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, standing_by, standing_by_not_yet, park_a_woken_one_again, lazy_events, pages_in_hand,
+       park_while_filling, pager_killed, box_killed_at_once, box_killed_while_waking, damaged]
 main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])

@@ -23,8 +23,10 @@ SEAL = os.environ.get("HEARTH_SEAL", os.path.join(SOURCE, "build", "tests", "e2e
 CGROUPS = "/sys/fs/cgroup"
 
 LAMBDA = '''
-import os, time
+import os, signal, time
 count = 0
+if os.environ.get("DEAF"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 ballast = bytearray(int(os.environ.get("BALLAST", "0")))
 for at in range(0, len(ballast), 4096):
     ballast[at] = at >> 12 & 255
@@ -39,13 +41,14 @@ def handler(event, context):
 '''
 
 HTTP = '''
-import http.server, os
+import http.server, os, time
 count = 0
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         global count
         count += 1
+        time.sleep(float(self.path.partition("?")[2] or 0))
         body = b'{"count": %d}' % count
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

@@ -20,7 +20,38 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lifelib import SEAL, Node, children, comm, litter, main, processes, state_of, wait_for  # noqa: E402
 
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWPID = 0x20000000
 CONTRACTS = ("lambda", "http", "native")
+
+
+class HeldBack:
+    """The first process of a name space of processes, killed, is gone no sooner than the last one in it is reaped: this one has its parent here."""
+
+    def __init__(self, pid):
+        libc = ctypes.CDLL(None, use_errno=True)
+        with contextlib.ExitStack() as fds:
+            own, its = (fds.enter_context(open(f"/proc/{p}/ns/pid", "rb")) for p in ("self", pid))
+            if libc.setns(its.fileno(), CLONE_NEWPID) < 0:
+                raise OSError(ctypes.get_errno(), "setns")
+            self.child = os.fork()
+            if self.child == 0:
+                signal.pause()
+                os._exit(0)
+            if libc.setns(own.fileno(), CLONE_NEWPID) < 0:
+                raise OSError(ctypes.get_errno(), "setns")
+
+    def let_go(self):
+        if self.child:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGKILL)
+            os.waitpid(self.child, 0)
+        self.child = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.let_go()
 
 
 class Life(unittest.TestCase):
@@ -114,6 +145,41 @@ class Killed(Life):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
+    def test_dying_are_not_failed_starts(self):
+        """What dies under a new daemon before it is ready again did not fail to start: the calls that wait for it get another one."""
+        node = self.node
+        for c in CONTRACTS:
+            node.deploy(c, c)
+            node.count(c)
+            pid = node.instances(c)[0]["pid"]
+            with HeldBack(pid) as held:     # killed, and not gone
+                node.kill()
+                os.kill(pid, 9)
+                node.start()
+                self.assertEqual(node.instances(c)[0]["state"], "waking")
+                with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                    call = pool.submit(node.count, c)
+                    wait_for("the call", lambda c=c: node.functions(c)["queued"])
+                    held.let_go()
+                    a = call.result()
+            self.assertEqual((a.status, a.count, a.start), (200, 1, "cold"))
+            node.clean()
+
+    def test_woken_and_dead(self):
+        """One that dies after its wake and before it is ready was woken in vain: the call that waits gets a cold start."""
+        node = self.node
+        node.deploy("f")
+        node.count("f")
+        os.kill(node.instances("f")[0]["pid"], signal.SIGSTOP)          # and so it will be when it is woken: it cannot say that it is ready
+        node.park("f")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            call = pool.submit(node.count, "f")
+            pid = wait_for("its process", lambda: [i["pid"] for i in node.instances("f") if i["state"] == "waking" and i["pid"]])[0]
+            os.kill(pid, 9)
+            a = call.result()
+        self.assertEqual((a.status, a.count, a.start), (200, 1, "cold"))
+        node.clean()
+
     def test_while_a_call_runs(self):
         node = self.node
         node.deploy("f")
@@ -128,6 +194,34 @@ class Killed(Life):
         a = node.call("f")      # waits for the call of the daemon before
         self.assertEqual((a.count, node.instances("f")[0]["pid"]), (3, pid))
         node.clean()
+
+    def test_outdated(self):
+        """What was to end, now or after its call, does not serve under the next daemon."""
+        node = self.node
+        node.deploy("f", env={"DEAF": "yes"}, stop_timeout="1h", max_instances=2)
+        node.count("f")
+        node.deploy("f", env={"DEAF": "yes"}, stop_timeout="1h", max_instances=2)
+        [was] = node.instances("f")
+        self.restart()
+        self.assertEqual([(i["pid"], i["state"]) for i in node.instances("f")], [(was["pid"], "stopping")])
+        self.assertEqual(node.call("f").count, 1)
+        os.kill(was["pid"], 9)
+        node.clean()
+        for c in ("lambda", "http"):
+            node.deploy(c, c)
+            node.count(c)
+            pid = node.instances(c)[0]["pid"]
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                call = pool.submit(node.call, c, {"sleep": 1.5}, path="/?1.5" if c == "http" else None)
+                wait_for("the call", lambda c=c: node.instances(c)[0]["inflight"])
+                node.deploy(c, c)
+                node.kill()
+                with self.assertRaises(OSError):
+                    call.result()
+            node.start()
+            self.assertEqual(node.count(c).count, 1)
+            self.assertNotEqual(node.instances(c)[0]["pid"], pid)
+            node.clean()
 
     def test_while_starting(self):
         node = self.node

@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e", "box"))
-from boxlib import BOX, call, children, end, gone, job, main, state  # noqa: E402
+from boxlib import BOX, begin, call, children, end, gone, job, main, state  # noqa: E402
 
 
 def wait_alone(pid):
@@ -140,6 +140,53 @@ def killed(p, checks):
     end(pid)
 
 
+def waits_for_lock(box):
+    """Until a job waits for a lock, or has ended."""
+    while box.poll() is None and not any(" -> FLOCK" in line and " %d " % box.pid in line for line in open("/proc/locks")):
+        time.sleep(0.005)
+    return box.poll() is None
+
+
+def late_minder(p, checks):
+    """The minder of a parking that was killed is late: nobody goes on with the instance before it is done."""
+    pid = p.start("a", 8)
+    count = int(call(pid, "/"))
+    stops = os.path.join(p.dir, "criu-stops")       # before it begins; by then there is a minder
+    with open(stops, "w") as f:
+        f.write('#!/bin/sh\ncase "$1" in dump) kill -STOP $$ ;; esac\nexec %s "$@"\n' % p.criu)
+    os.chmod(stops, 0o755)
+    box = begin(p.park_spec("a", pid, criu=stops))
+    while True:
+        mine = [int(c) for c in open("/proc/%d/task/%d/children" % (box.pid, box.pid)).read().split()]
+        criu = [c for c in mine if state(c) == "T"]
+        if criu:
+            break
+        time.sleep(0.005)
+    [minder] = [c for c in mine if c not in criu]
+    os.kill(minder, signal.SIGSTOP)
+    box.kill()
+    box.wait()
+    box.stdout.close()
+    os.kill(criu[0], signal.SIGCONT)
+    assert gone(criu[0])
+    for spec in ({"job": "resume", "pid": pid, "image": p.image("a")}, p.park_spec("a", pid)):
+        waiting = begin(spec)
+        assert waits_for_lock(waiting), (spec["job"], waiting.stdout.read())
+        if spec["job"] == "park":
+            os.kill(minder, signal.SIGCONT)
+        else:
+            waiting.kill()
+        result = waiting.stdout.read()
+        waiting.wait()
+        waiting.stdout.close()
+    assert json.loads(result)["ok"], result
+    assert job({"job": "resume", "pid": pid, "image": p.image("a")})["ok"]
+    assert wait_alone(pid)
+    assert job({"job": "verify", "image": p.image("a")})["ok"], "the minder removed what was not its own"
+    assert int(call(pid, "/")) == count + 1
+    end(pid)
+
+
 def disk_full(p, checks):
     pid = p.start("a", 16)
     count = int(call(pid, "/"))
@@ -181,5 +228,5 @@ def cannot(p, checks):
     end(pid)
 
 
-ALL = [fault_points, killed, disk_full, cannot]
+ALL = [fault_points, killed, late_minder, disk_full, cannot]
 main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])

@@ -28,7 +28,8 @@ static void put(const char *dir, const char *name, const char *text)
 	fclose(f);
 }
 
-static void commit_one(const char *target)
+/* @ret_before: what a process that was forked before the commit has of the draft; may be NULL */
+static void commit_one(const char *target, struct image_draft *ret_before)
 {
 	char *mounts[] = { "/usr", "/etc", NULL };
 	struct image *img = calloc(1, sizeof(*img));
@@ -47,6 +48,10 @@ static void commit_one(const char *target)
 	put(d.tmp, "core-1.img", "registers");
 	assert_int_equal(image_sweep(top), 0);          /* in progress: stays */
 	assert_int_equal(access(target, F_OK), -1);
+	if (ret_before) {
+		*ret_before = d;
+		ret_before->lock = dup(d.lock);
+	}
 	assert_int_equal(image_commit(&d, img, NULL, NULL, &err), 0);
 	image_free(img);
 }
@@ -61,7 +66,7 @@ static void life(void **state)
 
 	snprintf(target, sizeof(target), "%s/one", top);
 	assert_int_equal(image_load(target, &img, &err), -ENOENT);
-	commit_one(target);
+	commit_one(target, NULL);
 	assert_int_equal(image_load(target, &img, &err), 0);
 	assert_string_equal(img->id, "i1");
 	assert_string_equal(img->meta, "{\"a\":1}");
@@ -85,7 +90,7 @@ static void life(void **state)
 	assert_int_equal(image_begin(target, &d, &err), -EEXIST);
 
 	snprintf(path, sizeof(path), "%s/two", top);
-	commit_one(path);
+	commit_one(path, NULL);
 	put(path, "manifest.json", "{}");
 	assert_int_equal(image_list(top, &list, &n, &bad), 0);
 	assert_int_equal(n, 1);
@@ -104,6 +109,28 @@ static void life(void **state)
 	for (int k = 0; k < 2000 && rmdir(top) < 0; k++)
 		usleep(5000);
 	assert_int_equal(access(top, F_OK), -1);
+}
+
+/* a commit is undone, and only the own one */
+static void withdrawn(void **state)
+{
+	struct image_draft before, later;
+	char target[PATH_MAX];
+
+	snprintf(target, sizeof(target), "%s/three", top);
+	commit_one(target, &before);
+	assert_int_equal(image_withdraw(&before), 0);
+	assert_int_equal(access(target, F_OK), -1);
+	assert_int_equal(access(before.tmp, F_OK), 0);
+	assert_int_equal(image_sweep(top), 0);          /* a draft again, and locked as one */
+	assert_int_equal(image_withdraw(&before), 0);
+	commit_one(target, &later);
+	assert_int_equal(image_withdraw(&before), 0);
+	assert_int_equal(access(target, F_OK), 0);
+	image_abort(&before);
+	assert_int_equal(image_withdraw(&later), 0);
+	image_abort(&later);
+	assert_int_equal(access(target, F_OK), -1);
 }
 
 static void pagemap_rejects(void **state)
@@ -142,7 +169,7 @@ static void pagemap_splits(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(life), cmocka_unit_test(pagemap_rejects), cmocka_unit_test(pagemap_splits) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(withdrawn), cmocka_unit_test(life), cmocka_unit_test(pagemap_rejects), cmocka_unit_test(pagemap_splits) };
 
 	if (!mkdtemp(top))
 		return 1;

@@ -96,5 +96,12 @@ int image_begin(const char *target, struct image_draft *ret, struct hearth_err *
 int image_commit(struct image_draft *draft, struct image *img, uint64_t *ret_digest_ns, uint64_t *ret_sync_ns, struct hearth_err *err);
 /** image_abort - remove a draft; no effect after a commit */
 void image_abort(struct image_draft *draft);
+/**
+ * image_withdraw - make what another process may have committed a draft again, by a copy of the draft from before that, with the lock still open
+ * An image of the same name that is not this draft's stays. Return: 0 (also when it was not committed), -errno.
+ */
+int image_withdraw(const struct image_draft *draft);
+/** image_wait - wait until nobody writes an image to @target, or takes it back (holds the lock of its draft). Context: blocks. */
+void image_wait(const char *target);
 
 #endif

@@ -142,7 +142,39 @@ static void lose(struct rig *rig, struct req *r, enum stage stage)
 {
 	r->status = WIRE_LOST;
 	front_ops.ended(&rig->front, 2000, r, 0, stage);
-	front_ops.flush(&rig->front);
+	front_ops.flush(&rig->front, 0);
+}
+
+/* Replies wait for one another while requests keep coming in, but not for long. */
+static void test_replies_held(void **state)
+{
+	static uint8_t message[1][64];
+	struct rig *rig = rig_start(true, 1, SCHED_CFCFS, 0, IDLE_SLEEP, obey);
+	struct sums sums = { 0 };
+	struct req *r;
+
+	rig_message(message[0], 0, 1, "", 0);
+	rig->net.sent = add;
+	rig->net.ctx = &sums;
+	mem_feed(&rig->net, message, 1, 2 * FRONT_HOLD + 4);
+	for (unsigned i = 0; i < FRONT_HOLD + 2; i++) {
+		r = take_one(rig);
+		r->status = WIRE_LOST;
+		front_ops.ended(&rig->front, 2000, r, 0, STAGE_IDLE);
+		front_ops.flush(&rig->front, 2000);
+		assert_int_equal(sums.status[WIRE_LOST], i + 1 < FRONT_HOLD ? 0 : FRONT_HOLD);
+	}
+	front_ops.flush(&rig->front, 2000 + FRONT_HOLD_NS - 1);
+	assert_int_equal(sums.status[WIRE_LOST], FRONT_HOLD);
+	front_ops.flush(&rig->front, 2000 + FRONT_HOLD_NS);
+	assert_int_equal(sums.status[WIRE_LOST], FRONT_HOLD + 2);
+	r = take_one(rig);
+	r->status = WIRE_LOST;
+	front_ops.ended(&rig->front, 9000, r, 0, STAGE_IDLE);
+	assert_int_equal(front_ops.receive(&rig->front, 9000, 0), 0);   /* nothing came in: no reason to wait */
+	front_ops.flush(&rig->front, 9000);
+	assert_int_equal(sums.status[WIRE_LOST], FRONT_HOLD + 3);
+	rig_end(rig);
 }
 
 /*
@@ -211,6 +243,7 @@ int main(void)
 		cmocka_unit_test(test_all_kinds),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_reject_unknown),
+		cmocka_unit_test(test_replies_held),
 		cmocka_unit_test(test_died_while_sending),
 		cmocka_unit_test(test_lhist),
 	};

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CKPT_STORE_H
+#define CKPT_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <jansson.h>
+
+#include "base/err.h"
+#include "base/file.h"
+
+/*
+ * A store is a folder of images whose contents are shared:
+ *   images/NAME/manifest.json   one image: identity, meta, objects; sealed (its own digest in the last line)
+ *   images/NAME/chunks.bin      digest and place of every chunk of every object, in order; its digest is in the manifest
+ *   packs/ID.pack               chunks, whole or compressed, each at a multiple of 4096 bytes (O_DIRECT); append-only until sealed, then never written again
+ *   store.json                  version, chunk size, seed of the digests
+ * An object is a named sequence of bytes in chunks of 64 KiB (the last may be shorter): a device buffer, the memory of a process, one of CRIU's files. Chunks of equal content are stored once in a
+ * store, across objects and images. A chunk of zeros is stored nowhere. Every chunk is digested (XXH3-128 with the store's seed, XXH3_128bits_withSeed) and checked whenever it is read.
+ * An image is complete or it is not there (temp, fsync, rename, fsync of the folder). Drafts hold a lock; what a killed writer left is swept.
+ */
+#define STORE_VERSION 1
+#define STORE_CHUNK_BYTES 65536u
+
+struct store;
+struct store_draft;
+struct store_object;            /* of a draft, being written */
+struct store_image;
+
+/** struct store_options - of a draft; zero is right
+ * @zstd_level: 0 = chunks are stored as they are
+ * @buffered:   write through the page cache even on a disk (otherwise O_DIRECT through io_uring; on a tmpfs packs are mapped and copied into)
+ */
+struct store_options {
+	int zstd_level;
+	bool buffered;
+};
+
+/** store_open - open, or make, a store. Return: 0, -EPROTO (version), -EBADMSG, -errno. Thread-safe afterwards unless a function says otherwise. */
+int store_open(const char *dir, struct store **ret, struct hearth_err *err);
+struct store *store_close(struct store *s);
+uint64_t store_seed(const struct store *s);
+/** store_in_memory - whether the folder is on a tmpfs or hugetlbfs */
+bool store_in_memory(const struct store *s);
+
+/** store_begin - begin an image. @name: [A-Za-z0-9._-]{1,200}, no dot first; NULL = only to be sealed. Return: 0, -EEXIST, -EINVAL, -ENOSPC, -errno. */
+int store_begin(struct store *s, const char *name, const struct store_options *o, struct store_draft **ret, struct hearth_err *err);
+/** store_object_begin - a new object of @bytes, all chunks missing. @meta: stolen, may be NULL. Objects of one draft may be written by different threads at once. */
+int store_object_begin(struct store_draft *d, const char *name, uint64_t bytes, json_t *meta, struct store_object **ret, struct hearth_err *err);
+/**
+ * store_put - set chunks from memory; setting one again replaces it (pre-copy, then what changed)
+ * @digests: of the chunks, computed by the caller over exactly these bytes; NULL = computed here
+ * @offset:  multiple of the chunk size; @bytes: multiple of it, or up to the object's end
+ * The data may be reused when this returns (it was copied, or is stored already). Thread-safe for different chunks. Return: 0, -ENOSPC, -errno.
+ */
+int store_put(struct store_object *o, uint64_t offset, const void *data, size_t bytes, const struct digest *digests, struct hearth_err *err);
+/** store_put_known - set one chunk by its digest alone. Return: 1 (the store has it, set), 0 (it does not: put the data), -errno. */
+int store_put_known(struct store_object *o, uint64_t chunk, struct digest digest);
+/** store_put_file - a whole file as an object (one of CRIU's). Return: 0, -errno. */
+int store_put_file(struct store_draft *d, const char *name, const char *path, struct hearth_err *err);
+/**
+ * store_space - room for chunks inside a pack, to be written by DMA (memory stores only: -EOPNOTSUPP otherwise)
+ * @ret: page aligned memory of a mapped pack, @chunks * 64 KiB, at most what one segment holds; registered memory is the caller's business (store_segments())
+ * Then store_put_placed() says which chunks they became; space that is never placed is given back at commit.
+ */
+struct store_place { uint32_t pack; uint64_t at; };
+int store_space(struct store_draft *d, size_t chunks, void **ret, struct store_place *ret_place, struct hearth_err *err);
+int store_put_placed(struct store_object *o, uint64_t chunk, struct digest digest, struct store_place place);
+/** store_reserve_segments - memory stores: have spare segments for @bytes, faulted in; @each is called for every mapped segment (to register it with the driver), also for later ones */
+int store_reserve_segments(struct store *s, uint64_t bytes, void (*each)(void *ctx, void *at, size_t bytes), void *ctx, struct hearth_err *err);
+
+/** struct store_stats - of a commit */
+struct store_stats { uint64_t bytes, new_bytes, stored_bytes, zero_bytes, chunks, new_chunks; };
+/**
+ * store_commit - every chunk must be set (-EINVAL names the first that is not); packs and manifest are synced, then the image is visible. Frees the draft on success.
+ * @meta: borrowed: what the owner wants to find again (program, phases, objects' meaning)
+ * On failure the draft still exists: store_abort(). Return: 0, -ENOSPC, -errno.
+ */
+int store_commit(struct store_draft *d, const json_t *meta, struct store_stats *ret, struct hearth_err *err);
+struct store_draft *store_abort(struct store_draft *d);
+/**
+ * store_seal - finish a draft whose objects another process will commit (the keeper's device buffers in the engine's image)
+ * Every chunk must be set. Its packs are synced and the objects described in a memfd. The draft keeps hold of the packs until store_abort(), which is due after the other's commit.
+ */
+int store_seal(struct store_draft *d, int *ret_fd, struct hearth_err *err);
+/** store_adopt - take the objects of a sealed draft of the same store into this one. @fd: borrowed. Return: 0, -EBADMSG, -EEXIST (an object of that name is there), -errno. */
+int store_adopt(struct store_draft *d, int fd, struct hearth_err *err);
+
+/** store_image_open - manifest and chunk table are checked, chunks are when they are read. Holds a shared lock: store_rm() waits for nobody, the packs stay until the last reader is gone. */
+int store_image_open(struct store *s, const char *name, struct store_image **ret, struct hearth_err *err);
+struct store_image *store_image_close(struct store_image *img);
+const json_t *store_image_meta(const struct store_image *img);
+/** store_image_object - by name. Return: its number, or -ENOENT. */
+int store_image_object(const struct store_image *img, const char *name);
+size_t store_image_objects(const struct store_image *img);
+const char *store_image_object_name(const struct store_image *img, int object);
+const json_t *store_image_object_meta(const struct store_image *img, int object);
+uint64_t store_image_object_bytes(const struct store_image *img, int object);
+/** store_image_digests - of an object's chunks, borrowed; a chunk of zeros has the digest of 64 KiB of zeros */
+const struct digest *store_image_digests(const struct store_image *img, int object, size_t *ret_n);
+/** store_read - bytes of an object, every chunk checked. Thread-safe. Return: 0, -EBADMSG (names image, object, chunk), -EINVAL (range), -errno. */
+int store_read(struct store_image *img, int object, uint64_t offset, void *buf, size_t bytes, struct hearth_err *err);
+/** store_map_chunk - memory stores: the chunk where it lies, not checked (the reader checks what it copied). NULL when compressed, zeros or not in memory. */
+const void *store_map_chunk(struct store_image *img, int object, uint64_t chunk);
+/** store_extract - an object as a file. Return: 0, -EBADMSG, -errno. */
+int store_extract(struct store_image *img, int object, int dirfd, const char *name, struct hearth_err *err);
+/** store_image_verify - read everything. @threads: 0 = as many as CPUs. Return: 0, -EBADMSG (names the first bad thing), -errno. */
+int store_image_verify(struct store_image *img, unsigned threads, struct hearth_err *err);
+
+/** struct store_entry - one image in a listing. @bytes: of its objects; @own_bytes: what its removal would give back; @shared_bytes: stored and also used by others */
+struct store_entry { char name[256]; uint64_t created_ns, bytes, own_bytes, shared_bytes; bool damaged; json_t *meta; };
+/** store_list - oldest first; caller: store_list_free(). Damaged ones are listed as such. */
+int store_list(struct store *s, struct store_entry **ret, size_t *ret_n, struct hearth_err *err);
+void store_list_free(struct store_entry *list, size_t n);
+/** store_rm - the image is gone when this returns; packs nobody uses go too, and those that are mostly garbage are rewritten. Return: 0, -ENOENT, -EBUSY (a draft is based on it), -errno. */
+int store_rm(struct store *s, const char *name, struct hearth_err *err);
+/** store_sweep - remove what killed writers left. Return: how many things, -errno. */
+int store_sweep(struct store *s, struct hearth_err *err);
+
+#endif
