@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -39,6 +40,7 @@
 #define NEAR_GAP_BYTES (1ull << 20)
 #define FILLERS_MAX 2
 #define FILLER_NICE 5
+#define IDLE_MAX_NS NS_PER_S
 #define ENOMEM_TRIES 100
 
 /* ---- descriptors over sockets ---- */
@@ -115,6 +117,7 @@ struct server {
 	int verdict;                    /* to pager_verified() */
 	int instance;                   /* pidfd, once it is restored */
 	bool restored;
+	uint64_t restored_ns;
 	struct fill_space **spaces;
 	size_t n;
 	struct pages_file *files;
@@ -306,6 +309,7 @@ static int from_criu(struct server *s)
 	if (pid == RESTORE_FINISHED) {
 		pthread_mutex_lock(&s->list);
 		s->restored = true;
+		s->restored_ns = clock_mono_ns();
 		for (size_t k = 0; k < s->n; k++)
 			s->spaces[k]->settled = true;
 		changed(s);
@@ -602,14 +606,16 @@ static bool filler_step(struct filler *f)
 {
 	struct server *s = f->server;
 	struct step step;
+	bool idle;
 
 	pthread_rwlock_rdlock(&s->events);
 	pthread_mutex_lock(&s->list);
 	step = next_step(s);
-	/* the data: whoever was woken comes first */
-	if (step.what == FILL && step.read && !f->idle) {
-		f->idle = true;
-		set_idle(f, true);
+	/* the data: whoever was woken comes first. But not for ever, where no processor is ever idle: the image is still needed, and parking waits for the end */
+	idle = step.what == FILL && step.read && clock_mono_ns() - s->restored_ns < IDLE_MAX_NS;
+	if (idle != f->idle) {
+		f->idle = idle;
+		set_idle(f, idle);
 	}
 	pthread_mutex_unlock(&s->list);
 	if (step.what == FILL)
