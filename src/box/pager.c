@@ -616,6 +616,7 @@ static bool filler_step(struct filler *f)
 	if (idle != f->idle) {
 		f->idle = idle;
 		set_idle(f, idle);
+		(void)setpriority(PRIO_PROCESS, 0, FILLER_NICE);
 	}
 	pthread_mutex_unlock(&s->list);
 	if (step.what == FILL)
@@ -642,8 +643,6 @@ static void *filler(void *arg)
 	f->tid = gettid();
 	f->idle = false;
 	pthread_mutex_unlock(&s->list);
-	/* of this thread only: CRIU comes first */
-	(void)setpriority(PRIO_PROCESS, 0, FILLER_NICE);
 	while (filler_step(f))
 		;
 	pthread_mutex_lock(&s->list);
