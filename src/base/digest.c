@@ -35,6 +35,16 @@ struct pieces {
 	atomic_int failed;              /* -errno */
 };
 
+static size_t count_pieces(uint64_t bytes)
+{
+	return bytes ? (size_t)((bytes + DIGEST_PIECE_BYTES - 1) / DIGEST_PIECE_BYTES) : 1;
+}
+
+static struct digest of_pieces(const struct pieces *p)
+{
+	return p->n == 1 ? p->each[0] : digest_mem(p->each, p->n * sizeof(*p->each));
+}
+
 /*
  * Populated before it is touched: what can't be read is an error then and not a signal. (A file that shrinks in the moment between is all that could still kill
  * the reader.) From the page cache three times as fast as reading.
@@ -48,7 +58,8 @@ static int digest_piece(struct pieces *p, size_t k, void *room)
 
 	if (p->map) {
 		data = p->map + at;
-		if (madvise((void *)data, n, MADV_POPULATE_READ) < 0)
+		/* -EINVAL: before Linux 5.14 */
+		if (n && madvise((void *)data, n, MADV_POPULATE_READ) < 0 && errno != EINVAL)
 			return errno == EFAULT ? -EIO : -errno;
 	} else {
 		got = fd_pread_full(p->fd, room, n, (off_t)at);
@@ -92,23 +103,15 @@ static int digest_pieces(struct pieces *p, unsigned threads)
 
 static int digest_fd(int fd, uint64_t bytes, unsigned threads, struct digest *ret)
 {
-	struct pieces p = { .fd = fd, .bytes = bytes, .n = (size_t)((bytes + DIGEST_PIECE_BYTES - 1) / DIGEST_PIECE_BYTES) };
-	struct digest only;
+	struct pieces p = { .fd = fd, .bytes = bytes, .n = count_pieces(bytes) };
 	void *map = MAP_FAILED;
 	int r;
 
-	if (p.n <= 1) {
-		p.n = 1;
-		p.each = &only;
-		r = digest_pieces(&p, 1);
-		if (r == 0)
-			*ret = only;
-		return r;
-	}
 	p.each = calloc(p.n, sizeof(*p.each));
 	if (!p.each)
 		return -ENOMEM;
-	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	if (p.n > 1)
+		map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
 	/* before Linux 5.14, and where a file can't be mapped */
 	if (map != MAP_FAILED && (madvise(map, DIGEST_PIECE_BYTES, MADV_POPULATE_READ) == 0 || errno != EINVAL))
 		p.map = map;
@@ -116,7 +119,7 @@ static int digest_fd(int fd, uint64_t bytes, unsigned threads, struct digest *re
 	if (map != MAP_FAILED)
 		munmap(map, bytes);
 	if (r == 0)
-		*ret = digest_mem(p.each, p.n * sizeof(*p.each));
+		*ret = of_pieces(&p);
 	free(p.each);
 	return r;
 }
@@ -136,6 +139,54 @@ int digest_file(int dirfd, const char *path, unsigned threads, struct digest *re
 	if (r == 0 && ret_bytes)
 		*ret_bytes = (uint64_t)st.st_size;
 	return r;
+}
+
+/* ---- mapped files ---- */
+
+struct digest_work {
+	struct pieces pieces;
+	atomic_size_t done;
+};
+
+struct digest_work *digest_work_new(const void *map, uint64_t bytes)
+{
+	struct digest_work *w = calloc(1, sizeof(*w));
+	size_t n = count_pieces(bytes);
+
+	if (!w)
+		return NULL;
+	w->pieces = (struct pieces){ .fd = -1, .bytes = bytes, .map = map, .n = n, .each = calloc(n, sizeof(*w->pieces.each)) };
+	return w->pieces.each ? w : digest_work_free(w);
+}
+
+int digest_work_step(struct digest_work *w)
+{
+	size_t k = atomic_fetch_add(&w->pieces.next, 1);
+	int r;
+
+	if (k >= w->pieces.n)
+		return 0;
+	r = digest_piece(&w->pieces, k, NULL);
+	if (r < 0)
+		return r;
+	atomic_fetch_add(&w->done, 1);
+	return 1;
+}
+
+bool digest_work_done(const struct digest_work *w, struct digest *ret)
+{
+	if (atomic_load(&w->done) < w->pieces.n)
+		return false;
+	*ret = of_pieces(&w->pieces);
+	return true;
+}
+
+struct digest_work *digest_work_free(struct digest_work *w)
+{
+	if (w)
+		free(w->pieces.each);
+	free(w);
+	return NULL;
 }
 
 void digest_to_hex(struct digest d, char hex[DIGEST_HEX_LEN + 1])

@@ -56,9 +56,12 @@ struct wake {
 static void *verify(void *arg)
 {
 	struct wake *w = arg;
+	int r = image_verify(w->img, !w->lazy, VERIFY_THREADS, &w->verdict);
 
+	if (r == 0 && w->lazy)
+		r = pager_verified(&w->pager, &w->verdict);
 	/* CRIU can hang on damaged images */
-	if (image_verify(w->img, VERIFY_THREADS, &w->verdict) < 0 && w->criu >= 0)
+	if (r < 0 && w->criu >= 0)
 		pidfd_signal(w->criu, SIGKILL);
 	w->verify_ns = clock_mono_ns() - w->t0;
 	return NULL;
@@ -325,7 +328,7 @@ static int bring_back(struct wake *w, struct hearth_err *err)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_set(err, -errno, "cannot become a subreaper: %s", strerror(errno));
 	if (w->lazy)
-		r = pager_start(w->img->path, w->work, w->spec->id, NULL, &w->pager, err);
+		r = pager_start(w->img->path, w->img, w->work, w->spec->id, NULL, &w->pager, err);
 	if (r < 0)
 		return r;
 	r = restore(w, err);
@@ -357,7 +360,7 @@ static void report(const struct wake *w, json_t *out, uint64_t starttime)
 
 int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
 {
-	struct wake w = { .spec = spec, .pidfd = -1, .criu = -1, .pager = { 0, -1 }, .t0 = clock_mono_ns() };
+	struct wake w = { .spec = spec, .pidfd = -1, .criu = -1, .pager = PAGER_NONE, .t0 = clock_mono_ns() };
 	uint64_t starttime = 0;
 	int r = check(&w, err);
 
@@ -397,7 +400,7 @@ int job_verify(const struct spec *spec, json_t *out, struct hearth_err *err)
 		return err_set(err, -EINVAL, "a verify job needs image");
 	r = image_load(spec->image, &img, err);
 	if (r == 0)
-		r = image_verify(img, VERIFY_THREADS, err);
+		r = image_verify(img, true, VERIFY_THREADS, err);
 	if (r == 0) {
 		json_object_set_new(out, "image_bytes", json_integer((json_int_t)img->image_bytes));
 		json_object_set_new(out, "files", json_integer((json_int_t)img->files_n));

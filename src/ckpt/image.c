@@ -237,7 +237,23 @@ static int by_size(const void *a, const void *b)
 	return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-int image_verify(const struct image *img, unsigned threads, struct hearth_err *err)
+bool image_file_is_pages(const struct image_file *f)
+{
+	return !strncmp(f->name, IMAGE_PAGES, strlen(IMAGE_PAGES));
+}
+
+int image_check(const struct image *img, const struct image_file *f, uint64_t bytes, struct digest digest, struct hearth_err *err)
+{
+	if (bytes != f->bytes)
+		return err_set(err, -EBADMSG, "image %s: %s is damaged: %llu bytes, the manifest says %llu; remove the image, the function will start cold",
+			       img->path, f->name, (unsigned long long)bytes, (unsigned long long)f->bytes);
+	if (!digest_equal(digest, f->digest))
+		return err_set(err, -EBADMSG, "image %s: %s is damaged: its digest differs from the manifest's; remove the image, the function will start cold",
+			       img->path, f->name);
+	return 0;
+}
+
+int image_verify(const struct image *img, bool pages, unsigned threads, struct hearth_err *err)
 {
 	struct image_file **order = calloc(img->files_n + 1, sizeof(*order));
 	FD_AUTO int dir = open(img->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -256,15 +272,13 @@ int image_verify(const struct image *img, unsigned threads, struct hearth_err *e
 		struct digest d;
 		uint64_t bytes;
 
+		if (!pages && image_file_is_pages(order[k]))
+			continue;
 		r = digest_file(dir, order[k]->name, threads, &d, &bytes);
 		if (r < 0)
 			err_set(err, r, "image %s: %s: %s; remove the image, the function will start cold", img->path, order[k]->name, strerror(-r));
-		else if (bytes != order[k]->bytes)
-			r = err_set(err, -EBADMSG, "image %s: %s is damaged: %llu bytes, the manifest says %llu; remove the image, the function will start cold",
-				    img->path, order[k]->name, (unsigned long long)bytes, (unsigned long long)order[k]->bytes);
-		else if (!digest_equal(d, order[k]->digest))
-			r = err_set(err, -EBADMSG, "image %s: %s is damaged: its digest differs from the manifest's; remove the image, the function will start cold",
-				    img->path, order[k]->name);
+		else
+			r = image_check(img, order[k], bytes, d, err);
 	}
 	free(order);
 	return r;
@@ -370,7 +384,7 @@ static int digest_all(const struct image_draft *d, struct image *img)
 		if (r < 0)
 			return r;
 		img->image_bytes += f->bytes;
-		if (!strncmp(f->name, "pages-", 6))
+		if (image_file_is_pages(f))
 			img->pages_bytes += f->bytes;
 	}
 	return 0;

@@ -16,11 +16,14 @@
 #define PE_LAZY    (1u << 1)
 #define PE_PRESENT (1u << 2)
 #define PAGE 4096ull
+#define BULK_BYTES (8ull << 20)
+#define MADV_HUGEPAGE_BIT (1ull << 14)
 #define IMG_MAX (256u << 20)
 
 struct vma_cursor {
 	struct img_span mm;
 	uint64_t start, end;
+	bool bulk;
 };
 
 /* move on to the next VMA entry (field 14 of mm_entry). Return: 1, 0 end, -1 malformed */
@@ -33,6 +36,7 @@ static int next_vma(struct vma_cursor *c)
 		if (f.number != 14 || f.wire != 2)
 			continue;
 		struct img_span vma = f.bytes;
+		uint64_t advice = 0;
 
 		c->start = c->end = 0;
 		while ((r = img_field(&vma, &f)) > 0) {
@@ -40,13 +44,16 @@ static int next_vma(struct vma_cursor *c)
 				c->start = f.value;
 			else if (f.number == 2 && f.wire == 0)
 				c->end = f.value;
+			else if (f.number == 9 && f.wire == 0)
+				advice = f.value;
 		}
+		c->bulk = (advice & MADV_HUGEPAGE_BIT) || c->end - c->start >= BULK_BYTES;
 		return r < 0 || c->start >= c->end ? -1 : 1;
 	}
 	return r;
 }
 
-static int add(struct pagemap *map, size_t *cap, uint64_t start, uint64_t end, uint64_t offset)
+static int add(struct pagemap *map, size_t *cap, struct pagemap_range r)
 {
 	struct pagemap_range *last = map->n ? &map->ranges[map->n - 1] : NULL;
 
@@ -60,9 +67,9 @@ static int add(struct pagemap *map, size_t *cap, uint64_t start, uint64_t end, u
 		*cap = more;
 		last = map->n ? &p[map->n - 1] : NULL;
 	}
-	if (last && start < last->end)
+	if (last && r.start < last->end)
 		return -EBADMSG;
-	map->ranges[map->n++] = (struct pagemap_range){ start, end, offset };
+	map->ranges[map->n++] = r;
 	return 0;
 }
 
@@ -130,7 +137,7 @@ int pagemap_parse(const void *map_data, size_t map_len, const void *mm_data, siz
 				goto err;
 			uint64_t stop = end < vma.end ? end : vma.end;
 
-			r = add(&out, &cap, at, stop, e.flags & PE_PRESENT ? offset + (at - e.start) : at);
+			r = add(&out, &cap, (struct pagemap_range){ at, stop, e.flags & PE_PRESENT ? offset + (at - e.start) : at, vma.bulk });
 			out.elsewhere |= !(e.flags & PE_PRESENT);
 			if (r < 0)
 				goto err;

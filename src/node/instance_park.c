@@ -294,8 +294,8 @@ static void wake_done(void *ctx, json_t *result)
 		return;
 	}
 	record_write(inst);
-	instance_drop_image(inst);
 	instance_attach(inst, START_WAKE);
+	instance_drop_image(inst);
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");
 }

@@ -24,6 +24,8 @@
 #define LOG_MAX (64u << 20)
 #define SHARED_RUN "/dev/shm/hearth-criu-run"
 #define KEPT_MAX 64
+/* Its name for: stop tasks by tracing their system calls, not by the processor's breakpoints, the first of which waits for a grace period of the kernel's RCU */
+#define NO_BREAKPOINTS "130"
 #define LEARNT "/run/criu.kdat.hearth"
 
 void args_add(struct args *a, const char *fmt, ...)
@@ -277,9 +279,7 @@ void criu_exec(char *const *argv)
 	const char *fault = getenv("CRIU_FAULT");       /* CRIU's own fault injection, for tests */
 	char *env[4] = { plain[0], plain[1] }, text[64];
 
-	if (fault) {
-		snprintf(text, sizeof(text), "CRIU_FAULT=%s", fault);
-		env[2] = text;
-	}
+	snprintf(text, sizeof(text), "CRIU_FAULT=%s", fault ? fault : NO_BREAKPOINTS);
+	env[2] = text;
 	execve(argv[0], argv, env);
 }

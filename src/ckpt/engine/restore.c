@@ -343,7 +343,7 @@ static int start_pager(struct back *b)
 		return err_set(b->err, -errno, "cannot share memory with the pager: %s", strerror(errno));
 	b->damage = shared_damage = at;
 	b->source = (struct pager_source){ b, open_source, read_source };
-	return pager_start(b->work, b->work, b->o->image, &b->source, &b->pager, b->err);
+	return pager_start(b->work, NULL, b->work, b->o->image, &b->source, &b->pager, b->err);
 }
 
 /* what CRIU left behind when it failed became this process's children; all but the pager's guard */
@@ -552,7 +552,7 @@ static int make_attached(struct back *b, json_t **ret, int *ret_status)
 
 int engine_restore(const struct engine_restore *o, json_t **ret, int *ret_status, struct hearth_err *err)
 {
-	struct back b = { .o = o, .err = err, .relay = { .from = { -1, -1 }, .log_fd = -1, .signals = -1 }, .pager = { 0, -1 }, .t0 = clock_mono_ns() };
+	struct back b = { .o = o, .err = err, .relay = { .from = { -1, -1 }, .log_fd = -1, .signals = -1 }, .pager = PAGER_NONE, .t0 = clock_mono_ns() };
 	char version[64];
 	int r;
 

@@ -11,7 +11,7 @@
 
 static struct pagemap_range cut(struct pagemap_range r, uint64_t start, uint64_t end)
 {
-	return (struct pagemap_range){ start, end, r.offset + (start - r.start) };
+	return (struct pagemap_range){ start, end, r.offset + (start - r.start), r.bulk };
 }
 
 /* index of the first range that ends behind @address */
@@ -117,6 +117,23 @@ static struct pagemap_range take_piece(struct fill_space *s, size_t k, struct pa
 	return piece;
 }
 
+bool fill_take_soon(struct fill_space *s, uint64_t max_bytes, struct pagemap_range *ret)
+{
+	size_t k = find(s, s->soon_at);
+	struct pagemap_range r;
+
+	while (k < s->n && s->ranges[k].bulk)
+		k++;
+	if (k == s->n) {
+		s->soon_at = UINT64_MAX;
+		return false;
+	}
+	r = s->ranges[k];
+	*ret = take_piece(s, k, r.end - r.start > max_bytes ? cut(r, r.start, r.start + max_bytes) : r);
+	s->soon_at = ret->end;
+	return true;
+}
+
 bool fill_take_from(struct fill_space *s, uint64_t address, uint64_t max_bytes, struct pagemap_range *ret)
 {
 	size_t k = find(s, address);
@@ -214,7 +231,8 @@ int fill_copy(const struct fill_space *from, struct fill_space *to)
 		return -ENOMEM;
 	if (n)
 		memcpy(p, from->ranges + from->first, n * sizeof(*p));
-	*to = (struct fill_space){ .uffd = -1, .ranges = p, .n = n, .cap = n ? n : 1, .pages = from->pages, .process = from->process };
+	*to = (struct fill_space){ .uffd = -1, .ranges = p, .n = n, .cap = n ? n : 1, .pages = from->pages, .process = from->process, .soon_at = from->soon_at,
+				    .open = from->open, .settled = from->settled };
 	return 0;
 }
 
@@ -252,6 +270,9 @@ int fill_range(const struct fill_space *s, const uint8_t *pages, struct pagemap_
 
 			(void)ioctl(s->uffd, UFFDIO_WAKE, &wake);
 			r = cut(r, r.start + PAGE, r.end);
+		} else if (n == -ENOENT && !s->settled) {
+			*ret_rest = r;
+			return -EAGAIN;
 		} else if ((n == -ENOENT || n == -ENOMEM || n == -EINVAL) && r.end - r.start > PAGE) {
 			/* the mapping was split meanwhile, or memory is tight: in smaller pieces */
 			struct pagemap_range rest;

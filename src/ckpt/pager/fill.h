@@ -17,10 +17,15 @@ struct fill_space {
 	size_t first, n, cap;
 	const uint8_t *pages;           /* the pages file; NULL: the process of a source */
 	void *process;
+	uint64_t soon_at;               /* where fill_take_soon() goes on */
+	bool open;                      /* fill_take_soon() may begin */
+	bool settled;                   /* every mapping is in its place: what is missing is gone. Before, it is to come */
 };
 
 /** fill_take - remove up to @max_bytes from the front. Return: false if nothing is left. */
 bool fill_take(struct fill_space *s, uint64_t max_bytes, struct pagemap_range *ret);
+/** fill_take_soon - remove up to @max_bytes of what is not bulk, from the first address upwards, once. Return: false if nothing is left. */
+bool fill_take_soon(struct fill_space *s, uint64_t max_bytes, struct pagemap_range *ret);
 /** fill_take_from - remove up to @max_bytes from the first that is missing at an address or behind it. Return: false if nothing is. */
 bool fill_take_from(struct fill_space *s, uint64_t address, uint64_t max_bytes, struct pagemap_range *ret);
 /** fill_take_below - remove up to @max_bytes from the end of the last range that is missing before an address. Return: false if nothing is. */
@@ -44,7 +49,7 @@ void fill_clear(struct fill_space *s);
  * fill_range - copy one range in
  * @pages: what its offsets count from
  * @ret_rest: what is left to do when -EAGAIN is returned
- * Pages that are there already, or whose mapping is gone, are skipped. Return: 0, -EAGAIN (an event must be read first), -ESRCH (the address space is
+ * Pages that are there already, or whose mapping is gone, are skipped. Return: 0, -EAGAIN (an event must be read first, or a mapping is not settled), -ESRCH (the address space is
  * gone), -errno (the pages can't be read: -EFAULT; no memory: -ENOMEM).
  */
 int fill_range(const struct fill_space *s, const uint8_t *pages, struct pagemap_range r, struct pagemap_range *ret_rest);

@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
@@ -35,9 +36,11 @@
 #define CHUNK_BYTES (128ull << 10)
 #define TAKE_MAX (128u << 10)           /* of one range out of a source */
 #define FAULT_BYTES (64ull << 10)
+#define FOLLOWING_BYTES (512ull << 10)
 #define NEAR_GAP_BYTES (1ull << 20)
 #define FILLERS_MAX 2
 #define FILLER_NICE 5
+#define IDLE_MAX_NS NS_PER_S
 #define ENOMEM_TRIES 100
 
 /* its userfaultfds stay open until it is gone: not one page may read as zeros */
@@ -53,17 +56,27 @@ static void end_instance(int pidfd)
 /* ---- pager ---- */
 
 struct pages_file {
-	uint32_t id;
+	const struct image_file *file;
 	uint8_t *data;
-	uint64_t bytes;
+	struct digest_work *work;
+	bool taken, verified;           /* taken: some thread has each of its pieces in hand */
+};
+
+struct filler {
+	struct server *server;
+	pid_t tid;                      /* 0: it has ended */
+	bool idle;                      /* gets a processor only where nobody else wants it */
 };
 
 struct server {
-	const char *image;
+	const char *folder;
+	const struct image *img;        /* whose files with memory contents are verified here; NULL: there are none */
 	const struct pager_source *source;
 	int guard, conn, wake;          /* wake: fillers tell the main thread that something changed */
+	int verdict;                    /* to pager_verified() */
 	int instance;                   /* pidfd, once it is restored */
 	bool restored;
+	uint64_t restored_ns;
 	struct fill_space **spaces;
 	size_t n;
 	struct pages_file *files;
@@ -74,42 +87,126 @@ struct server {
 	 */
 	pthread_rwlock_t events;
 	pthread_mutex_t list;
-	pthread_cond_t more;
+	pthread_cond_t more;            /* with changes: fillers may find something to do, or that there is nothing left */
+	unsigned changes;
 	/* the run of pages that the fillers are at, which began with the last fault: where it began, where it goes on, and which way the faults before it led */
 	struct fill_space *near;
 	uint64_t near_from, near_at;
 	bool near_down;
+	struct filler fillers[FILLERS_MAX];
 	int failed;                     /* -errno: a page can't be had */
 };
 
-static int map_pages(struct server *s, const struct pagemap *map, const uint8_t **ret)
+static void changed(struct server *s)
 {
-	struct pages_file *more;
-	char path[PATH_MAX];
-	struct stat st;
-	void *data;
+	s->changes++;
+	pthread_cond_broadcast(&s->more);
+}
 
-	for (size_t k = 0; k < s->files_n; k++)
-		if (s->files[k].id == map->pages_id) {
-			*ret = s->files[k].data;
-			return 0;
-		}
-	snprintf(path, sizeof(path), "%s/pages-%u.img", s->image, map->pages_id);
-	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC);
+static void give_up(struct server *s, int r)
+{
+	pthread_mutex_lock(&s->list);
+	s->failed = r;
+	changed(s);
+	pthread_mutex_unlock(&s->list);
+}
+
+/* ---- the files ---- */
+
+/* the box is told once, and the end of the pager tells it too */
+static void tell_verdict(struct server *s, const struct hearth_err *verdict)
+{
+	if (s->verdict >= 0)
+		(void)fd_write_full(s->verdict, verdict, sizeof(*verdict));
+	fd_close(&s->verdict);
+}
+
+static int map_file(const struct server *s, const struct image_file *f, struct pages_file *ret, struct hearth_err *err)
+{
+	char path[PATH_MAX];
+	struct stat st = { 0 };
+	void *data;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/%s", s->img->path, f->name);
+	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if ((uint64_t)st.st_size < map->file_bytes)
-		return -EBADMSG;
-	more = realloc(s->files, (s->files_n + 1) * sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	s->files = more;
+		return err_set(err, -errno, "cannot read %s: %s", path, strerror(errno));
+	r = image_check(s->img, f, (uint64_t)st.st_size, f->digest, err);
+	if (r < 0)
+		return r;
 	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (data == MAP_FAILED)
-		return -errno;
-	s->files[s->files_n++] = (struct pages_file){ map->pages_id, data, (uint64_t)st.st_size };
-	*ret = data;
-	return 0;
+		return err_set(err, -errno, "cannot map %s: %s", path, strerror(errno));
+	*ret = (struct pages_file){ .file = f, .data = data, .work = digest_work_new(data, f->bytes) };
+	return ret->work ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+static int map_files(struct server *s, struct hearth_err *err)
+{
+	int r = 0;
+
+	if (!s->img)
+		return 0;
+	s->files = calloc(s->img->files_n + 1, sizeof(*s->files));
+	if (!s->files)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t k = 0; k < s->img->files_n && r == 0; k++) {
+		const struct image_file *f = &s->img->files[k];
+
+		if (image_file_is_pages(f) && f->bytes > 0)
+			r = map_file(s, f, &s->files[s->files_n++], err);
+	}
+	return r;
+}
+
+static bool all_verified(const struct server *s)
+{
+	size_t k = 0;
+
+	while (k < s->files_n && s->files[k].verified)
+		k++;
+	return k == s->files_n;
+}
+
+/* one piece of one file */
+static void verify_piece(struct server *s, struct pages_file *f)
+{
+	struct hearth_err verdict = { 0 };
+	struct digest digest;
+	int r = digest_work_step(f->work);
+
+	(void)fault_point("pager-verifying");
+	pthread_mutex_lock(&s->list);
+	if (r < 0) {
+		r = err_set(&verdict, r, "image %s: %s: %s; remove the image, the function will start cold", s->img->path, f->file->name, strerror(-r));
+	} else if (r == 0) {
+		f->taken = true;
+	} else if (digest_work_done(f->work, &digest) && !f->verified) {
+		f->verified = true;
+		r = image_check(s->img, f->file, f->file->bytes, digest, &verdict);
+		changed(s);
+	}
+	if (r < 0 || all_verified(s))
+		tell_verdict(s, &verdict);
+	pthread_mutex_unlock(&s->list);
+	if (r < 0)
+		give_up(s, r);
+}
+
+/* ---- address spaces ---- */
+
+static int find_pages(const struct server *s, const struct pagemap *map, const uint8_t **ret)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), IMAGE_PAGES "%u.img", map->pages_id);
+	for (size_t k = 0; k < s->files_n; k++)
+		if (!strcmp(s->files[k].file->name, name)) {
+			*ret = s->files[k].data;
+			return s->files[k].file->bytes < map->file_bytes ? -EBADMSG : 0;
+		}
+	return -ENOENT;
 }
 
 /* the guard has the descriptor before anything depends on it */
@@ -138,16 +235,16 @@ static int add_process(struct server *s, int pid, int uffd)
 	struct fill_space space = { .uffd = uffd };
 	struct pagemap map = { 0 };
 	struct hearth_err err = { 0 };
-	int r = pagemap_load(s->image, pid, &map, &err);
+	int r = pagemap_load(s->folder, pid, &map, &err);
 
 	if (r < 0) {
 		log_error("%s", err.msg);
 		return r;
 	}
 	if (map.n && map.elsewhere)
-		r = s->source ? s->source->open(s->source->ctx, pid, &space.process, &err) : err_set(&err, -EBADMSG, "image %s lacks pages of process %d", s->image, pid);
+		r = s->source ? s->source->open(s->source->ctx, pid, &space.process, &err) : err_set(&err, -EBADMSG, "image %s lacks pages of process %d", s->folder, pid);
 	else
-		r = map.n ? map_pages(s, &map, &space.pages) : 0;
+		r = map.n ? find_pages(s, &map, &space.pages) : 0;
 	if (r < 0 && err.code)
 		log_error("%s", err.msg);
 	if (r < 0) {
@@ -178,7 +275,10 @@ static int from_criu(struct server *s)
 	if (pid == RESTORE_FINISHED) {
 		pthread_mutex_lock(&s->list);
 		s->restored = true;
-		pthread_cond_broadcast(&s->more);
+		s->restored_ns = clock_mono_ns();
+		for (size_t k = 0; k < s->n; k++)
+			s->spaces[k]->settled = true;
+		changed(s);
 		pthread_mutex_unlock(&s->list);
 		return 0;
 	}
@@ -227,13 +327,6 @@ static int populate(const struct server *s, const struct fill_space *space, stru
 	return got;
 }
 
-static void give_up(struct server *s, int r)
-{
-	pthread_mutex_lock(&s->list);
-	s->failed = r;
-	pthread_mutex_unlock(&s->list);
-}
-
 /* copy, telling apart what ends one address space and what ends the instance. Called without the list lock. */
 static int copy_in(struct server *s, struct fill_space *space, const uint8_t *pages, struct pagemap_range range)
 {
@@ -247,15 +340,26 @@ static int copy_in(struct server *s, struct fill_space *space, const uint8_t *pa
 	}
 	pthread_mutex_lock(&s->list);
 	if (r == -EAGAIN) {
+		space->open = space->settled;
 		r = fill_put(space, rest);
 	} else if (r == -ESRCH) {
 		fill_clear(space);
 		r = 0;
 	}
-	if (r < 0)
-		s->failed = r;
 	pthread_mutex_unlock(&s->list);
+	if (r < 0)
+		give_up(s, r);
 	return r;
+}
+
+/* who outruns the fillers is not stopped again at once */
+static uint64_t window(const struct server *s, const struct fill_space *space, uint64_t address)
+{
+	bool follows = s->near == space && address >= s->near_from && address < s->near_at + NEAR_GAP_BYTES;
+
+	if (!follows)
+		return FAULT_BYTES;
+	return space->process ? TAKE_MAX : FOLLOWING_BYTES;
 }
 
 static bool take_around(struct server *s, struct fill_space *space, uint64_t address, struct pagemap_range *ret)
@@ -263,7 +367,7 @@ static bool take_around(struct server *s, struct fill_space *space, uint64_t add
 	bool missing;
 
 	pthread_mutex_lock(&s->list);
-	missing = fill_take_around(space, address, FAULT_BYTES, ret);
+	missing = fill_take_around(space, address, window(s, space, address), ret);
 	if (missing) {
 		s->near_down = s->near == space && address < s->near_from;
 		s->near = space;
@@ -272,6 +376,32 @@ static bool take_around(struct server *s, struct fill_space *space, uint64_t add
 	}
 	pthread_mutex_unlock(&s->list);
 	return missing;
+}
+
+static void set_idle(struct filler *f, bool idle)
+{
+	const struct sched_param none = { 0 };
+
+	if (f->tid > 0)
+		(void)sched_setscheduler(f->tid, idle ? SCHED_IDLE : SCHED_OTHER, &none);
+}
+
+/* No range is on its way after this. A filler that lost its processor half-way must not have to wait for an idle one meanwhile. */
+static void stop_fillers(struct server *s)
+{
+	if (pthread_rwlock_trywrlock(&s->events) == 0)
+		return;
+	pthread_mutex_lock(&s->list);
+	for (size_t k = 0; k < FILLERS_MAX; k++)
+		if (s->fillers[k].idle)
+			set_idle(&s->fillers[k], false);
+	pthread_mutex_unlock(&s->list);
+	pthread_rwlock_wrlock(&s->events);
+	pthread_mutex_lock(&s->list);
+	for (size_t k = 0; k < FILLERS_MAX; k++)
+		if (s->fillers[k].idle)
+			set_idle(&s->fillers[k], true);
+	pthread_mutex_unlock(&s->list);
 }
 
 /*
@@ -289,7 +419,7 @@ static int on_fault(struct server *s, struct fill_space *space, uint64_t address
 	if (!take_around(s, space, address, &range)) {
 		bool missing;
 
-		pthread_rwlock_wrlock(&s->events);
+		stop_fillers(s);
 		missing = take_around(s, space, address, &range);       /* a filler may have put it back */
 		if (!missing)
 			r = fill_zero(space, address);
@@ -331,6 +461,17 @@ static int on_event(struct server *s, struct fill_space *space, const struct uff
 	return r;
 }
 
+/* the restorer touches its memory (for rseq) when all of it is in place; should that be different one day, it is found out (fill_space.settled) */
+static void begin_early(struct server *s, struct fill_space *space)
+{
+	pthread_mutex_lock(&s->list);
+	if (!space->open) {
+		space->open = true;
+		changed(s);
+	}
+	pthread_mutex_unlock(&s->list);
+}
+
 /* one message at a time: a page copied in for a fault must not overtake an event that was read together with it */
 static int from_uffd(struct server *s, struct fill_space *space)
 {
@@ -338,7 +479,7 @@ static int from_uffd(struct server *s, struct fill_space *space)
 	ssize_t n;
 	int r = 0;
 
-	pthread_rwlock_wrlock(&s->events);
+	stop_fillers(s);
 	n = read(space->uffd, &m, sizeof(m));
 	if (n == sizeof(m) && m.event != UFFD_EVENT_PAGEFAULT)
 		r = on_event(s, space, &m);
@@ -347,7 +488,10 @@ static int from_uffd(struct server *s, struct fill_space *space)
 		return errno == EAGAIN ? 0 : -errno;
 	if (n != sizeof(m))
 		return n == 0 ? 0 : -EPROTO;
-	return m.event == UFFD_EVENT_PAGEFAULT ? on_fault(s, space, m.arg.pagefault.address) : r;
+	if (m.event != UFFD_EVENT_PAGEFAULT)
+		return r;
+	begin_early(s, space);
+	return on_fault(s, space, m.arg.pagefault.address);
 }
 
 /* ---- filling ---- */
@@ -371,52 +515,127 @@ static bool take_near(struct server *s, struct pagemap_range *ret)
 	return true;
 }
 
-static struct fill_space *take_next(struct server *s, struct pagemap_range *ret)
+struct step {
+	enum { FILL, VERIFY, WAIT, END } what;
+	struct fill_space *space;
+	struct pagemap_range range;
+	struct pages_file *file;
+	bool read;                      /* all files have been, a moment ago */
+	unsigned seen;                  /* changes, when this was the step to take */
+};
+
+static bool take_soon(struct server *s, struct step *step)
 {
-	if (take_near(s, ret))
-		return s->near;
 	for (size_t k = 0; k < s->n; k++)
-		if (fill_take(s->spaces[k], CHUNK_BYTES, ret))
-			return s->spaces[k];
-	return NULL;
+		if ((s->spaces[k]->open || s->restored) && fill_take_soon(s->spaces[k], CHUNK_BYTES, &step->range)) {
+			step->space = s->spaces[k];
+			return true;
+		}
+	return false;
+}
+
+static bool take_next(struct server *s, struct step *step)
+{
+	step->space = s->near;
+	if (take_near(s, &step->range))
+		return true;
+	for (size_t k = 0; k < s->n; k++)
+		if (fill_take(s->spaces[k], CHUNK_BYTES, &step->range)) {
+			step->space = s->spaces[k];
+			return true;
+		}
+	return false;
+}
+
+/* What every program needs before it can do anything, as soon as it has a place; then the digests, for the result waits for them; then the data. */
+static struct step next_step(struct server *s)
+{
+	struct step step = { .what = FILL, .read = all_verified(s), .seen = s->changes };
+
+	if (s->failed) {
+		step.what = END;
+		return step;
+	}
+	if (take_soon(s, &step))
+		return step;
+	step.what = VERIFY;
+	for (size_t k = 0; k < s->files_n; k++) {
+		step.file = &s->files[k];
+		if (!step.file->taken)
+			return step;
+	}
+	step.what = FILL;
+	if (s->restored && take_next(s, &step))
+		return step;
+	step.what = s->restored && step.read ? END : WAIT;
+	return step;
+}
+
+static void fill(struct server *s, const struct step *step)
+{
+	static _Thread_local uint8_t buf[TAKE_MAX] __attribute__((aligned(4096)));
+	const uint8_t *pages = step->space->pages;
+	int r = 0;
+
+	if (fault_point("pager-holding"))         /* for tests: faults on what a filler has in hand */
+		poll(NULL, 0, 20);
+	/* a read error shows here */
+	if (step->space->process || !step->read)
+		r = populate(s, step->space, step->range, buf, &pages);
+	if (r == 0)
+		r = copy_in(s, step->space, pages, step->range);
+	else
+		give_up(s, r);
+	(void)fault_point("pager-filling");
+}
+
+/* Return: false when there is nothing left to do */
+static bool filler_step(struct filler *f)
+{
+	struct server *s = f->server;
+	struct step step;
+	bool idle;
+
+	pthread_rwlock_rdlock(&s->events);
+	pthread_mutex_lock(&s->list);
+	step = next_step(s);
+	/* the data: whoever was woken comes first. But not for ever, where no processor is ever idle: the image is still needed, and parking waits for the end */
+	idle = step.what == FILL && step.read && clock_mono_ns() - s->restored_ns < IDLE_MAX_NS;
+	if (idle != f->idle) {
+		f->idle = idle;
+		set_idle(f, idle);
+		(void)setpriority(PRIO_PROCESS, 0, FILLER_NICE);
+	}
+	pthread_mutex_unlock(&s->list);
+	if (step.what == FILL)
+		fill(s, &step);
+	pthread_rwlock_unlock(&s->events);
+	if (step.what == VERIFY)
+		verify_piece(s, step.file);
+	if (step.what == FILL && fault_point("pager-slow"))       /* for tests: leaves time for faults and events */
+		poll(NULL, 0, 20);
+	pthread_mutex_lock(&s->list);
+	while (step.what == WAIT && s->changes == step.seen)
+		pthread_cond_wait(&s->more, &s->list);
+	pthread_mutex_unlock(&s->list);
+	return step.what != END;
 }
 
 static void *filler(void *arg)
 {
-	static _Thread_local uint8_t buf[TAKE_MAX] __attribute__((aligned(4096)));
-	struct server *s = arg;
-	struct fill_space *space;
-	struct pagemap_range range;
-	const uint8_t *pages;
+	struct filler *f = arg;
+	struct server *s = f->server;
 	uint64_t one = 1;
-	int r = 0;
 
-	/* of this thread only: whoever was woken comes first, and so do its faults */
-	(void)setpriority(PRIO_PROCESS, 0, FILLER_NICE);
 	pthread_mutex_lock(&s->list);
-	while (!s->restored && !s->failed)
-		pthread_cond_wait(&s->more, &s->list);
+	f->tid = gettid();
+	f->idle = false;
 	pthread_mutex_unlock(&s->list);
-	do {
-		if (fault_point("pager-slow"))    /* for tests: leaves time for faults and events */
-			poll(NULL, 0, 20);
-		pthread_rwlock_rdlock(&s->events);
-		pthread_mutex_lock(&s->list);
-		space = s->failed ? NULL : take_next(s, &range);
-		pthread_mutex_unlock(&s->list);
-		if (space && fault_point("pager-holding"))        /* for tests: faults on what a filler has in hand */
-			poll(NULL, 0, 20);
-		if (space) {
-			/* a read error shows here; the image was read a moment ago to be verified, so this seldom waits for a disk */
-			r = populate(s, space, range, buf, &pages);
-			if (r == 0)
-				r = copy_in(s, space, pages, range);
-			else
-				give_up(s, r);
-		}
-		(void)fault_point("pager-filling");
-		pthread_rwlock_unlock(&s->events);
-	} while (space && r == 0);
+	while (filler_step(f))
+		;
+	pthread_mutex_lock(&s->list);
+	f->tid = 0;
+	pthread_mutex_unlock(&s->list);
 	(void)!write(s->wake, &one, sizeof(one));
 	return NULL;
 }
@@ -437,17 +656,35 @@ static int progress(struct server *s)
 	return r;
 }
 
+/* those that have ended; none has before there was nothing to do for it */
 static int start_fillers(struct server *s)
 {
 	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	bool any = false;
 	pthread_t t;
 
 	for (long k = 0; k < n && k < FILLERS_MAX; k++) {
-		if (pthread_create(&t, NULL, filler, s))
-			return k ? 0 : -EAGAIN;
-		pthread_detach(t);
+		struct filler *f = &s->fillers[k];
+		bool runs;
+
+		pthread_mutex_lock(&s->list);
+		runs = f->tid != 0;
+		if (!runs) {
+			f->server = s;
+			f->tid = -1;            /* on its way */
+		}
+		pthread_mutex_unlock(&s->list);
+		if (!runs && pthread_create(&t, NULL, filler, f)) {
+			pthread_mutex_lock(&s->list);
+			f->tid = 0;
+			pthread_mutex_unlock(&s->list);
+			continue;
+		}
+		if (!runs)
+			pthread_detach(t);
+		any = true;
 	}
-	return 0;
+	return any ? 0 : -EAGAIN;
 }
 
 static int serve(struct server *s)
@@ -496,26 +733,43 @@ static int serve(struct server *s)
 	return r;
 }
 
-static _Noreturn void pager(const char *image, const struct pager_source *source, int listen_fd, int guard, const char *id)
+static int begin(struct server *s, int listen_fd)
 {
-	struct server s = { .image = image, .source = source, .guard = guard, .conn = -1, .instance = -1 };
 	pthread_rwlockattr_t attr;
+	struct hearth_err err = { 0 };
 	int r;
 
 	pthread_rwlockattr_init(&attr);
 	/* events must not starve: a process waits in the kernel for each */
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&s.events, &attr);
-	pthread_mutex_init(&s.list, NULL);
-	pthread_cond_init(&s.more, NULL);
-	s.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s.conn = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	pthread_rwlock_init(&s->events, &attr);
+	pthread_mutex_init(&s->list, NULL);
+	pthread_cond_init(&s->more, NULL);
+	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = s->wake < 0 ? err_set(&err, -errno, "cannot make an eventfd: %s", strerror(errno)) : map_files(s, &err);
+	if (r < 0 || all_verified(s))
+		tell_verdict(s, &err);
+	if (r < 0)
+		return r;
+	/* they verify while CRIU is on its way */
+	r = start_fillers(s);
+	s->conn = r < 0 ? -1 : accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	close(listen_fd);
-	r = s.wake < 0 || s.conn < 0 ? -errno : start_fillers(&s);
+	return r == 0 && s->conn < 0 ? -errno : r;
+}
+
+/* how the two begin */
+struct start { const char *folder, *work, *id; const struct image *img; const struct pager_source *source; };
+
+static _Noreturn void pager(const struct start *start, int listen_fd, int guard, int verdict)
+{
+	struct server s = { .folder = start->folder, .img = start->img, .source = start->source, .guard = guard, .conn = -1, .instance = -1, .verdict = verdict };
+	int r = begin(&s, listen_fd);
+
 	if (r == 0)
 		r = serve(&s);
 	if (r < 0 && s.restored)
-		log_error("pager of %s: cannot fill in its memory: %s", id, strerror(-r));
+		log_error("pager of %s: cannot fill in its memory: %s", start->id, strerror(-r));
 	if (r < 0 && s.instance >= 0)
 		end_instance(s.instance);
 	if (r > 0 && s.guard >= 0)
@@ -597,9 +851,9 @@ static int without_input_and_output(void)
 	return null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ? -errno : 0;
 }
 
-static _Noreturn void guard(const char *image, const struct pager_source *source, const char *work, int listen_fd, int ctl, const char *id)
+static _Noreturn void guard(const struct start *s, int listen_fd, int ctl, int verdict)
 {
-	struct guard g = { .id = id, .work = work, .ctl = ctl, .instance = -1 };
+	struct guard g = { .id = s->id, .work = s->work, .ctl = ctl, .instance = -1 };
 	int ends[2];
 
 	setsid();
@@ -613,10 +867,11 @@ static _Noreturn void guard(const char *image, const struct pager_source *source
 	if (g.pager == 0) {
 		close(ends[0]);
 		close(ctl);
-		pager(image, source, listen_fd, ends[1], id);
+		pager(s, listen_fd, ends[1], verdict);
 	}
 	close(ends[1]);
 	close(listen_fd);
+	close(verdict);
 	if (g.pager < 0)
 		_exit(1);
 	g.peer = ends[0];
@@ -630,7 +885,7 @@ static _Noreturn void guard(const char *image, const struct pager_source *source
 	if (!g.done) {
 		kill(g.pager, SIGKILL);
 		if (g.instance >= 0) {
-			log_error("pager of %s ended before its memory was filled in: the instance is ended", id);
+			log_error("pager of %s ended before its memory was filled in: the instance is ended", s->id);
 			end_instance(g.instance);
 		}
 	}
@@ -655,28 +910,58 @@ static int listen_in(const char *work, struct hearth_err *err)
 	return err->code;
 }
 
-int pager_start(const char *image, const char *work, const char *id, const struct pager_source *source, struct pager *ret, struct hearth_err *err)
+int pager_start(const char *folder, const struct image *img, const char *work, const char *id, const struct pager_source *source, struct pager *ret, struct hearth_err *err)
 {
+	const struct start start = { folder, work, id, img, source };
 	FD_AUTO int sock = listen_in(work, err);
-	int ends[2];
+	int ends[2], verdict[2], r;
 	pid_t pid;
 
 	if (sock < 0)
 		return sock;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-		return err_set(err, -errno, "cannot make a socket pair: %s", strerror(errno));
+	if (pipe2(verdict, O_CLOEXEC) < 0)
+		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+		r = err_set(err, -errno, "cannot make a socket pair: %s", strerror(errno));
+		goto err;
+	}
 	pid = fork();
 	if (pid == 0) {
 		close(ends[0]);
-		guard(image, source, work, sock, ends[1], id);
+		close(verdict[0]);
+		guard(&start, sock, ends[1], verdict[1]);
 	}
+	r = pid < 0 ? err_set(err, -errno, "cannot fork: %s", strerror(errno)) : 0;
 	close(ends[1]);
-	if (pid < 0) {
+	if (r < 0) {
 		close(ends[0]);
-		return err_set(err, -errno, "cannot fork: %s", strerror(errno));
+		goto err;
 	}
-	*ret = (struct pager){ pid, ends[0] };
+	close(verdict[1]);
+	*ret = (struct pager){ pid, ends[0], verdict[0] };
 	return 0;
+err:
+	close(verdict[0]);
+	close(verdict[1]);
+	return r;
+}
+
+int pager_verified(struct pager *pager, struct hearth_err *err)
+{
+	struct hearth_err verdict;
+	ssize_t n = fd_read_full(pager->verdict, &verdict, sizeof(verdict));
+
+	if (n != (ssize_t)sizeof(verdict))
+		return err_set(err, n < 0 ? (int)n : -EIO, "the pager ended before the image was verified");
+	verdict.msg[sizeof(verdict.msg) - 1] = '\0';
+	return verdict.code ? err_set(err, verdict.code, "%s", verdict.msg) : 0;
+}
+
+static void forget(struct pager *pager)
+{
+	fd_close(&pager->ctl);
+	fd_close(&pager->verdict);
+	*pager = (struct pager)PAGER_NONE;
 }
 
 int pager_commit(struct pager *pager, int instance_pidfd)
@@ -686,11 +971,9 @@ int pager_commit(struct pager *pager, int instance_pidfd)
 
 	if (r == 0 && (sock_recv_fd(pager->ctl, &what, &fd) <= 0 || what != 'K'))
 		r = -EIO;
-	if (r < 0)
-		return r;
-	fd_close(&pager->ctl);
-	*pager = (struct pager){ 0, -1 };
-	return 0;
+	if (r == 0)
+		forget(pager);
+	return r;
 }
 
 void pager_abort(struct pager *pager)
@@ -699,5 +982,5 @@ void pager_abort(struct pager *pager)
 		return;
 	fd_close(&pager->ctl);
 	waitpid(pager->guard, NULL, 0);
-	*pager = (struct pager){ 0, -1 };
+	forget(pager);
 }

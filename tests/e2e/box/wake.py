@@ -196,6 +196,10 @@ def pager_killed(p, checks):
         assert gone(result["pid"]), "the instance outlived its pager"
     else:
         assert "pager" in result["error"] or "restore" in result["error"], result
+    # nobody is told of an instance whose image was not verified to the end
+    result = p.wake("k2", "a", lazy="always", env={"HEARTH_FAULT": "pager-verifying"})
+    assert not result["ok"] and "verified" in result["error"], result
+    assert not p.leftovers(), p.leftovers()
     # killed from outside while it fills, and its guard likewise: ended in one case, complete in the other
     for victim in ("pager", "guard"):
         result = p.wake("k-" + victim, "a", lazy="always", env={"HEARTH_FAULT": "fail:pager-slow"})

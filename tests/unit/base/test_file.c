@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,9 +56,12 @@ static void test_digest(void **state)
 	assert_int_equal(digest_from_hex("99AA06d3014798d86001c324468d497f", &d), -EINVAL);
 
 	/* sizes on both sides of a piece: up to one it is the plain digest, above it the digest of the pieces' digests, whoever shares the work */
+	char *map = mmap(NULL, BIG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
 	assert_non_null(big);
+	assert_true(map != MAP_FAILED);
 	for (size_t i = 0; i < BIG; i++)
-		big[i] = (char)(i * 2654435761u >> 13);
+		map[i] = big[i] = (char)(i * 2654435761u >> 13);
 	const size_t piece = DIGEST_PIECE_BYTES, sizes[] = { 0, 1, 262144, piece - 1, piece, piece + 1, 2 * piece, BIG };
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		assert_int_equal(file_replace(at("d"), big, sizes[i], 0600, NULL), 0);
@@ -67,6 +71,17 @@ static void test_digest(void **state)
 		for (size_t done = 0; done < sizes[i]; done += piece, n++)
 			each[n] = digest_mem(big + done, sizes[i] - done < piece ? sizes[i] - done : piece);
 		want = n > 1 ? digest_mem(each, n * sizeof(each[0])) : digest_mem(big, sizes[i]);
+		/* the same of a file in memory */
+		struct digest_work *w = digest_work_new(map, sizes[i]);
+
+		assert_non_null(w);
+		for (size_t k = 0; k < (n ? n : 1); k++) {
+			assert_false(digest_work_done(w, &e));
+			assert_int_equal(digest_work_step(w), 1);
+		}
+		assert_int_equal(digest_work_step(w), 0);
+		assert_true(digest_work_done(w, &e) && digest_equal(e, want));
+		assert_null(digest_work_free(w));
 		for (unsigned threads = 0; threads < 6; threads++) {
 			assert_int_equal(digest_file(AT_FDCWD, at("d"), threads, &e, &bytes), 0);
 			assert_int_equal(bytes, sizes[i]);
@@ -74,6 +89,7 @@ static void test_digest(void **state)
 		}
 	}
 	free(big);
+	munmap(map, BIG);
 	assert_int_equal(digest_file(AT_FDCWD, at("absent"), 1, &e, NULL), -ENOENT);
 	assert_int_equal(digest_file(AT_FDCWD, dir, 1, &e, NULL), -EISDIR);
 	assert_int_equal(mkfifo(at("fifo"), 0600), 0);

@@ -4,9 +4,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -53,7 +59,7 @@ static void step(struct fill_space *s, struct model *m)
 
 	if (start + len > PAGES * PAGE)
 		len = PAGES * PAGE - start;
-	switch (rand() % 6) {
+	switch (rand() % 7) {
 	case 0:
 		assert_int_equal(fill_drop(s, start, start + len), 0);
 		clear(m, start, start + len);
@@ -96,6 +102,21 @@ static void step(struct fill_space *s, struct model *m)
 				assert_int_equal(m->want[a / PAGE], 0);
 		}
 		break;
+	case 6: {
+		uint64_t at = s->soon_at;
+
+		if (fill_take_soon(s, len, &r)) {
+			assert_true(!r.bulk && r.start >= at && r.end - r.start <= len && s->soon_at == r.end);
+			clear(m, r.start, r.end);
+			at = r.start;
+		} else {
+			at = UINT64_MAX;
+		}
+		/* nothing that it should have taken lies before that */
+		for (size_t k = s->first; k < s->n; k++)
+			assert_true(s->ranges[k].bulk || s->ranges[k].end <= s->soon_at || s->ranges[k].start >= at);
+		break;
+	}
 	case 3:
 		assert_int_equal(fill_move(s, start, to, len), 0);
 		memcpy(&m->want[to / PAGE], &m->want[start / PAGE], len / PAGE * sizeof(m->want[0]));
@@ -113,7 +134,7 @@ static void fill_against_model(void **state)
 		srand(seed);
 		for (uint64_t p = 0; p < PAGES; ) {
 			uint64_t n = 1 + (uint64_t)rand() % 30, q = p + n < PAGES ? p + n : PAGES;
-			struct pagemap_range r = { p * PAGE, q * PAGE, p * 3 * PAGE };
+			struct pagemap_range r = { p * PAGE, q * PAGE, p * 3 * PAGE, rand() % 2 };
 
 			assert_int_equal(fill_put(&s, r), 0);
 			for (uint64_t k = p; k < q; k++)
@@ -131,10 +152,36 @@ static void fill_against_model(void **state)
 	}
 }
 
+/* before everything is in its place, a mapping that is not there yet is waited for; afterwards it is gone */
+static void fill_unsettled(void **state)
+{
+	uint8_t *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct fill_space s = { .uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), .pages = page + PAGE };
+	struct uffdio_register place = { .range = { (uintptr_t)page, PAGE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct pagemap_range r = { (uintptr_t)page, (uintptr_t)page + PAGE, 0 }, rest = { 0 };
+
+	if (s.uffd < 0)
+		skip();
+	assert_int_equal(ioctl(s.uffd, UFFDIO_API, &api), 0);
+	page[PAGE] = 7;
+	assert_int_equal(fill_range(&s, s.pages, r, &rest), -EAGAIN);
+	assert_true(rest.start == r.start && rest.end == r.end);
+	assert_int_equal(ioctl(s.uffd, UFFDIO_REGISTER, &place), 0);
+	assert_int_equal(fill_range(&s, s.pages, r, &rest), 0);
+	assert_int_equal(page[0], 7);
+	assert_int_equal(ioctl(s.uffd, UFFDIO_UNREGISTER, &place.range), 0);
+	assert_int_equal(fill_range(&s, s.pages, r, &rest), -EAGAIN);
+	s.settled = true;
+	assert_int_equal(fill_range(&s, s.pages, r, &rest), 0);
+	close(s.uffd);
+	munmap(page, 2 * PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(fill_against_model),
+		cmocka_unit_test(fill_against_model), cmocka_unit_test(fill_unsettled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,12 +74,18 @@ static void life(void **state)
 	assert_int_equal(img->files_n, 2);
 	assert_int_equal(img->pages_bytes, 8);
 	assert_int_equal(img->image_bytes, 17);
-	assert_int_equal(image_verify(img, 3, &err), 0);
+	assert_int_equal(image_verify(img, true, 3, &err), 0);
 	put(target, "core-1.img", "registerz");
-	assert_int_equal(image_verify(img, 3, &err), -EBADMSG);
+	assert_int_equal(image_verify(img, true, 3, &err), -EBADMSG);
 	assert_non_null(strstr(err.msg, "core-1.img"));
+	assert_int_equal(image_verify(img, false, 1, &err), -EBADMSG);
+	put(target, "core-1.img", "registers");
+	put(target, "pages-1.img", "other");
+	assert_int_equal(image_verify(img, true, 1, &err), -EBADMSG);
+	assert_int_equal(image_verify(img, false, 1, &err), 0);
+	put(target, "pages-1.img", "contents");
 	put(target, "core-1.img", "registers and more");
-	assert_int_equal(image_verify(img, 3, &err), -EBADMSG);
+	assert_int_equal(image_verify(img, true, 3, &err), -EBADMSG);
 	image_free(img);
 	assert_int_equal(image_begin(target, &d, &err), -EEXIST);
 
@@ -145,17 +151,18 @@ static void pagemap_rejects(void **state)
 
 static void pagemap_splits(void **state)
 {
-	/* pages_id 1; 4 lazy pages at 0x10000, then one page that is not lazy; VMAs [0x10000, 0x12000), [0x12000, 0x20000) */
+	/* pages_id 1; 4 lazy pages at 0x10000, then one page that is not lazy; VMAs [0x10000, 0x12000), [0x12000, 0x20000), the latter with MADV_HUGEPAGE */
 	static const uint8_t pm[] = { 0x19, 0x43, 0x56, 0x54, 0x25, 0x40, 0x08, 0x56, 2, 0, 0, 0, 8, 1, 8, 0, 0, 0, 8, 0x80, 0x80, 4, 16, 4, 32, 6,
 				      8, 0, 0, 0, 8, 0x80, 0x80, 6, 16, 1, 32, 4 };
-	static const uint8_t mm[] = { 0x19, 0x43, 0x56, 0x54, 0x20, 0x28, 0x49, 0x57, 20, 0, 0, 0, 0x72, 8, 8, 0x80, 0x80, 4, 16, 0x80, 0xc0, 4,
-				      0x72, 8, 8, 0x80, 0xc0, 4, 16, 0x80, 0x80, 8 };
+	static const uint8_t mm[] = { 0x19, 0x43, 0x56, 0x54, 0x20, 0x28, 0x49, 0x57, 24, 0, 0, 0, 0x72, 8, 8, 0x80, 0x80, 4, 16, 0x80, 0xc0, 4,
+				      0x72, 12, 8, 0x80, 0xc0, 4, 16, 0x80, 0x80, 8, 72, 0x80, 0x80, 1 };
 	struct pagemap map;
 
 	assert_int_equal(pagemap_parse(pm, sizeof(pm), mm, sizeof(mm), &map), 0);
 	assert_int_equal(map.n, 2);
 	assert_true(map.ranges[0].start == 0x10000 && map.ranges[0].end == 0x12000 && map.ranges[0].offset == 0);
 	assert_true(map.ranges[1].start == 0x12000 && map.ranges[1].end == 0x14000 && map.ranges[1].offset == 0x2000);
+	assert_true(!map.ranges[0].bulk && map.ranges[1].bulk);
 	assert_int_equal(map.file_bytes, 5 * 4096);
 	pagemap_done(&map);
 }

@@ -23,6 +23,16 @@ struct digest digest_mem(const void *data, size_t n);
  * Return: 0, -errno; outputs untouched on failure.
  */
 int digest_file(int dirfd, const char *path, unsigned threads, struct digest *ret, uint64_t *ret_bytes);
+/**
+ * struct digest_work - the digest of a mapped file, made piece by piece by whichever thread has time
+ * digest_work_new():    @map: stays the caller's, must outlive it. NULL: out of memory.
+ * digest_work_step():   takes the next piece and reads it in. Thread-safe. Return: 1, 0 none is left to take, -errno (-EIO: it can't be read).
+ * digest_work_done():   every piece has been done; the digest, as digest_file() gives it, is in *@ret
+ */
+struct digest_work *digest_work_new(const void *map, uint64_t bytes);
+int digest_work_step(struct digest_work *w);
+bool digest_work_done(const struct digest_work *w, struct digest *ret);
+struct digest_work *digest_work_free(struct digest_work *w);
 void digest_to_hex(struct digest d, char hex[DIGEST_HEX_LEN + 1]);
 int digest_from_hex(const char *hex, struct digest *ret);      /* 0, -EINVAL */
 bool digest_equal(struct digest a, struct digest b);

@@ -3,6 +3,7 @@
 #define CKPT_IMAGE_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@
  */
 #define IMAGE_VERSION 2
 #define IMAGE_MANIFEST "manifest.json"
+#define IMAGE_PAGES "pages-"            /* what the names of files with memory contents begin with */
 
 struct image_file {
 	char *name;
@@ -45,11 +47,15 @@ int image_load(const char *path, struct image **ret, struct hearth_err *err);
 struct image *image_free(struct image *img);
 /**
  * image_verify - compare the size and the digest of every file with the manifest, small files first
+ * @pages:   files with memory contents too
  * @threads: that share the work, this one among them
  * Context: blocks for as long as reading everything takes; thread-safe (reads @img only).
  * Return: 0, -EBADMSG (the message names the first bad file), -errno.
  */
-int image_verify(const struct image *img, unsigned threads, struct hearth_err *err);
+int image_verify(const struct image *img, bool pages, unsigned threads, struct hearth_err *err);
+/** image_check - what image_verify() says of a file that was found to be so. Return: 0, -EBADMSG. */
+int image_check(const struct image *img, const struct image_file *f, uint64_t bytes, struct digest digest, struct hearth_err *err);
+bool image_file_is_pages(const struct image_file *f);
 
 /**
  * image_list - load every image in a folder, oldest first

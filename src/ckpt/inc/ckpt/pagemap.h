@@ -12,9 +12,11 @@
  * struct pagemap_range - memory of one process whose contents CRIU leaves to the pager
  * @start, @end: addresses, page aligned, never across two VMAs, ascending
  * @offset:      of the contents in the pages file; where it has none of them (`elsewhere`) the address again, which stays when the range is moved
+ * @bulk:        part of a large mapping or of one for huge pages: data, rather than what a program needs before it can do anything
  */
 struct pagemap_range {
 	uint64_t start, end, offset;
+	bool bulk;
 };
 
 struct pagemap {
