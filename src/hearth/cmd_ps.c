@@ -218,8 +218,8 @@ int cmd_ps(struct cli *cli, int argc, char **argv)
 	if (daemon && *name && !json_array_size(json_object_get(o, "functions")) && !json_array_size(ours)) {
 		err_set(&err, -ENOENT, "no function \"%s\" is deployed, and no program is called that; `hearth ps` lists them", name);
 		r = cli_fail(cli, &err);
-	} else if (!daemon && !json_array_size(ours)) {
-		r = cli_fail(cli, &err);
+	} else if (!daemon && (!json_array_size(ours) || err.code == -EACCES)) {
+		r = cli_fail(cli, &err);        /* without a daemon programs are all there is; one that must not be asked is another matter */
 	} else if (cli->json) {
 		if (!daemon)
 			o = json_object();
