@@ -153,7 +153,7 @@ static int fork_criu(struct dump *d, struct hearth_err *err)
 
 int dump_prepare(struct dump *d, struct hearth_err *err)
 {
-	int r = tree_work_folder(d->work, sizeof(d->work), err);
+	int r = tree_work_folder(d->work, sizeof(d->work), &d->work_lock, err);
 
 	if (r == 0)
 		r = fork_criu(d, err);
@@ -236,4 +236,5 @@ void dump_end(struct dump *d)
 	if (d->work[0])
 		dir_remove(d->work);
 	d->work[0] = '\0';
+	fd_close(&d->work_lock);
 }

@@ -26,12 +26,13 @@ struct dump {
 	bool stop;
 	char work[PATH_MAX];
 	pid_t pid;
+	int work_lock;
 	int go, status, serve, minder;
 	uint64_t frozen_ns;             /* when the tree was first seen standing still */
 	void (*undo)(void *ctx);
 	void *ctx;
 };
-#define DUMP_NONE { .go = -1, .status = -1, .serve = -1, .minder = -1 }
+#define DUMP_NONE { .work_lock = -1, .go = -1, .status = -1, .serve = -1, .minder = -1 }
 
 /** dump_prepare - make the work folder, fork CRIU's process (held back) and the minder. Return: 0, -errno. */
 int dump_prepare(struct dump *d, struct hearth_err *err);

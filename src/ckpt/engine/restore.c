@@ -48,6 +48,7 @@ struct back {
 	struct program program;
 	bool claimed, lazy;
 	char work[PATH_MAX], log[PATH_MAX];
+	int work_lock;
 	struct relay relay;
 	struct { uint64_t inode; int fd; } give[PIPES_MAX];     /* ends for the program */
 	size_t give_n;
@@ -180,7 +181,7 @@ static int check(struct back *b)
 /* CRIU's files, checked as they are read */
 static int extract(struct back *b)
 {
-	int r = tree_work_folder(b->work, sizeof(b->work), b->err);
+	int r = tree_work_folder(b->work, sizeof(b->work), &b->work_lock, b->err);
 	FD_AUTO int dir = r == 0 ? open(b->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
 	for (size_t k = 0; k < store_image_objects(b->img) && r == 0; k++) {
@@ -194,6 +195,8 @@ static int extract(struct back *b)
 	if (r == 0 && !b->lazy)
 		r = pages_complete(b->img, b->work, b->err);
 	b->extracted = clock_mono_ns();
+	if (r == 0 && fault_point("restore-extracted"))
+		r = err_set(b->err, -EIO, "injected failure at restore-extracted");
 	return r;
 }
 
@@ -486,6 +489,7 @@ static void clean_up(struct back *b)
 	if (b->work[0])
 		dir_remove(b->work);
 	b->work[0] = '\0';
+	fd_close(&b->work_lock);
 	b->img = store_image_close(b->img);
 	b->store = store_close(b->store);
 	program_done(&b->program);
@@ -552,7 +556,7 @@ static int make_attached(struct back *b, json_t **ret, int *ret_status)
 
 int engine_restore(const struct engine_restore *o, json_t **ret, int *ret_status, struct hearth_err *err)
 {
-	struct back b = { .o = o, .err = err, .relay = { .from = { -1, -1 }, .log_fd = -1, .signals = -1 }, .pager = PAGER_NONE, .t0 = clock_mono_ns() };
+	struct back b = { .o = o, .err = err, .work_lock = -1, .relay = { .from = { -1, -1 }, .log_fd = -1, .signals = -1 }, .pager = PAGER_NONE, .t0 = clock_mono_ns() };
 	char version[64];
 	int r;
 

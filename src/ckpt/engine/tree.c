@@ -11,11 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/file.h"
 #include "base/proc.h"
 
@@ -346,15 +348,58 @@ bool tree_devices_write(pid_t pid)
 	return found;
 }
 
-int tree_work_folder(char *ret, size_t n, struct hearth_err *err)
+#define WORK_NAME "hearth-ckpt-"
+
+/* those whose owners were killed. A folder has its name only once it is locked, so one without a lock is nobody's. */
+static void sweep_work_folders(const char *parent)
+{
+	DIR *d = opendir(parent);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		char path[PATH_MAX];
+		struct stat st;
+		FD_AUTO int fd = -1;
+
+		if (strncmp(e->d_name, WORK_NAME, strlen(WORK_NAME)))
+			continue;
+		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || flock(fd, LOCK_EX | LOCK_NB) < 0)
+			continue;
+		if (snprintf(path, sizeof(path), "%s/%s", parent, e->d_name) < (int)sizeof(path))
+			(void)dir_remove(path);
+	}
+	if (d)
+		closedir(d);
+}
+
+int tree_work_folder(char *ret, size_t n, int *ret_lock, struct hearth_err *err)
 {
 	struct statfs fs;
 	bool shm = statfs("/dev/shm", &fs) == 0 && fs.f_type == TMPFS_MAGIC && access("/dev/shm", W_OK) == 0;
+	const char *parent = shm ? "/dev/shm" : "/tmp";
+	char made[64];
+	int fd = -1;
 
-	snprintf(ret, n, "%s/hearth-ckpt-XXXXXX", shm ? "/dev/shm" : "/tmp");
-	if (mkdtemp(ret))
-		return 0;
-	err_set(err, -errno, "cannot make the folder %s: %s", ret, strerror(errno));
+	sweep_work_folders(parent);
+	snprintf(made, sizeof(made), "%s/." WORK_NAME "XXXXXX", parent);
+	if (!mkdtemp(made)) {
+		made[0] = '\0';
+		goto err;
+	}
+	fd = open(made, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		goto err;
+	snprintf(ret, n, "%s/%s", parent, made + strlen(parent) + 2);
+	if (rename(made, ret) < 0)
+		goto err;
+	*ret_lock = fd;
+	return 0;
+err:
+	err_set(err, -errno, "cannot make a folder for CRIU's files in %s: %s", parent, strerror(errno));
+	if (made[0])
+		(void)rmdir(made);
+	fd_close(&fd);
 	ret[0] = '\0';
 	return err->code;
 }

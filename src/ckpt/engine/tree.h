@@ -21,7 +21,11 @@ json_t *tree_files(pid_t root);
 json_t *tree_pids(pid_t root);
 /** tree_devices_write - whether devices may write to memory of a process behind the back of its page tables: it has files open with O_DIRECT, or a GPU */
 bool tree_devices_write(pid_t pid);
-/** tree_work_folder - a new folder for CRIU's files, in memory where there is a tmpfs. Return: 0, -errno. */
-int tree_work_folder(char *ret, size_t n, struct hearth_err *err);
+/**
+ * tree_work_folder - a new folder for CRIU's files, in memory where there is a tmpfs; those that killed processes left are removed
+ * @ret_lock: descriptor that keeps others from removing it, for as long as it is open, in this process or a child
+ * Return: 0, -errno.
+ */
+int tree_work_folder(char *ret, size_t n, int *ret_lock, struct hearth_err *err);
 
 #endif

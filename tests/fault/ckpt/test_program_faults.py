@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints and restores that are killed, fail, or meet damage at every step: the program runs on unharmed, or a complete image is there; nothing is half-restored."""
+import glob
 import os
 import random
 import shutil
@@ -118,6 +119,19 @@ class Killed(Programs):
         done = self.hearth('restore', image, '--store', self.store, '-d', code=1, env={'HEARTH_FAULT': 'fail:restore-made'})
         self.assertIn('injected', done.stderr)
         self.then_restores(image)
+
+    def test_restore_killed(self):
+        """What it left in memory goes with the next one."""
+        self.start()
+        self.goes_on(by=5)
+        image = self.checkpoint()['image']
+        self.kill()
+        before = set(glob.glob('/dev/shm/hearth-ckpt-*'))
+        self.hearth('restore', image, '--store', self.store, '-d', code=1, env={'HEARTH_FAULT': 'restore-extracted'})
+        left = set(glob.glob('/dev/shm/hearth-ckpt-*')) - before
+        self.assertEqual(len(left), 1)
+        self.then_restores(image)
+        self.assertFalse(left & set(glob.glob('/dev/shm/hearth-ckpt-*')))
 
 
 class Full(Programs):
