@@ -220,28 +220,9 @@ static int restore(struct wake *w, struct hearth_err *err)
 
 /* ---- cleaning up ---- */
 
-/* what CRIU left behind when it failed or was killed became this process's children; all but the pager's guard */
-static void kill_orphans(const struct wake *w)
-{
-	for (;;) {
-		pid_t *list = NULL;
-		ssize_t n = proc_children(getpid(), &list), killed = 0;
-
-		for (ssize_t k = 0; k < n; k++) {
-			if (list[k] == w->pager.guard)
-				continue;
-			kill(list[k], SIGKILL);
-			killed += waitpid(list[k], NULL, __WALL) == list[k];
-		}
-		free(list);
-		if (!killed)
-			return;
-	}
-}
-
 static void undo(struct wake *w)
 {
-	kill_orphans(w);                /* before the pager lets go of their memory */
+	criu_kill_orphans(w->pager.guard);                /* before the pager lets go of their memory */
 	pager_abort(&w->pager);
 	if (w->around)
 		around_drop(w->around);

@@ -135,3 +135,21 @@ void criu_end_helpers(void)
 	}
 	free(list);
 }
+
+void criu_kill_orphans(pid_t spare)
+{
+	for (;;) {
+		pid_t *list = NULL;
+		ssize_t n = proc_children(getpid(), &list), killed = 0;
+
+		for (ssize_t k = 0; k < n; k++) {
+			if (list[k] == spare)
+				continue;
+			kill(list[k], SIGKILL);
+			killed += waitpid(list[k], NULL, __WALL) == list[k];
+		}
+		free(list);
+		if (!killed)
+			return;
+	}
+}

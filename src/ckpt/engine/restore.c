@@ -349,25 +349,6 @@ static int start_pager(struct back *b)
 	return pager_start(b->work, NULL, b->work, b->o->image, &b->source, &b->pager, b->err);
 }
 
-/* what CRIU left behind when it failed became this process's children; all but the pager's guard */
-static void kill_orphans(const struct back *b)
-{
-	for (;;) {
-		pid_t *list = NULL;
-		ssize_t n = proc_children(getpid(), &list), killed = 0;
-
-		for (ssize_t k = 0; k < n; k++) {
-			if (list[k] == b->pager.guard)
-				continue;
-			kill(list[k], SIGKILL);
-			killed += waitpid(list[k], NULL, __WALL) == list[k];
-		}
-		free(list);
-		if (!killed)
-			return;
-	}
-}
-
 static int learn_pid(struct back *b)
 {
 	char path[PATH_MAX + 8], *text = NULL;
@@ -464,7 +445,7 @@ static int make(struct back *b)
 		r = bring_device_memory_back(b);
 	if (r < 0) {
 		end_program(b);
-		kill_orphans(b);        /* before the pager lets go of their memory */
+		criu_kill_orphans(b->pager.guard);        /* before the pager lets go of their memory */
 		pager_abort(&b->pager);
 		return r;
 	}

@@ -54,6 +54,11 @@ void criu_learn(const char *criu);
 int criu_match_ids(pid_t pid);
 /** criu_end_helpers - kill and reap the helpers that a killed CRIU left to the caller, its subreaper: they would wait for it */
 void criu_end_helpers(void);
+/**
+ * criu_kill_orphans - kill and reap what a restore left behind when it failed or was killed: it became this process's, the subreaper's, children
+ * @spare: a child that stays, the pager's guard; 0: none
+ */
+void criu_kill_orphans(pid_t spare);
 /** criu_run_on - let a stopped tree go on: its TCP connections leave repair mode, which a killed CRIU leaves them in; then SIGCONT */
 void criu_run_on(pid_t root);
 /** criu_tree_waits - whether memory of a process of the tree is served by a userfaultfd: CRIU would take pages that are still to come for ones that never were. Return: 0, -errno. */
