@@ -280,6 +280,8 @@ class Restored(Programs):
         os.truncate(path, 3)
         self.assertIn('can\'t be brought back', self.hearth('restore', image, '--store', self.store, '-d', '--rewind-files', code=1).stderr)
 
+
+class Sockets(Programs):
     def test_sockets(self):
         """A connection within the tree, and one to the outside, which is closed afterwards."""
         with socket.create_server(('127.0.0.1', 0)) as server:
