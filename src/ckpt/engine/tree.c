@@ -348,7 +348,7 @@ bool tree_devices_write(pid_t pid)
 	return found;
 }
 
-#define WORK_NAME "hearth-ckpt-"
+#define WORK_NAME "hearth-dump-"
 
 /* those whose owners were killed. A folder has its name only once it is locked, so one without a lock is nobody's. */
 static void sweep_work_folders(const char *parent)

@@ -126,12 +126,12 @@ class Killed(Programs):
         self.goes_on(by=5)
         image = self.checkpoint()['image']
         self.kill()
-        before = set(glob.glob('/dev/shm/hearth-ckpt-*'))
+        before = set(glob.glob('/dev/shm/hearth-dump-*'))
         self.hearth('restore', image, '--store', self.store, '-d', code=1, env={'HEARTH_FAULT': 'restore-extracted'})
-        left = set(glob.glob('/dev/shm/hearth-ckpt-*')) - before
+        left = set(glob.glob('/dev/shm/hearth-dump-*')) - before
         self.assertEqual(len(left), 1)
         self.then_restores(image)
-        self.assertFalse(left & set(glob.glob('/dev/shm/hearth-ckpt-*')))
+        self.assertFalse(left & set(glob.glob('/dev/shm/hearth-dump-*')))
 
 
 class Full(Programs):
