@@ -63,8 +63,9 @@ static void undo(struct park *p)
 	image_abort(&p->draft);
 }
 
-static _Noreturn void mind(struct park *p, int from_box)
+static void mind(void *ctx, int from_box)
 {
+	struct park *p = ctx;
 	struct pollfd criu = { .fd = pidfd_of(p->criu), .events = POLLIN };
 	char ok;
 
@@ -82,27 +83,6 @@ static _Noreturn void mind(struct park *p, int from_box)
 	(void)image_withdraw(&p->draft);        /* before the instance runs on, which makes it stale */
 	undo(p);
 	_exit(0);
-}
-
-static int minder_start(struct park *p, struct hearth_err *err)
-{
-	int ends[2];
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
-	pid = fork();
-	if (pid == 0) {
-		close(ends[1]);
-		mind(p, ends[0]);
-	}
-	close(ends[0]);
-	if (pid < 0) {
-		close(ends[1]);
-		return err_set(err, -errno, "cannot fork: %s", strerror(errno));
-	}
-	p->minder = ends[1];
-	return 0;
 }
 
 /* ---- what to dump ---- */
@@ -308,7 +288,7 @@ static int dump(struct park *p, struct hearth_err *err)
 	if (p->criu < 0)
 		r = err_set(err, -errno, "cannot fork: %s", strerror(errno));
 	if (r == 0)
-		r = minder_start(p, err);
+		r = criu_minder(mind, p, &p->minder, err);
 	if (r == 0 && !fault_point("park-before-dump"))
 		(void)fd_write_full(p->go, "g", 1);
 	fd_close(&p->go);

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -152,4 +153,26 @@ void criu_kill_orphans(pid_t spare)
 		if (!killed)
 			return;
 	}
+}
+
+int criu_minder(void (*mind)(void *ctx, int from), void *ctx, int *ret, struct hearth_err *err)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		close(ends[1]);
+		mind(ctx, ends[0]);
+		_exit(0);
+	}
+	close(ends[0]);
+	if (pid < 0) {
+		close(ends[1]);
+		return err_set(err, -errno, "cannot fork: %s", strerror(errno));
+	}
+	*ret = ends[1];
+	return 0;
 }

@@ -28,8 +28,9 @@
 
 /* ---- the minder ---- */
 
-static _Noreturn void mind(struct dump *d, int from_engine)
+static void mind(void *ctx, int from_engine)
 {
+	struct dump *d = ctx;
 	struct pollfd criu = { .fd = pidfd_of(d->pid), .events = POLLIN };
 	char ok;
 
@@ -52,23 +53,6 @@ static _Noreturn void mind(struct dump *d, int from_engine)
 		d->undo(d->ctx);
 	dir_remove(d->work);
 	_exit(0);
-}
-
-static int minder_start(struct dump *d, struct hearth_err *err)
-{
-	int ends[2];
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
-	pid = fork();
-	if (pid == 0) {
-		close(ends[1]);
-		mind(d, ends[0]);
-	}
-	close(ends[0]);
-	d->minder = ends[1];
-	return pid < 0 ? err_set(err, -errno, "cannot fork: %s", strerror(errno)) : 0;
 }
 
 /* ---- CRIU ---- */
@@ -158,7 +142,7 @@ int dump_prepare(struct dump *d, struct hearth_err *err)
 	if (r == 0)
 		r = fork_criu(d, err);
 	if (r == 0)
-		r = minder_start(d, err);
+		r = criu_minder(mind, d, &d->minder, err);
 	return r;
 }
 

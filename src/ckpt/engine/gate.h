@@ -15,7 +15,5 @@ int gate_save(const char *run_dir, const char *name, const char *dir, struct hea
 int gate_put(const char *run_dir, const char *name, const char *dir, struct hearth_err *err);
 /** gate_environment - tell the shim where it and the keeper are; in the program's process, before exec */
 void gate_environment(const char *run_dir, const char *name, const char *keeper);
-/** program_ended - note the end of a program whose relay this process is */
-void program_ended(const char *run_dir, struct program *p, int status);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gpu.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -14,6 +13,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "ckpt/keeper.h"
+#include "tree.h"
 
 struct gpu {
 	struct keeper *k;
@@ -32,33 +32,10 @@ struct gpu {
 
 /* ---- which processes ---- */
 
-/* a descriptor of the driver's: what it is connected to, only the driver can put back */
-static bool uses_gpu(pid_t pid)
-{
-	char path[64], link[64];
-	bool found = false;
-	struct dirent *e;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	d = opendir(path);
-	while (d && !found && (e = readdir(d))) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
-
-		if (n > 0) {
-			link[n] = '\0';
-			found = !strncmp(link, "/dev/nvidia", 11);
-		}
-	}
-	if (d)
-		closedir(d);
-	return found;
-}
-
 static int without_keeper(const pid_t *tree, size_t n, const char *socket, struct hearth_err *err)
 {
 	for (size_t k = 0; k < n; k++)
-		if (uses_gpu(tree[k]))
+		if (tree_uses_gpu(tree[k]))
 			return err_set(err, -EOPNOTSUPP, "cannot checkpoint: process %d uses a GPU, and no hearth-keeper answers at %s; start hearthd", (int)tree[k], socket);
 	return 0;
 }

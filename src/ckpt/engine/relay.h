@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "ckpt/program.h"
 
 /** struct relay - what reads a program's output, and waits for its end. @from: read ends of its standard output and errors (-1: none); @log: file to append to, NULL: our own output and errors */
 struct relay {
@@ -33,5 +34,7 @@ void relay_end(struct relay *r);
 int relay_detach(int *ret_report, struct hearth_err *err);
 /** relay_report - @err: code 0: all is well. The descriptor is closed. */
 void relay_report(int *report, const struct hearth_err *err);
+/** program_ended - note the end of a program whose relay this process is. @status: of wait(2) */
+void program_ended(const char *run_dir, struct program *p, int status);
 
 #endif

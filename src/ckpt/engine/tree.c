@@ -328,7 +328,8 @@ int tree_inspect(pid_t root, json_t **ret, struct hearth_err *err)
 	return r;
 }
 
-bool tree_devices_write(pid_t pid)
+/* Return: whether one of a process's descriptors is such */
+static bool any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link))
 {
 	char path[64], link[64];
 	bool found = false;
@@ -341,11 +342,31 @@ bool tree_devices_write(pid_t pid)
 		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
 
 		link[n < 0 ? 0 : n] = '\0';
-		found = n > 0 && (!strncmp(link, "/dev/nvidia", 11) || (link[0] == '/' && (fd_flags(pid, atoi(e->d_name)) & O_DIRECT)));
+		found = n > 0 && is(pid, atoi(e->d_name), link);
 	}
 	if (d)
 		closedir(d);
 	return found;
+}
+
+static bool is_gpu(pid_t pid, int fd, const char *link)
+{
+	return !strncmp(link, "/dev/nvidia", 11);
+}
+
+static bool is_written_unseen(pid_t pid, int fd, const char *link)
+{
+	return is_gpu(pid, fd, link) || (link[0] == '/' && (fd_flags(pid, fd) & O_DIRECT));
+}
+
+bool tree_uses_gpu(pid_t pid)
+{
+	return any_fd(pid, is_gpu);
+}
+
+bool tree_devices_write(pid_t pid)
+{
+	return any_fd(pid, is_written_unseen);
 }
 
 #define WORK_NAME "hearth-dump-"

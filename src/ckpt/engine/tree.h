@@ -19,6 +19,8 @@ int tree_inspect(pid_t root, json_t **ret, struct hearth_err *err);
 json_t *tree_files(pid_t root);
 /** tree_pids - every thread of a tree. Return: new array, NULL. */
 json_t *tree_pids(pid_t root);
+/** tree_uses_gpu - whether a process has descriptors of the driver's: what they are connected to, only the driver can put back */
+bool tree_uses_gpu(pid_t pid);
 /** tree_devices_write - whether devices may write to memory of a process behind the back of its page tables: it has files open with O_DIRECT, or a GPU */
 bool tree_devices_write(pid_t pid);
 /**

@@ -64,6 +64,13 @@ void criu_run_on(pid_t root);
 /** criu_tree_waits - whether memory of a process of the tree is served by a userfaultfd: CRIU would take pages that are still to come for ones that never were. Return: 0, -errno. */
 int criu_tree_waits(pid_t root, bool *ret);
 
+/**
+ * criu_minder - fork the process that undoes a dump should this one be killed
+ * @mind: in the minder; @from: one byte says that all is well, its end without one that this process is gone
+ * @ret:  the other end. Return: 0, -errno.
+ */
+int criu_minder(void (*mind)(void *ctx, int from), void *ctx, int *ret, struct hearth_err *err);
+
 /** criu_exec - become CRIU, with an environment of our own: it looks for tar and gzip in PATH. Returns only on failure. */
 void criu_exec(char *const *argv);
 
