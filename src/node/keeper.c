@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #define ASK_S 5.0
 #define EXIT_NO_DRIVER 77
 #define ANSWER_MAX 65536
+#define END_MAX_MS 30000
 
 static void later(struct node *n, double seconds)
 {
@@ -62,6 +64,7 @@ static void readable(struct ev_loop *loop, ev_io *w, int events)
 	n->keeper.info.processes = (uint64_t)json_integer_value(json_object_get(r, "processes"));
 	n->keeper.info.bytes = (uint64_t)json_integer_value(json_object_get(r, "bytes"));
 	n->keeper.info.held_bytes = (uint64_t)json_integer_value(json_object_get(r, "held_bytes"));
+	n->keeper.info.pool_ready_bytes = (uint64_t)json_integer_value(json_object_get(r, "pool_ready_bytes"));
 	n->keeper.info.copied_bytes = (uint64_t)json_integer_value(json_object_get(r, "copied_bytes"));
 	n->keeper.pid = (pid_t)json_integer_value(json_object_get(r, "pid"));
 	json_decref(o);
@@ -183,6 +186,18 @@ void node_keeper_begin(struct node *n)
 		later(n, 0);
 }
 
+/* it undoes what is under way before it ends */
+static void end_keeper(pid_t pid)
+{
+	FD_AUTO int pidfd = pidfd_of(pid);
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+
+	if (pidfd < 0 || pidfd_signal(pidfd, SIGTERM) < 0)
+		return;
+	if (poll(&end, 1, END_MAX_MS) == 0)
+		log_warn("hearth-keeper (pid %d) does not end: a step of the driver may not come back", (int)pid);
+}
+
 void node_keeper_end(struct node *n)
 {
 	pid_t pid = ev_is_active(&n->keeper.child) ? n->keeper.child.pid : n->keeper.pid;
@@ -191,10 +206,10 @@ void node_keeper_end(struct node *n)
 	ev_io_stop(n->loop, &n->keeper.ready);
 	ev_child_stop(n->loop, &n->keeper.child);
 	fd_close(&n->keeper.out);
-	/* programs that go on keep it; it undoes what is under way before it ends */
-	if (n->stop_instances && pid > 0)
-		kill(pid, SIGTERM);
 	gone(n);
+	/* programs that go on keep it */
+	if (n->stop_instances && pid > 0)
+		end_keeper(pid);
 }
 
 int metrics_keeper(struct node *n, struct buf *out)
@@ -208,6 +223,7 @@ int metrics_keeper(struct node *n, struct buf *out)
 		{ "hearth_keeper_processes", "gauge", "Processes whose device memory the keeper knows.", n->keeper.info.processes },
 		{ "hearth_keeper_device_bytes", "gauge", "Their device memory.", n->keeper.info.bytes },
 		{ "hearth_keeper_held_bytes", "gauge", "Device memory held for processes that are not there.", n->keeper.info.held_bytes },
+		{ "hearth_keeper_pool_ready_bytes", "gauge", "Memory prepared for images (ckpt_pool_bytes) that is there.", n->keeper.info.pool_ready_bytes },
 		{ "hearth_keeper_copied_bytes_total", "counter", "Device memory copied into images.", n->keeper.info.copied_bytes },
 	};
 	int r = 0;

@@ -348,11 +348,12 @@ struct node_keeper {
 	ev_timer timer;
 	double back_off_s;
 	uint64_t restarts;
-	struct { uint64_t processes, bytes, held_bytes, copied_bytes; } info;
+	struct { uint64_t processes, bytes, held_bytes, pool_ready_bytes, copied_bytes; } info;
 };
 void node_keeper_init(struct node *n);
 /** node_keeper_begin - find one that runs, or start it, again and again should it end */
 void node_keeper_begin(struct node *n);
+/** node_keeper_end - if instances end, it ends too: waited for, so that what comes after us finds none that is about to go */
 void node_keeper_end(struct node *n);
 int metrics_keeper(struct node *n, struct buf *out);
 

@@ -23,6 +23,7 @@ static struct {
 	const char *socket, *name;
 	enum shim_state state;
 	bool welcome;                   /* the keeper has answered HELLO */
+	uint32_t wakes;                 /* of the gate file, when we last had a reason not to wait for another */
 } service;
 
 static void become(enum shim_state state)
@@ -103,6 +104,7 @@ static int do_detach(const struct shim_msg *m)
 	if (ret != 0)
 		return answer(m, ret, -1);
 	become(SHIM_DETACHED);
+	service.wakes = gatefile_wakes();       /* those up to here (a keeper that started) were meant for who had no connection */
 	answer(m, 0, -1);
 	return -ESHUTDOWN;
 }
@@ -187,8 +189,10 @@ static void alone(void)
 static void *service_thread(void *arg)
 {
 	for (;;) {
-		uint32_t wakes = gatefile_wakes();
-		int ret = link_open(service.socket);
+		int ret;
+
+		service.wakes = gatefile_wakes();
+		ret = link_open(service.socket);
 
 		if (ret == 0) {
 			serve();
@@ -198,7 +202,7 @@ static void *service_thread(void *arg)
 		}
 		if (!gatefile_there())
 			return NULL;
-		gatefile_wait(wakes);
+		gatefile_wait(service.wakes);
 	}
 }
 

@@ -172,7 +172,7 @@ int keeper_info(struct keeper *k, struct keeper_info *ret, struct hearth_err *er
 			.pid = (pid_t)number(o, "pid"), .driver_version = (int)number(o, "driver_version"), .devices = (unsigned)number(o, "devices"),
 			.processes = (unsigned)number(o, "processes"), .operations = (unsigned)number(o, "operations"), .held = (unsigned)number(o, "held"),
 			.checkpoint = truth(o, "checkpoint"), .export = truth(o, "export"), .buffers = number(o, "buffers"), .bytes = number(o, "bytes"),
-			.held_bytes = number(o, "held_bytes"), .pool_bytes = number(o, "pool_bytes"), .copied_bytes = number(o, "copied_bytes"),
+			.held_bytes = number(o, "held_bytes"), .pool_bytes = number(o, "pool_bytes"), .pool_ready_bytes = number(o, "pool_ready_bytes"), .copied_bytes = number(o, "copied_bytes"),
 			.hashed_bytes = number(o, "hashed_bytes"),
 		};
 	json_decref(o);

@@ -33,6 +33,14 @@ static void unlock_all(struct op *op)
 		}
 }
 
+static bool has_buffers(const struct op *op, pid_t pid)
+{
+	for (size_t i = 0; i < op->n; i++)
+		if (op->processes[i]->pid == pid)
+			return op->processes[i]->n > 0;
+	return false;
+}
+
 static int restore_one(struct op *op, size_t i, struct hearth_err *err)
 {
 	const struct cuda *cu = &op->k->cu;
@@ -44,7 +52,7 @@ static int restore_one(struct op *op, size_t i, struct hearth_err *err)
 	/* a process of an image that had no CUDA */
 	if (cu->ckpt_state(op->pids[i], &state) != CU_OK) {
 		op->checkpointed[i] = op->locked[i] = false;
-		return op->loaded && op->processes[i]->n == 0 ? 0 : driver_err(cu, CU_INVALID_VALUE, op->pids[i], "find", err);
+		return op->loaded && !has_buffers(op, op->pids[i]) ? 0 : driver_err(cu, CU_INVALID_VALUE, op->pids[i], "find", err);
 	}
 	if (state == CU_CHECKPOINTED) {
 		r = cu->ckpt_restore(op->pids[i], &restore);

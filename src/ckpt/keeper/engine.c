@@ -55,9 +55,9 @@ static json_t *info(struct keeper_server *k)
 	pthread_mutex_unlock(&k->lock);
 	for (int d = 0; d < k->devices_n; d++)
 		export &= k->devices[d].vmm;
-	return json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "pid", (int)getpid(), "driver_version", k->cu.version, "devices", k->devices_n, "processes", (int)processes,
+	return json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "pid", (int)getpid(), "driver_version", k->cu.version, "devices", k->devices_n, "processes", (int)processes,
 			 "operations", (int)operations, "held", (int)held, "checkpoint", cuda_can_checkpoint(&k->cu) != 0, "export", export, "buffers", (json_int_t)buffers, "bytes",
-			 (json_int_t)bytes, "held_bytes", (json_int_t)held_bytes, "pool_bytes", (json_int_t)k->pool.kept_bytes, "copied_bytes",
+			 (json_int_t)bytes, "held_bytes", (json_int_t)held_bytes, "pool_bytes", (json_int_t)k->pool.kept_bytes, "pool_ready_bytes", (json_int_t)pool_spare_bytes(&k->pool), "copied_bytes",
 			 (json_int_t)atomic_load(&k->copied_bytes), "hashed_bytes", (json_int_t)atomic_load(&k->hashed_bytes));
 }
 
@@ -220,7 +220,6 @@ static void *serve(void *arg)
 		e->op->engine = NULL;
 		op_undo(e->op, &err);
 	}
-	(void)pool_refill(&k->pool, &err);
 	pthread_mutex_lock(&k->lock);
 	e->op = NULL;
 	e->ended = true;

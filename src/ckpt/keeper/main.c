@@ -2,7 +2,9 @@
 /* hearth-keeper: see keeper.h and docs/adr/0015-programs-and-keeper.md */
 #include <errno.h>
 #include <getopt.h>
+#include <glob.h>
 #include <libgen.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +219,21 @@ static int open_signals(struct keeper_server *k)
 	return fd < 0 ? -errno : keeper_watch(k, fd, WATCH_SIGNAL);
 }
 
+/* those that are there already found no keeper, or lost theirs */
+static void wake_programs(const char *run_dir)
+{
+	char pattern[PATH_MAX];
+	struct hearth_err err;
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/programs/*/gate", run_dir);
+	if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0)
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			if (keeper_wake(found.gl_pathv[i], &err) < 0)
+				log_debug("%s", err.msg);
+	globfree(&found);
+}
+
 static int set_up(struct keeper_server *k, const struct options *o, struct hearth_err *err)
 {
 	struct rlimit lim;
@@ -252,6 +269,7 @@ static int set_up(struct keeper_server *k, const struct options *o, struct heart
 	k->listen_fd = sock_unix_listen_packets(o->socket, 0666);
 	if (k->listen_fd < 0)
 		return err_set(err, k->listen_fd, "cannot listen on %s: %s", o->socket, k->listen_fd == -EADDRINUSE ? "another keeper does" : strerror(-k->listen_fd));
+	wake_programs(k->run_dir);
 	return keeper_watch(k, k->listen_fd, WATCH_LISTEN);
 }
 

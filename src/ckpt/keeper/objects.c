@@ -9,7 +9,7 @@
 #include "base/fd.h"
 #include "op.h"
 
-#define TABLE_VERSION 1
+#define TABLE_VERSION 2
 #define TABLE_NAME "gpu"
 
 static struct digest zero_chunk(uint64_t seed)
@@ -191,9 +191,11 @@ static int put_table(struct op *op, const json_t *table, struct hearth_err *err)
 
 int objects_seal(struct op *op, int *ret_fd, struct hearth_err *err)
 {
-	json_t *table = json_pack("{s:i,s:[]}", "version", TABLE_VERSION, "buffers"), *list = json_object_get(table, "buffers");
+	json_t *table = json_pack("{s:i,s:[],s:[]}", "version", TABLE_VERSION, "processes", "buffers"), *list = json_object_get(table, "buffers");
 	int r = 0;
 
+	for (size_t i = 0; i < op->n; i++)
+		json_array_append_new(json_object_get(table, "processes"), json_pack("{s:i,s:s}", "pid", (int)op->was[i], "program", op->processes[i]->name));
 	for (struct object *o = op->objects; o && r == 0; o = o->next) {
 		if (!o->store)
 			continue;
@@ -216,11 +218,46 @@ int objects_seal(struct op *op, int *ret_fd, struct hearth_err *err)
 
 /* ---- the way back ---- */
 
-/* whose gate file wakes it */
-static void name_process(struct process *p, const char *program)
+static size_t find_was(const struct op *op, pid_t pid)
 {
-	if (program && strlen(program) < sizeof(p->name) && name_ok(program))
-		memcpy(p->name, program, strlen(program) + 1);
+	size_t i = 0;
+
+	while (i < op->n && op->was[i] != pid)
+		i++;
+	return i;
+}
+
+/* a process with the shim: the gate file of @program wakes it */
+static int process_from_json(struct op *op, const json_t *o, bool *shim, struct hearth_err *err)
+{
+	const char *program = json_string_value(json_object_get(o, "program"));
+	pid_t pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
+	size_t i = find_was(op, pid);
+
+	if (!program || strlen(program) >= sizeof(op->processes[0]->name) || !name_ok(program))
+		return err_set(err, -EBADMSG, "the image's table of device memory makes no sense");
+	if (i == op->n)
+		return err_set(err, -ESRCH, "process %d of the image has device memory, but nobody said what it is called now", (int)pid);
+	memcpy(op->processes[i]->name, program, strlen(program) + 1);
+	shim[i] = true;
+	return 0;
+}
+
+/* The driver alone brings back those without the shim: nobody waits for their connection. Lock held. */
+static void drop_others(struct op *op, const bool *shim)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < op->n; i++) {
+		if (!shim[i]) {
+			op->processes[i]->op = NULL;
+			process_drop(op->k, op->processes[i], "the driver alone brings it back");
+			continue;
+		}
+		op->was[n] = op->was[i];
+		op->processes[n++] = op->processes[i];
+	}
+	op->n = n;
 }
 
 static int buffer_from_json(struct op *op, const json_t *o, struct hearth_err *err)
@@ -230,7 +267,7 @@ static int buffer_from_json(struct op *op, const json_t *o, struct hearth_err *e
 			    .bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes")), .flags = (unsigned)json_integer_value(json_object_get(o, "flags")) }, *added;
 	pid_t pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
 	uint8_t bytes[16];
-	size_t i = 0;
+	size_t i;
 	int r;
 
 	b.image_object = name ? store_image_object(op->image, name) : -ENOENT;
@@ -242,17 +279,16 @@ static int buffer_from_json(struct op *op, const json_t *o, struct hearth_err *e
 	b.device = device_of(op->k, bytes);
 	if (!b.device)
 		return err_set(err, -EOPNOTSUPP, "the image needs the device %s (%.60s), which is not here", uuid, json_string_value(json_object_get(o, "device_name")) ?: "?");
-	while (i < op->n && op->was[i] != pid)
-		i++;
+	i = find_was(op, pid);
 	if (i == op->n)
-		return err_set(err, -ESRCH, "process %d of the image has device memory, but nobody said what it is called now", (int)pid);
-	name_process(op->processes[i], json_string_value(json_object_get(o, "program")));
+		return err_set(err, -EBADMSG, "the image's table of device memory makes no sense: buffer %llu is of no process", (unsigned long long)b.id);
 	r = buffer_add(op->processes[i], &b, &added);
 	return r < 0 ? err_set(err, r, "the image's table of device memory makes no sense (buffer %llu)", (unsigned long long)b.id) : 0;
 }
 
 static int load_image(struct op *op, const struct request *r, struct hearth_err *err)
 {
+	bool shim[KEEPER_PIDS_MAX] = { 0 };
 	json_t *table = NULL, *o;
 	char *text = NULL;
 	size_t k, bytes = 0;
@@ -277,6 +313,14 @@ static int load_image(struct op *op, const struct request *r, struct hearth_err 
 	if (failed == 0 && json_integer_value(json_object_get(table, "version")) != TABLE_VERSION)
 		failed = err_set(err, table ? -EPROTO : -EBADMSG, "image %s: its device memory is described in a way that this version does not know", r->image);
 	if (failed == 0)
+		json_array_foreach(json_object_get(table, "processes"), k, o)
+			if (failed == 0)
+				failed = process_from_json(op, o, shim, err);
+	pthread_mutex_lock(&op->k->lock);
+	if (failed == 0)
+		drop_others(op, shim);
+	pthread_mutex_unlock(&op->k->lock);
+	if (failed == 0)
 		json_array_foreach(json_object_get(table, "buffers"), k, o)
 			if (failed == 0)
 				failed = buffer_from_json(op, o, err);
@@ -289,6 +333,7 @@ static int load_hold(struct op *op, const char *name, struct hearth_err *err)
 {
 	struct keeper_server *k = op->k;
 	struct hold **at = &k->holds, *h;
+	bool shim[KEEPER_PIDS_MAX] = { 0 };
 
 	while (*at && strcmp((*at)->name, name))
 		at = &(*at)->next;
@@ -296,32 +341,30 @@ static int load_hold(struct op *op, const char *name, struct hearth_err *err)
 	if (!h)
 		return 0;
 	for (struct process *p = h->processes; p; p = p->next) {
-		size_t i = 0;
-
-		while (i < op->n && op->was[i] != p->pid)
-			i++;
-		if (i == op->n && p->n > 0)
+		if (find_was(op, p->pid) == op->n && p->n > 0)
 			return err_set(err, -ESRCH, "process %d has device memory held as %s, but nobody said what it is called now", (int)p->pid, name);
 	}
 	while (h->processes) {
 		struct process *p = h->processes;
+		size_t i = find_was(op, p->pid);
 
 		h->processes = p->next;
-		for (size_t i = 0; i < op->n; i++)
-			if (op->was[i] == p->pid) {
-				struct process *to = op->processes[i];
+		if (i < op->n) {
+			struct process *to = op->processes[i];
 
-				name_process(to, p->name);
-				to->buffers = p->buffers;
-				to->n = p->n;
-				to->cap = p->cap;
-				p->buffers = NULL;
-				p->n = p->cap = 0;
-				for (size_t b = 0; b < to->n; b++)
-					to->buffers[b]->process = to;
-			}
+			shim[i] = true;
+			memcpy(to->name, p->name, sizeof(to->name));
+			to->buffers = p->buffers;
+			to->n = p->n;
+			to->cap = p->cap;
+			p->buffers = NULL;
+			p->n = p->cap = 0;
+			for (size_t b = 0; b < to->n; b++)
+				to->buffers[b]->process = to;
+		}
 		process_free(p);
 	}
+	drop_others(op, shim);
 	*at = h->next;
 	free(h);
 	return 1;
@@ -366,6 +409,7 @@ int op_load(struct engine *e, const struct request *r, struct keeper_report *rep
 	op->engine = e;
 	op->loaded = true;
 	op->phase = OP_CHECKPOINTED;
+	pool_work(&e->k->pool);
 	pthread_mutex_lock(&e->k->lock);
 	failed = claim(op, r, err);
 	if (failed == 0 && r->hold[0])
@@ -377,8 +421,9 @@ int op_load(struct engine *e, const struct request *r, struct keeper_report *rep
 		report_note(report, "%s is not held any more: device memory comes from the image", r->hold);
 	if (failed == 0 && !held)
 		failed = r->image[0] ? load_image(op, r, err) : err_set(err, -ENOENT, "nothing is held as %s", r->hold);
-	for (size_t i = 0; i < op->n; i++) {
+	for (size_t i = 0; i < op->pids_n; i++)
 		op->checkpointed[i] = true;
+	for (size_t i = 0; i < op->n; i++) {
 		report->buffers += op->processes[i]->n;
 		report->bytes += process_bytes(op->processes[i]);
 	}

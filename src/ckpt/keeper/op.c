@@ -136,6 +136,7 @@ int op_begin(struct engine *e, const struct request *r, struct hearth_err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	op->k = k;
 	op->engine = e;
+	pool_work(&k->pool);
 	pthread_mutex_lock(&k->lock);
 	for (size_t i = 0; i < r->n && failed == 0; i++) {
 		struct process *p = process_find(k, r->pids[i]);
@@ -185,6 +186,7 @@ void op_free(struct op *op)
 	}
 	pthread_cond_broadcast(&k->changed);
 	pthread_mutex_unlock(&k->lock);
+	pool_rest(&k->pool);
 	free(op);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "pool.h"
 
 void pool_init(struct pool *p, struct device *device)
@@ -13,37 +14,43 @@ void pool_init(struct pool *p, struct device *device)
 	*p = (struct pool){ .device = device };
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->regions_lock, NULL);
+	pthread_mutex_init(&p->refill_lock, NULL);
+	pthread_cond_init(&p->refill, NULL);
 }
 
 /* the store's callbacks: a segment is mapped, and is about to be unmapped. What cannot be registered is copied through a buffer. */
 static void segment_mapped(void *ctx, void *at, size_t bytes)
 {
 	struct pool *p = ctx;
-	bool room;
+	bool kept;
 
-	if (!p->device || device_use(p->device, NULL) < 0)
+	/* not under the lock: it takes some 50 ms, and every copy asks what is registered */
+	if (!p->device || device_use(p->device, NULL) < 0 || p->device->cu->host_register(at, bytes, CU_HOST_PORTABLE) != CU_OK)
 		return;
 	pthread_mutex_lock(&p->regions_lock);
-	room = array_grow((void **)&p->regions, &p->cap, p->n + 1, sizeof(*p->regions)) == 0;
-	if (room && p->device->cu->host_register(at, bytes, CU_HOST_PORTABLE) == CU_OK)
+	kept = array_grow((void **)&p->regions, &p->cap, p->n + 1, sizeof(*p->regions)) == 0;
+	if (kept)
 		p->regions[p->n++] = (struct region){ at, bytes };
 	pthread_mutex_unlock(&p->regions_lock);
+	if (!kept)
+		p->device->cu->host_unregister(at);
 }
 
 static void segment_gone(void *ctx, void *at, size_t bytes)
 {
 	struct pool *p = ctx;
+	bool found = false;
 
 	(void)bytes;
 	pthread_mutex_lock(&p->regions_lock);
-	for (size_t k = 0; k < p->n; k++)
+	for (size_t k = 0; k < p->n && !found; k++)
 		if (p->regions[k].at == at) {
-			if (device_use(p->device, NULL) == 0)
-				p->device->cu->host_unregister(at);
 			p->regions[k] = p->regions[--p->n];
-			break;
+			found = true;
 		}
 	pthread_mutex_unlock(&p->regions_lock);
+	if (found && device_use(p->device, NULL) == 0)
+		p->device->cu->host_unregister(at);
 }
 
 bool pool_registered(struct pool *p, const void *at, size_t bytes)
@@ -120,14 +127,57 @@ void pool_close(struct pool *p, struct store *store)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* ---- spare segments ---- */
+
+/* one more, unless there are enough. Return: whether there may be more to do. */
+static bool refill_one(struct pool *p)
+{
+	struct hearth_err err = { 0 };
+	uint64_t have = store_spare_bytes(p->kept);
+
+	if (have >= p->kept_bytes)
+		return false;
+	if (store_reserve_segments(p->kept, have + 1, segment_mapped, p, &err) == 0)
+		return true;
+	log_warn("%llu of %llu MiB are ready for images: %s", (unsigned long long)(have >> 20), (unsigned long long)(p->kept_bytes >> 20), err.msg);
+	return false;
+}
+
+static void *refill(void *arg)
+{
+	struct pool *p = arg;
+
+	pthread_mutex_lock(&p->refill_lock);
+	while (!p->ends) {
+		bool more;
+
+		if (!p->short_of || p->working > 0) {
+			pthread_cond_wait(&p->refill, &p->refill_lock);
+			continue;
+		}
+		p->short_of = false;
+		pthread_mutex_unlock(&p->refill_lock);
+		more = refill_one(p);
+		pthread_mutex_lock(&p->refill_lock);
+		p->short_of |= more;
+	}
+	pthread_mutex_unlock(&p->refill_lock);
+	return NULL;
+}
+
 int pool_keep(struct pool *p, const char *dir, uint64_t bytes, struct hearth_err *err)
 {
 	int r = pool_open(p, dir, &p->kept, err);
 
 	if (r < 0)
 		return r;
+	if (!store_in_memory(p->kept))
+		r = err_set(err, -EOPNOTSUPP, "store %s is not in memory: it needs none", dir);
 	p->kept_bytes = bytes;
-	r = pool_refill(p, err);
+	p->short_of = true;
+	if (r == 0)
+		r = thread_spawn(&p->thread, refill, p);
+	p->filling = r == 0;
 	if (r < 0) {
 		pool_close(p, p->kept);
 		p->kept = NULL;
@@ -136,15 +186,40 @@ int pool_keep(struct pool *p, const char *dir, uint64_t bytes, struct hearth_err
 	return r;
 }
 
-int pool_refill(struct pool *p, struct hearth_err *err)
+void pool_work(struct pool *p)
 {
-	return p->kept ? store_reserve_segments(p->kept, p->kept_bytes, segment_mapped, p, err) : 0;
+	pthread_mutex_lock(&p->refill_lock);
+	p->working++;
+	pthread_mutex_unlock(&p->refill_lock);
+}
+
+void pool_rest(struct pool *p)
+{
+	pthread_mutex_lock(&p->refill_lock);
+	p->working--;
+	p->short_of = p->kept != NULL;
+	pthread_cond_signal(&p->refill);
+	pthread_mutex_unlock(&p->refill_lock);
+}
+
+uint64_t pool_spare_bytes(struct pool *p)
+{
+	return p->kept ? store_spare_bytes(p->kept) : 0;
 }
 
 void pool_done(struct pool *p)
 {
+	if (p->filling) {
+		pthread_mutex_lock(&p->refill_lock);
+		p->ends = true;
+		pthread_cond_signal(&p->refill);
+		pthread_mutex_unlock(&p->refill_lock);
+		pthread_join(p->thread, NULL);
+	}
 	pool_close(p, p->kept);
 	free(p->regions);
+	pthread_cond_destroy(&p->refill);
+	pthread_mutex_destroy(&p->refill_lock);
 	pthread_mutex_destroy(&p->lock);
 	pthread_mutex_destroy(&p->regions_lock);
 }

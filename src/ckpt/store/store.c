@@ -250,6 +250,16 @@ int store_reserve_segments(struct store *s, uint64_t bytes, void (*each)(void *c
 	return r;
 }
 
+uint64_t store_spare_bytes(struct store *s)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&s->packs_lock);
+	bytes = s->spares_n * s->segment_bytes;
+	pthread_mutex_unlock(&s->packs_lock);
+	return bytes;
+}
+
 void store_segments_gone(struct store *s, void (*gone)(void *ctx, void *at, size_t bytes), void *ctx)
 {
 	pthread_mutex_lock(&s->packs_lock);

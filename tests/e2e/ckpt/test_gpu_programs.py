@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Programs with device memory, on the fake driver: shim, keeper, engine and real CRIU together. What goes on from an image prints what it would have printed."""
+import json
 import os
 import signal
+import socket
 import subprocess
 import unittest
 
@@ -102,6 +104,44 @@ class Gpu(Programs):
         self.assertIn('hearth-keeper', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
         self.start_keeper()
         self.restore(image)
+        self.goes_on('g', 10)
+        self.check()
+
+    def known(self):
+        """Return: how many processes the keeper has a connection of."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(os.path.join(self.run_dir, 'keeper.sock'))
+            s.send(b'{"op":"info"}')
+            return json.loads(s.recv(65536))['result']['processes']
+
+    def test_before_its_keeper(self):
+        """A program that found no keeper connects when there is one; and is not woken by that once it is detached."""
+        self.end_keeper()
+        self.start_counter()
+        for _ in range(2):
+            self.start_keeper()
+            until(lambda: self.known() == 1, 'the program has connected')
+            made = self.checkpoint('g')
+            self.assertGreater(made['gpu']['bytes'], 0)
+            self.kill('g')
+            self.restore(made['image'])
+            self.goes_on('g', 5)
+            self.keeper.kill()
+            self.keeper.wait()
+            self.keeper.stdout.close()
+        self.start_keeper()
+        self.check()
+
+    def test_the_driver_alone(self):
+        """Without the shim: nobody waits for a connection of it."""
+        self.words = ()
+        self.start_words('g', 'env', '-u', 'LD_PRELOAD', COUNTER, '--pace', '2000')
+        self.goes_on('g', 5)
+        made = self.checkpoint('g')
+        self.assertIn('without the shim', ' '.join(made['notes']))
+        self.goes_on('g', 5)
+        self.kill('g')
+        self.restore(made['image'])
         self.goes_on('g', 10)
         self.check()
 

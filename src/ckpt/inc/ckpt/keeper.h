@@ -70,7 +70,7 @@ struct keeper_info {
 	unsigned devices, processes, operations, held;
 	bool checkpoint, export;
 	uint64_t buffers, bytes, held_bytes;            /* of device memory known; of it held for processes that are not there */
-	uint64_t pool_bytes;                            /* of memory prepared for images */
+	uint64_t pool_bytes, pool_ready_bytes;          /* of memory to be prepared for images; of it there */
 	uint64_t copied_bytes, hashed_bytes;            /* since it started */
 };
 /** keeper_info - for doctor and metrics; anybody may ask */

@@ -79,6 +79,8 @@ int store_put_placed(struct store_object *o, uint64_t chunk, struct digest diges
  * @each: must not call the store; may be NULL. Spare segments are the handle's: the next drafts take them, store_close() removes what is left.
  */
 int store_reserve_segments(struct store *s, uint64_t bytes, void (*each)(void *ctx, void *at, size_t bytes), void *ctx, struct hearth_err *err);
+/** store_spare_bytes - of spare segments that are there */
+uint64_t store_spare_bytes(struct store *s);
 
 /** store_segments_gone - @gone is called before a segment that @each was called for is unmapped (to unregister it). It stays mapped while a draft or an open image uses its pack. */
 void store_segments_gone(struct store *s, void (*gone)(void *ctx, void *at, size_t bytes), void *ctx);
