@@ -16,7 +16,7 @@ static struct {
 	pthread_mutex_t lock;           /* the list; the word is set to closed while it is held */
 	struct gate_thread *threads;
 	unsigned unlisted;              /* calls of threads that could not be listed */
-	_Atomic uint32_t left;          /* futex: changes when a thread leaves a call and the gate is closed */
+	_Atomic uint32_t left;          /* futex: changes when a thread leaves a call and the gate is closed, and when a wish was granted */
 	pthread_once_t once;
 	pthread_key_t key;
 	bool have_key;
@@ -135,6 +135,47 @@ static bool gate_busy(void)
 	return busy;
 }
 
+void gate_quiet_slow(void)
+{
+	uint32_t word;
+
+	pthread_mutex_lock(&gate.lock);
+	word = atomic_load(&gate_word);
+	if (word & GATE_WISHED)
+		atomic_store(&gate_word, (word & ~(uint32_t)GATE_WISHED) | GATE_CLOSED);
+	pthread_mutex_unlock(&gate.lock);
+	gate_left();
+}
+
+static bool all_quiet(void)
+{
+	bool quiet;
+
+	pthread_mutex_lock(&gate.lock);
+	quiet = gate.unlisted == 0;
+	for (struct gate_thread *t = gate.threads; t && quiet; t = t->next)
+		quiet = atomic_load(&t->quiet);
+	pthread_mutex_unlock(&gate.lock);
+	return quiet;
+}
+
+void gate_wish(uint64_t deadline_ns)
+{
+	int ret = 0;
+
+	pthread_once(&gate.once, gate_init);
+	if (all_quiet())
+		return;
+	atomic_fetch_or(&gate_word, GATE_WISHED);
+	while (ret == 0) {
+		uint32_t left = atomic_load(&gate.left);
+
+		if (!(atomic_load(&gate_word) & GATE_WISHED))
+			return;
+		ret = futex_wait(&gate.left, left, deadline_ns, false);
+	}
+}
+
 /* Registered anew each time: a process that was restored may have lost it. */
 static int barrier(uint32_t word)
 {
@@ -154,6 +195,7 @@ int gate_close(uint64_t deadline_ns)
 	pthread_once(&gate.once, gate_init);
 	pthread_mutex_lock(&gate.lock);
 	word = atomic_fetch_or(&gate_word, GATE_CLOSED);
+	atomic_fetch_and(&gate_word, ~(uint32_t)GATE_WISHED);
 	pthread_mutex_unlock(&gate.lock);
 	ret = barrier(word);
 	while (ret == 0) {
@@ -168,7 +210,7 @@ int gate_close(uint64_t deadline_ns)
 
 void gate_open(void)
 {
-	atomic_fetch_and(&gate_word, ~(uint32_t)GATE_CLOSED);
+	atomic_fetch_and(&gate_word, ~(uint32_t)(GATE_CLOSED | GATE_WISHED));
 	futex_wake_all(&gate_word);
 }
 
@@ -201,7 +243,7 @@ void gate_fork_child(void)
 	t->next = NULL;
 	t->at = &gate.threads;
 	gate.unlisted = !t->listed && atomic_load(&t->depth) > 0 ? 1 : 0;
-	atomic_fetch_and(&gate_word, ~(uint32_t)GATE_CLOSED);
+	atomic_fetch_and(&gate_word, ~(uint32_t)(GATE_CLOSED | GATE_WISHED));
 	if (gate.have_key && barrier_register() < 0)
 		atomic_fetch_or(&gate_word, GATE_FENCES);
 }

@@ -18,6 +18,7 @@
 
 /* how long closing the gate may take when the keeper does not say */
 #define CLOSE_MS 10000u
+#define WISH_MAX_MS 60000u
 
 static struct {
 	const char *socket, *name;
@@ -69,17 +70,21 @@ static int quiesce(uint64_t deadline_ns)
 
 static int do_close(const struct shim_msg *m)
 {
-	uint64_t begin_ns = clock_mono_ns();
+	uint64_t begin_ns, wished_ns = clock_mono_ns();
 	struct shim_msg reply = { .version = SHIM_WIRE_VERSION, .op = m->op, .seq = m->seq, .pid = (uint32_t)getpid() };
 
 	if (service.state != SHIM_RUNNING && service.state != SHIM_CLOSED)
 		return answer(m, -EBUSY, -1);
+	if (service.state == SHIM_RUNNING && m->arg1 > 0)
+		gate_wish(wished_ns + (m->arg1 < WISH_MAX_MS ? m->arg1 : WISH_MAX_MS) * NS_PER_MS);
+	begin_ns = clock_mono_ns();
 	if (service.state == SHIM_RUNNING) {
 		reply.result = quiesce(begin_ns + (m->arg0 > 0 && m->arg0 < UINT32_MAX ? m->arg0 : CLOSE_MS) * NS_PER_MS);
 		if (reply.result == 0)
 			become(SHIM_CLOSED);
 	}
 	reply.arg0 = clock_mono_ns() - begin_ns;
+	reply.arg1 = begin_ns - wished_ns;
 	return link_answer(&reply, -1);
 }
 

@@ -19,6 +19,29 @@
 		return ret; \
 	}
 
+/* waits for the device: not held up, as it ends by itself */
+#define SHIM_WAITING(name, proto, args) \
+	SHIM_EXPORT CUresult name proto \
+	{ \
+		CUresult ret = DRV(name) args; \
+\
+		gate_quiet(); \
+		return ret; \
+	}
+
+/* goes through the gate, and has waited for the device when it returns */
+#define SHIM_GATED_WAITING(name, proto, args) \
+	SHIM_EXPORT CUresult name proto \
+	{ \
+		CUresult ret; \
+\
+		gate_enter(); \
+		ret = DRV(name) args; \
+		gate_leave(); \
+		gate_quiet(); \
+		return ret; \
+	}
+
 #define SHIM_REFUSING(name, why, proto, args) \
 	SHIM_EXPORT CUresult name proto \
 	{ \

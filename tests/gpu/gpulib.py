@@ -21,6 +21,7 @@ PROGRAMS = os.path.join(HERE, 'programs')
 BUILD = os.environ.get('HEARTH_BUILD') or (os.path.dirname(os.path.dirname(os.environ['HEARTH'])) if os.environ.get('HEARTH') else os.path.join(ROOT, 'build'))
 STEP = re.compile(r'step (\d+) (\S+)(?: (\S+) (\S+))?$')
 PATIENCE = 120
+LAST_WORDS = 2
 
 
 class Broken(Exception):
@@ -65,7 +66,7 @@ class Output:
 
     def wait(self, pattern, since=0, patience=PATIENCE, alive=None):
         """The first line that matches @pattern. Return: (time, match, its number)."""
-        until = time.monotonic() + patience
+        until, ended = time.monotonic() + patience, False
         with self.changed:
             at = since
             while True:
@@ -75,10 +76,13 @@ class Output:
                         return self.lines[number][0], match, number
                 at = len(self.lines)
                 left = until - time.monotonic()
-                if left <= 0 or (alive and not alive()):
-                    why = 'did not come' if left <= 0 else 'cannot come, the program is gone'
+                gone = alive and not alive()
+                if gone and not ended:
+                    ended, until = True, time.monotonic() + LAST_WORDS      # who reads its pipe may still have some of it
+                elif left <= 0:
+                    why = 'cannot come, the program is gone' if gone else 'did not come'
                     raise Broken(f"the line '{pattern}' {why}; the last lines: {' | '.join(text for _, text in self.lines[-6:])}")
-                self.changed.wait(min(left, .2))
+                self.changed.wait(max(0, min(left, .2)))
 
     def count(self):
         with self.changed:
@@ -314,17 +318,34 @@ class Ours:
         self.wait_for_keeper()
         return self
 
+    def keeper(self):
+        """What the keeper says of itself."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(os.path.join(self.run_dir, 'keeper.sock'))
+            s.send(b'{"op":"info"}')
+            return json.loads(s.recv(65536))['result']
+
     def wait_for_keeper(self):
         until = time.monotonic() + PATIENCE
         while True:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-                try:
-                    s.connect(os.path.join(self.run_dir, 'keeper.sock'))
-                    return
-                except OSError as error:
-                    if time.monotonic() > until:
-                        raise Broken(f'no keeper answers: {error.strerror}; {self.log()}') from None
+            try:
+                return self.keeper()
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise Broken(f'no keeper answers: {error.strerror}; {self.log()}') from None
             time.sleep(.02)
+
+    def wait_for_pool(self):
+        """The memory for images is made ready beside the programs: until it is all there. Return: seconds waited."""
+        began = time.monotonic()
+        while self.keeper()['pool_ready_bytes'] < self.pool_bytes:
+            if time.monotonic() > began + PATIENCE:
+                raise Broken(f'the memory for images is not ready: {self.keeper()}; {self.log()}')
+            time.sleep(.05)
+        return time.monotonic() - began
+
+    def forget(self, store, image):
+        self.call('images', 'rm', '--store', store, image, as_json=False)
 
     def __exit__(self, *_):
         try:

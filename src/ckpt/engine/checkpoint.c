@@ -460,7 +460,7 @@ static double ms(uint64_t from, uint64_t to)
 
 static json_t *report(const struct work *w, const struct store_stats *s)
 {
-	json_t *times = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "precopy", ms(w->t0, w->precopied), "stop", ms(w->gpu ? w->precopied : w->dump.frozen_ns, w->going), "criu",
+	json_t *times = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "precopy", ms(w->t0, w->precopied), "stop", ms(w->gpu ? w->precopied + gpu_ran_on_ns(w->gpu) : w->dump.frozen_ns, w->going), "criu",
 				  ms(w->dump.frozen_ns, w->held) + ms(w->copied, w->released), "memory", ms(w->held, w->copied), "drain",
 				  ms(w->going ? w->going : w->precopied, w->drained), "commit", ms(w->drained, w->committed), "total", ms(w->t0, clock_mono_ns()));
 

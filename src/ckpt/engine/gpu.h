@@ -28,6 +28,8 @@ int gpu_precopy_start(struct gpu *g, struct hearth_err *err);
 int gpu_precopy_join(struct gpu *g, struct hearth_err *err);
 /** gpu_stop - gates, what changed, detach, driver's checkpoint: afterwards CRIU may come. Return: 0, -errno (the program runs on after gpu_free()). */
 int gpu_stop(struct gpu *g, struct hearth_err *err);
+/** gpu_ran_on_ns - of gpu_stop(), before the gates closed */
+uint64_t gpu_ran_on_ns(const struct gpu *g);
 /** gpu_go_on - the tree runs on: driver's restore, memory back, gates open. Return: 0, -errno. */
 int gpu_go_on(struct gpu *g, struct hearth_err *err);
 /** gpu_drain - what is not stored yet, into @draft. Return: 0, -errno. */

@@ -143,7 +143,7 @@ void shim_hello(struct keeper_server *k, int fd, pid_t pid, uid_t uid, const str
 /** shim_readable - packets of a process. Lock held. */
 void shim_readable(struct keeper_server *k, struct process *p);
 /** shim_ask - send a request. Lock held. @ret: owned by the process until shim_wait() or shim_forget(). Return: 0, -ESRCH, -ENOMEM, -errno. */
-int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, uint64_t arg0, struct ask **ret, struct hearth_err *err);
+int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, uint64_t arg0, uint64_t arg1, struct ask **ret, struct hearth_err *err);
 /**
  * shim_wait - for an answer. Lock held, released meanwhile. The ask is gone afterwards.
  * @e: whose hang-up or cancel ends the waiting; NULL: nothing does. @ret_fd: NULL where none may come

@@ -103,7 +103,7 @@ static int over_the_host(struct filler *f, struct lane *l, struct buffer *b, str
 	f->spilled = true;
 	mapping_drop(&b->map);
 	pthread_mutex_lock(&f->op->k->lock);
-	r = shim_ask(f->op->k, f->p, SHIM_CREATE, b->id, 0, &a, err);
+	r = shim_ask(f->op->k, f->p, SHIM_CREATE, b->id, 0, 0, &a, err);
 	pthread_mutex_unlock(&f->op->k->lock);
 	if (r == 0)
 		r = made(f, &l, b, a, err);
@@ -140,7 +140,7 @@ static int refill(struct filler *f, struct buffer **list, size_t n, struct lane 
 
 		pthread_mutex_lock(&k->lock);
 		while (r == 0 && asked < n && asked - done < WINDOW) {
-			r = shim_ask(k, f->p, SHIM_CREATE, list[asked]->id, 0, &asks[asked % WINDOW], err);
+			r = shim_ask(k, f->p, SHIM_CREATE, list[asked]->id, 0, 0, &asks[asked % WINDOW], err);
 			asked += r == 0;
 		}
 		pthread_mutex_unlock(&k->lock);

@@ -12,9 +12,9 @@
 
 #define ASKS_MAX 64
 
-static int reply(int fd, enum shim_op op, uint32_t seq, int32_t result, uint64_t arg0, uint64_t id)
+static int reply(int fd, enum shim_op op, uint32_t seq, int32_t result, uint64_t arg0, uint64_t arg1, uint64_t id)
 {
-	struct shim_msg m = { .version = SHIM_WIRE_VERSION, .op = op, .seq = seq, .result = result, .arg0 = arg0, .id = id };
+	struct shim_msg m = { .version = SHIM_WIRE_VERSION, .op = op, .seq = seq, .result = result, .arg0 = arg0, .arg1 = arg1, .id = id };
 
 	return sock_packet_send(fd, &m, sizeof(m), -1, false);
 }
@@ -27,7 +27,7 @@ static void come_back(struct keeper_server *k, struct process *p, int fd, uid_t 
 	p->uid = uid;
 	snprintf(p->name, sizeof(p->name), "%.*s", SHIM_NAME_MAX - 1, name);
 	p->state = PROCESS_BACK;
-	if (reply(fd, SHIM_WELCOME, 0, 0, 1, 0) < 0 || keeper_watch(k, fd, WATCH_PROCESS) < 0)
+	if (reply(fd, SHIM_WELCOME, 0, 0, 1, 0, 0) < 0 || keeper_watch(k, fd, WATCH_PROCESS) < 0)
 		process_drop(k, p, "its new connection broke at once");
 	pthread_cond_broadcast(&k->changed);
 }
@@ -43,7 +43,7 @@ void shim_hello(struct keeper_server *k, int fd, pid_t pid, uid_t uid, const str
 	}
 	if (back) {
 		log_warn("process %d (%s) came back from a checkpoint, but nothing is known of its device memory: was the keeper restarted?", (int)pid, m->text);
-		reply(fd, SHIM_WELCOME, 0, -ENOENT, 0, 0);
+		reply(fd, SHIM_WELCOME, 0, -ENOENT, 0, 0, 0);
 		fd_close(&fd);
 		return;
 	}
@@ -54,7 +54,7 @@ void shim_hello(struct keeper_server *k, int fd, pid_t pid, uid_t uid, const str
 		p->pidfd = pidfd_of(pid);
 		p->uid = uid;
 	}
-	if (!p || p->pidfd < 0 || reply(fd, SHIM_WELCOME, 0, 0, 0, 0) < 0) {
+	if (!p || p->pidfd < 0 || reply(fd, SHIM_WELCOME, 0, 0, 0, 0, 0) < 0) {
 		fd_close(&fd);
 		process_free(p);
 		return;
@@ -98,7 +98,7 @@ static const char *on_free(struct process *p, const struct shim_msg *m)
 		return "it freed a buffer that it does not have";
 	buffer_remove(p, b);
 	/* who found the device full tries again now */
-	return reply(p->fd, SHIM_FREE, 0, 0, 0, m->id) < 0 ? "it does not read what it is sent" : NULL;
+	return reply(p->fd, SHIM_FREE, 0, 0, 0, 0, m->id) < 0 ? "it does not read what it is sent" : NULL;
 }
 
 static const char *on_answer(struct keeper_server *k, struct process *p, const struct shim_msg *m, int *fd)
@@ -182,7 +182,7 @@ void shim_readable(struct keeper_server *k, struct process *p)
 		process_drop(k, p, why);
 }
 
-int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, uint64_t arg0, struct ask **ret, struct hearth_err *err)
+int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64_t id, uint64_t arg0, uint64_t arg1, struct ask **ret, struct hearth_err *err)
 {
 	struct ask *a;
 	int r;
@@ -195,7 +195,7 @@ int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64
 	a->seq = ++p->seq ? p->seq : ++p->seq;
 	a->fd = -1;
 	a->answer.op = op;
-	r = reply(p->fd, op, a->seq, 0, arg0, id);
+	r = reply(p->fd, op, a->seq, 0, arg0, arg1, id);
 	if (r < 0) {
 		free(a);
 		return err_set(err, r, "cannot reach process %d (%s): %s", (int)p->pid, p->name, strerror(-r));

@@ -10,6 +10,7 @@
 #include "lane.h"
 
 #define GATE_NS (10 * NS_PER_S)
+#define QUIET_MS 1000           /* a step of training, and then some */
 #define ROOM_SHARE 32           /* of a device's memory this part is left to the processes */
 
 void areas_drop(struct op *op)
@@ -79,8 +80,9 @@ static int reserve_all(struct op *op, bool snapshot, struct hearth_err *err)
 
 /* ---- gates ---- */
 
-/* ask all, then wait for all. Return: the first error; all were waited for. */
-static int ask_all(struct op *op, enum shim_op what, enum process_state of, uint64_t arg0, uint64_t timeout_ns, bool unless_gone, struct hearth_err *err)
+/* ask all, then wait for all. @ret: the answers' largest arg0 and arg1, or NULL. Return: the first error; all were waited for. */
+static int ask_all(struct op *op, enum shim_op what, enum process_state of, uint64_t arg0, uint64_t arg1, uint64_t timeout_ns, bool unless_gone, struct shim_msg *ret,
+		   struct hearth_err *err)
 {
 	struct keeper_server *k = op->k;
 	uint64_t deadline = clock_mono_ns() + timeout_ns;
@@ -93,7 +95,7 @@ static int ask_all(struct op *op, enum shim_op what, enum process_state of, uint
 	for (size_t i = 0; i < op->n; i++) {
 		if (op->processes[i]->state != of)
 			continue;
-		this = shim_ask(k, op->processes[i], what, 0, arg0, &asks[i], &one);
+		this = shim_ask(k, op->processes[i], what, 0, arg0, arg1, &asks[i], &one);
 		if (this < 0 && r == 0)
 			r = err_set(err, this, "%s", one.msg);
 	}
@@ -103,15 +105,34 @@ static int ask_all(struct op *op, enum shim_op what, enum process_state of, uint
 		this = shim_wait(k, unless_gone ? op->engine : NULL, op->processes[i], asks[i], deadline, &answer, NULL, &one);
 		if (this < 0 && r == 0)
 			r = err_set(err, this, "%s", one.msg);
+		if (this == 0 && ret) {
+			ret->arg0 = answer.arg0 > ret->arg0 ? answer.arg0 : ret->arg0;
+			ret->arg1 = answer.arg1 > ret->arg1 ? answer.arg1 : ret->arg1;
+		}
 	}
 	pthread_mutex_unlock(&k->lock);
 	return r;
 }
 
+/*
+ * One process is asked to wait for a moment in which its device has little to do. Several would have to find one together: the first that stands still may be what the others wait for (a collective
+ * operation), and would stand still for nothing.
+ */
+static int gates_close(struct op *op, uint64_t timeout_ns, struct hearth_err *err)
+{
+	uint64_t patience_ms = op->n == 1 ? QUIET_MS : 0, began = clock_mono_ns();
+	struct shim_msg took = { 0 };
+	int r = ask_all(op, SHIM_GATE_CLOSE, PROCESS_RUNNING, timeout_ns / NS_PER_MS, patience_ms, timeout_ns + patience_ms * NS_PER_MS + NS_PER_S, true, &took, err);
+
+	op->report.wait_ns = took.arg1;
+	op->report.gate_ns = clock_mono_ns() - began - took.arg1;
+	return r;
+}
+
 int gates_open(struct op *op, struct hearth_err *err)
 {
-	int r = ask_all(op, SHIM_GATE_OPEN, PROCESS_CLOSED, 0, GATE_NS, false, err);
-	int back = ask_all(op, SHIM_GATE_OPEN, PROCESS_BACK, 0, GATE_NS, false, r < 0 ? NULL : err);
+	int r = ask_all(op, SHIM_GATE_OPEN, PROCESS_CLOSED, 0, 0, GATE_NS, false, NULL, err);
+	int back = ask_all(op, SHIM_GATE_OPEN, PROCESS_BACK, 0, 0, GATE_NS, false, NULL, r < 0 ? NULL : err);
 
 	return r < 0 ? r : back;
 }
@@ -122,7 +143,7 @@ int op_detach(struct op *op, struct hearth_err *err)
 
 	if (op->phase != OP_STOPPED)
 		return err_set(err, -EPROTO, "detach comes after the stop");
-	r = ask_all(op, SHIM_DETACH, PROCESS_CLOSED, 0, 3 * GATE_NS, true, err);
+	r = ask_all(op, SHIM_DETACH, PROCESS_CLOSED, 0, 0, 3 * GATE_NS, true, NULL, err);
 	if (r == 0)
 		op->phase = OP_DETACHED;
 	return r;
@@ -315,7 +336,7 @@ static int make_safe(struct op *op, bool runs_on, struct hearth_err *err)
 
 int op_stop(struct op *op, const struct request *r, struct hearth_err *err)
 {
-	uint64_t timeout = r->timeout_ns ? r->timeout_ns : GATE_NS, began;
+	uint64_t timeout = r->timeout_ns ? r->timeout_ns : GATE_NS;
 	int failed;
 
 	if (op->phase != OP_BEGUN || op->loaded || op->sealed)
@@ -325,9 +346,7 @@ int op_stop(struct op *op, const struct request *r, struct hearth_err *err)
 	failed = reserve_all(op, r->runs_on, err);
 	if (failed < 0)
 		goto err;
-	began = clock_mono_ns();
-	failed = ask_all(op, SHIM_GATE_CLOSE, PROCESS_RUNNING, timeout / NS_PER_MS, timeout + NS_PER_S, true, err);
-	op->report.gate_ns = clock_mono_ns() - began;
+	failed = gates_close(op, timeout, err);
 	if (failed == 0)
 		failed = op_refused(op, err);
 	if (failed == 0)

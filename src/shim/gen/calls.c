@@ -4,11 +4,14 @@
 
 SHIM_GATED(cuCtxRecordEvent, (CUcontext hCtx, CUevent hEvent), (hCtx, hEvent))
 SHIM_GATED(cuCtxResetPersistingL2Cache, (void), ())
+SHIM_WAITING(cuCtxSynchronize, (void), ())
+SHIM_WAITING(cuCtxSynchronize_v2, (CUcontext ctx), (ctx))
 SHIM_GATED(cuCtxWaitEvent, (CUcontext hCtx, CUevent hEvent), (hCtx, hEvent))
 SHIM_GATED(cuEventRecord, (CUevent hEvent, CUstream hStream), (hEvent, hStream))
 SHIM_GATED(cuEventRecordWithFlags, (CUevent hEvent, CUstream hStream, unsigned int flags), (hEvent, hStream, flags))
 SHIM_GATED(cuEventRecordWithFlags_ptsz, (CUevent hEvent, CUstream hStream, unsigned int flags), (hEvent, hStream, flags))
 SHIM_GATED(cuEventRecord_ptsz, (CUevent hEvent, CUstream hStream), (hEvent, hStream))
+SHIM_WAITING(cuEventSynchronize, (CUevent hEvent), (hEvent))
 SHIM_GATED(cuFlushGPUDirectRDMAWrites, (CUflushGPUDirectRDMAWritesTarget target, CUflushGPUDirectRDMAWritesScope scope), (target, scope))
 SHIM_GATED(cuGraphInstantiateWithParams, (CUgraphExec *phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams), (phGraphExec, hGraph, instantiateParams))
 SHIM_GATED(cuGraphInstantiateWithParams_ptsz, (CUgraphExec *phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams), (phGraphExec, hGraph, instantiateParams))
@@ -110,12 +113,12 @@ SHIM_GATED(cuMemcpyDtoA_v2, (CUarray dstArray, size_t dstOffset, CUdeviceptr src
 SHIM_GATED(cuMemcpyDtoA_v2_ptds, (CUarray dstArray, size_t dstOffset, CUdeviceptr srcDevice, size_t ByteCount), (dstArray, dstOffset, srcDevice, ByteCount))
 SHIM_GATED(cuMemcpyDtoD, (CUdeviceptr_v1 dstDevice, CUdeviceptr_v1 srcDevice, unsigned int ByteCount), (dstDevice, srcDevice, ByteCount))
 SHIM_GATED(cuMemcpyDtoDAsync, (CUdeviceptr_v1 dstDevice, CUdeviceptr_v1 srcDevice, unsigned int ByteCount, CUstream hStream), (dstDevice, srcDevice, ByteCount, hStream))
-SHIM_GATED(cuMemcpyDtoH, (void *dstHost, CUdeviceptr_v1 srcDevice, unsigned int ByteCount), (dstHost, srcDevice, ByteCount))
+SHIM_GATED_WAITING(cuMemcpyDtoH, (void *dstHost, CUdeviceptr_v1 srcDevice, unsigned int ByteCount), (dstHost, srcDevice, ByteCount))
 SHIM_GATED(cuMemcpyDtoHAsync, (void *dstHost, CUdeviceptr_v1 srcDevice, unsigned int ByteCount, CUstream hStream), (dstHost, srcDevice, ByteCount, hStream))
 SHIM_GATED(cuMemcpyDtoHAsync_v2, (void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream), (dstHost, srcDevice, ByteCount, hStream))
 SHIM_GATED(cuMemcpyDtoHAsync_v2_ptsz, (void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream), (dstHost, srcDevice, ByteCount, hStream))
-SHIM_GATED(cuMemcpyDtoH_v2, (void *dstHost, CUdeviceptr srcDevice, size_t ByteCount), (dstHost, srcDevice, ByteCount))
-SHIM_GATED(cuMemcpyDtoH_v2_ptds, (void *dstHost, CUdeviceptr srcDevice, size_t ByteCount), (dstHost, srcDevice, ByteCount))
+SHIM_GATED_WAITING(cuMemcpyDtoH_v2, (void *dstHost, CUdeviceptr srcDevice, size_t ByteCount), (dstHost, srcDevice, ByteCount))
+SHIM_GATED_WAITING(cuMemcpyDtoH_v2_ptds, (void *dstHost, CUdeviceptr srcDevice, size_t ByteCount), (dstHost, srcDevice, ByteCount))
 SHIM_GATED(cuMemcpyHtoA, (CUarray dstArray, unsigned int dstOffset, const void *srcHost, unsigned int ByteCount), (dstArray, dstOffset, srcHost, ByteCount))
 SHIM_GATED(cuMemcpyHtoAAsync, (CUarray dstArray, unsigned int dstOffset, const void *srcHost, unsigned int ByteCount, CUstream hStream), (dstArray, dstOffset, srcHost, ByteCount, hStream))
 SHIM_GATED(cuMemcpyHtoAAsync_v2, (CUarray dstArray, size_t dstOffset, const void *srcHost, size_t ByteCount, CUstream hStream), (dstArray, dstOffset, srcHost, ByteCount, hStream))
@@ -175,6 +178,8 @@ SHIM_GATED(cuStreamBatchMemOp, (CUstream stream, unsigned int count, CUstreamBat
 SHIM_GATED(cuStreamBatchMemOp_ptsz, (CUstream stream, unsigned int count, CUstreamBatchMemOpParams *paramArray, unsigned int flags), (stream, count, paramArray, flags))
 SHIM_GATED(cuStreamBatchMemOp_v2, (CUstream stream, unsigned int count, CUstreamBatchMemOpParams *paramArray, unsigned int flags), (stream, count, paramArray, flags))
 SHIM_GATED(cuStreamBatchMemOp_v2_ptsz, (CUstream stream, unsigned int count, CUstreamBatchMemOpParams *paramArray, unsigned int flags), (stream, count, paramArray, flags))
+SHIM_WAITING(cuStreamSynchronize, (CUstream hStream), (hStream))
+SHIM_WAITING(cuStreamSynchronize_ptsz, (CUstream hStream), (hStream))
 SHIM_GATED(cuStreamWaitEvent, (CUstream hStream, CUevent hEvent, unsigned int Flags), (hStream, hEvent, Flags))
 SHIM_GATED(cuStreamWaitEvent_ptsz, (CUstream hStream, CUevent hEvent, unsigned int Flags), (hStream, hEvent, Flags))
 SHIM_GATED(cuStreamWaitValue32, (CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags), (stream, addr, value, flags))
@@ -211,7 +216,8 @@ const struct shim_call shim_calls[CALL_COUNT] = {
 	{ "cuCtxPushCurrent_v2", "cuCtxPushCurrent", 0, false, NULL },
 	{ "cuCtxRecordEvent", "cuCtxRecordEvent", 12050, false, (shim_fn *)cuCtxRecordEvent },
 	{ "cuCtxResetPersistingL2Cache", "cuCtxResetPersistingL2Cache", 11000, false, (shim_fn *)cuCtxResetPersistingL2Cache },
-	{ "cuCtxSynchronize", "cuCtxSynchronize", 0, false, NULL },
+	{ "cuCtxSynchronize", "cuCtxSynchronize", 2000, false, (shim_fn *)cuCtxSynchronize },
+	{ "cuCtxSynchronize_v2", "cuCtxSynchronize", 13000, false, (shim_fn *)cuCtxSynchronize_v2 },
 	{ "cuCtxWaitEvent", "cuCtxWaitEvent", 12050, false, (shim_fn *)cuCtxWaitEvent },
 	{ "cuDeviceGet", "cuDeviceGet", 0, false, NULL },
 	{ "cuDeviceGetAttribute", "cuDeviceGetAttribute", 0, false, NULL },
@@ -229,6 +235,7 @@ const struct shim_call shim_calls[CALL_COUNT] = {
 	{ "cuEventRecordWithFlags", "cuEventRecordWithFlags", 11010, false, (shim_fn *)cuEventRecordWithFlags },
 	{ "cuEventRecordWithFlags_ptsz", "cuEventRecordWithFlags", 11010, true, (shim_fn *)cuEventRecordWithFlags_ptsz },
 	{ "cuEventRecord_ptsz", "cuEventRecord", 7000, true, (shim_fn *)cuEventRecord_ptsz },
+	{ "cuEventSynchronize", "cuEventSynchronize", 2000, false, (shim_fn *)cuEventSynchronize },
 	{ "cuFlushGPUDirectRDMAWrites", "cuFlushGPUDirectRDMAWrites", 11030, false, (shim_fn *)cuFlushGPUDirectRDMAWrites },
 	{ "cuGetProcAddress", "cuGetProcAddress", 11030, false, (shim_fn *)cuGetProcAddress },
 	{ "cuGetProcAddress_v2", "cuGetProcAddress", 12000, false, (shim_fn *)cuGetProcAddress_v2 },
@@ -445,6 +452,8 @@ const struct shim_call shim_calls[CALL_COUNT] = {
 	{ "cuStreamEndCapture_ptsz", "cuStreamEndCapture", 10000, true, (shim_fn *)cuStreamEndCapture_ptsz },
 	{ "cuStreamIsCapturing", "cuStreamIsCapturing", 0, false, NULL },
 	{ "cuStreamIsCapturing_ptsz", "cuStreamIsCapturing", 0, true, NULL },
+	{ "cuStreamSynchronize", "cuStreamSynchronize", 2000, false, (shim_fn *)cuStreamSynchronize },
+	{ "cuStreamSynchronize_ptsz", "cuStreamSynchronize", 7000, true, (shim_fn *)cuStreamSynchronize_ptsz },
 	{ "cuStreamWaitEvent", "cuStreamWaitEvent", 3020, false, (shim_fn *)cuStreamWaitEvent },
 	{ "cuStreamWaitEvent_ptsz", "cuStreamWaitEvent", 7000, true, (shim_fn *)cuStreamWaitEvent_ptsz },
 	{ "cuStreamWaitValue32", "cuStreamWaitValue32", 8000, false, (shim_fn *)cuStreamWaitValue32 },

@@ -21,6 +21,7 @@ enum shim_call_number {
 	CALL_cuCtxRecordEvent,
 	CALL_cuCtxResetPersistingL2Cache,
 	CALL_cuCtxSynchronize,
+	CALL_cuCtxSynchronize_v2,
 	CALL_cuCtxWaitEvent,
 	CALL_cuDeviceGet,
 	CALL_cuDeviceGetAttribute,
@@ -38,6 +39,7 @@ enum shim_call_number {
 	CALL_cuEventRecordWithFlags,
 	CALL_cuEventRecordWithFlags_ptsz,
 	CALL_cuEventRecord_ptsz,
+	CALL_cuEventSynchronize,
 	CALL_cuFlushGPUDirectRDMAWrites,
 	CALL_cuGetProcAddress,
 	CALL_cuGetProcAddress_v2,
@@ -254,6 +256,8 @@ enum shim_call_number {
 	CALL_cuStreamEndCapture_ptsz,
 	CALL_cuStreamIsCapturing,
 	CALL_cuStreamIsCapturing_ptsz,
+	CALL_cuStreamSynchronize,
+	CALL_cuStreamSynchronize_ptsz,
 	CALL_cuStreamWaitEvent,
 	CALL_cuStreamWaitEvent_ptsz,
 	CALL_cuStreamWaitValue32,
@@ -302,6 +306,9 @@ fn_cuCtxRecordEvent cuCtxRecordEvent;
 typedef CUresult fn_cuCtxResetPersistingL2Cache(void);
 fn_cuCtxResetPersistingL2Cache cuCtxResetPersistingL2Cache;
 typedef CUresult fn_cuCtxSynchronize(void);
+fn_cuCtxSynchronize cuCtxSynchronize;
+typedef CUresult fn_cuCtxSynchronize_v2(CUcontext ctx);
+fn_cuCtxSynchronize_v2 cuCtxSynchronize_v2;
 typedef CUresult fn_cuCtxWaitEvent(CUcontext hCtx, CUevent hEvent);
 fn_cuCtxWaitEvent cuCtxWaitEvent;
 typedef CUresult fn_cuDeviceGet(CUdevice *device, int ordinal);
@@ -329,6 +336,8 @@ typedef CUresult fn_cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream
 fn_cuEventRecordWithFlags_ptsz cuEventRecordWithFlags_ptsz;
 typedef CUresult fn_cuEventRecord_ptsz(CUevent hEvent, CUstream hStream);
 fn_cuEventRecord_ptsz cuEventRecord_ptsz;
+typedef CUresult fn_cuEventSynchronize(CUevent hEvent);
+fn_cuEventSynchronize cuEventSynchronize;
 typedef CUresult fn_cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget target, CUflushGPUDirectRDMAWritesScope scope);
 fn_cuFlushGPUDirectRDMAWrites cuFlushGPUDirectRDMAWrites;
 typedef CUresult fn_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags);
@@ -756,6 +765,10 @@ typedef CUresult fn_cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph);
 fn_cuStreamEndCapture_ptsz cuStreamEndCapture_ptsz;
 typedef CUresult fn_cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus);
 typedef CUresult fn_cuStreamIsCapturing_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus);
+typedef CUresult fn_cuStreamSynchronize(CUstream hStream);
+fn_cuStreamSynchronize cuStreamSynchronize;
+typedef CUresult fn_cuStreamSynchronize_ptsz(CUstream hStream);
+fn_cuStreamSynchronize_ptsz cuStreamSynchronize_ptsz;
 typedef CUresult fn_cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags);
 fn_cuStreamWaitEvent cuStreamWaitEvent;
 typedef CUresult fn_cuStreamWaitEvent_ptsz(CUstream hStream, CUevent hEvent, unsigned int Flags);

@@ -101,6 +101,48 @@ static void test_timeout(void **state)
 	pthread_join(t, NULL);
 }
 
+static void *run_steps(void *arg)
+{
+	while (!atomic_load(&stop)) {
+		gate_enter();
+		gate_leave();
+		gate_enter();
+		gate_leave();
+		gate_quiet();
+		atomic_fetch_add(&passed, 1);
+	}
+	return NULL;
+}
+
+/* closed by the thread that has waited for the device, before it calls again; at once where all have waited; in the end without */
+static void test_wish(void **state)
+{
+	unsigned before;
+	pthread_t t;
+
+	gate_enter();
+	gate_leave();
+	gate_wish(in_ms(20));                   /* this thread does not wait any more */
+	assert_int_equal(gate_close(in_ms(60000)), 0);
+	gate_open();
+	gate_quiet();
+	atomic_store(&stop, false);
+	assert_int_equal(pthread_create(&t, NULL, run_steps, NULL), 0);
+	for (int i = 0; i < 100; i++) {
+		gate_wish(in_ms(60000));
+		before = atomic_load(&passed);
+		assert_int_equal(gate_close(in_ms(60000)), 0);
+		assert_true(gate_is_closed());
+		assert_true(atomic_load(&passed) <= before + 1);
+		gate_open();
+	}
+	atomic_store(&stop, true);
+	pthread_join(t, NULL);
+	gate_wish(in_ms(60000));                /* nobody is there who has not waited */
+	assert_int_equal(gate_close(in_ms(60000)), 0);
+	gate_open();
+}
+
 static void *run_cancelled(void *arg)
 {
 	gate_enter();
@@ -157,7 +199,7 @@ static void test_fences(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hammer), cmocka_unit_test(test_timeout), cmocka_unit_test(test_cancel), cmocka_unit_test(test_fork), cmocka_unit_test(test_fences),
+		cmocka_unit_test(test_hammer), cmocka_unit_test(test_timeout), cmocka_unit_test(test_wish), cmocka_unit_test(test_cancel), cmocka_unit_test(test_fork), cmocka_unit_test(test_fences),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

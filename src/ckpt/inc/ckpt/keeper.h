@@ -36,8 +36,8 @@ struct keeper;
  * @hash_ns:     digests of device memory, waited for (not what ran beside copies)
  * @snapshot_ns: stop: copying changed chunks within device memory
  * @copy_ns:     copies between device and host, store included
+ * @wait_ns:     stop: before that, until the program waited for its device by itself. attach: until all processes were connected again
  * @reserve_ns:  stop: getting the snapshot's memory, before the gates closed
- * @wait_ns:     attach: until every process had come back
  * @create_ns:   attach: while waiting for new memory
  * @lock_ns, @driver_ns: driver steps: until all processes were locked; the driver's own work
  * @buffers, @bytes: taken part

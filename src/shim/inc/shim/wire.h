@@ -17,7 +17,7 @@
  *   UNREFUSE   the last thing of that kind is gone                CREATE   make the memory of buffer @id again, map it at its address, answer with the exported handle (fd)
  *   answers                                                       FREE     the keeper has let go of buffer @id too (no answer to it): who found the device full tries again
  *
- * GATE_CLOSE: arg0 = how long it may take, in ms (0: 10 s). -ETIMEDOUT (a call, a kernel or a stream capture that does not end) or any other error: the gate is open again.
+ * GATE_CLOSE: arg0 = how long it may take, in ms (0: 10 s); arg1 = how long beforehand to wait, in ms, for a moment in which the program has itself waited for the device. -ETIMEDOUT (a call, a kernel or a stream capture that does not end) or any other error: the gate is open again.
  * REFUSE, UNREFUSE: arg0 = the kind (enum shim_refusal), one bit; said of the first and the last thing of a kind.
  */
 #define SHIM_WIRE_VERSION 1u
@@ -37,7 +37,7 @@ enum shim_refusal { SHIM_MANAGED = 1, SHIM_IPC = 2, SHIM_MIG = 4, SHIM_MPS = 8, 
  * @va:       its address in the program; @bytes: multiple of 2 MiB
  * @device:   UUID of the device it is on (HELLO: zero)
  * @flags:    of the allocation: SHIM_BUF_*; HELLO: 1 = back from a checkpoint (buffers are detached)
- * @arg0:     see above; in the answer to GATE_CLOSE: nanoseconds it took. WELCOME: 1 = attach
+ * @arg0:     see above; in the answer to GATE_CLOSE: nanoseconds it took, @arg1: nanoseconds of waiting before. WELCOME: 1 = attach
  * @text:     HELLO: name; REFUSE: the call. NUL-terminated.
  */
 struct shim_msg {
