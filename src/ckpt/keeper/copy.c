@@ -25,7 +25,6 @@ struct job {
 	atomic_size_t next[DEVICES_MAX];
 	atomic_ullong done, copied, known, zero;
 	atomic_bool stop, cpu, pageable, bounced;
-	pthread_mutex_t books;          /* of the store: taken for a slice at a time, or the lanes would meet at its lock for every chunk */
 	unsigned running;               /* with the keeper's lock */
 	int failed;
 	struct hearth_err err;
@@ -51,14 +50,14 @@ int pieces_add(struct pieces *list, struct object *o, uint64_t first, uint64_t n
 
 /* ---- one slice ---- */
 
-/* what of a slice must be copied: want[i] = place among those */
+/* what of a slice must be copied */
 struct slice {
 	struct object *o;
 	uint64_t first, n, wanted;
 	cu_deviceptr at;
 	const uint8_t *host;            /* it is there already */
 	const struct digest *digests;
-	bool want[SLICE_CHUNKS];
+	bool known[SLICE_CHUNKS];       /* not to be copied */
 };
 
 static int digest_on_cpu(struct job *job, struct lane *l, struct slice *s, struct hearth_err *err)
@@ -101,26 +100,21 @@ static int digest_slice(struct job *job, struct lane *l, struct slice *s, struct
 /* what the store has already is set by its digest. Return: 0, -errno. */
 static int choose(struct job *job, struct slice *s, struct hearth_err *err)
 {
-	int r = 0;
+	uint64_t zeros = 0, known = 0;
+	ssize_t r = store_put_known(s->o->store, s->first, s->n, s->digests, s->known);
 
-	pthread_mutex_lock(&job->books);
-	for (uint64_t k = 0; k < s->n && r >= 0; k++) {
-		struct digest d = s->digests[k];
-		bool zero = digest_equal(d, job->op->zero);
+	if (r < 0)
+		return err_set(err, (int)r, "the store does not take chunks %ju to %ju of buffer %ju: %s", s->first, s->first + s->n - 1, s->o->id, strerror((int)-r));
+	s->wanted = s->n - (uint64_t)r;
+	for (uint64_t k = 0; k < s->n; k++) {
+		bool had = object_has(s->o, s->first + k) && digest_equal(s->o->now[s->first + k], s->digests[k]);
 
-		s->want[k] = false;
-		if (object_has(s->o, s->first + k) && digest_equal(s->o->now[s->first + k], d))
-			continue;
-		r = store_put_known(s->o->store, s->first + k, d);
-		if (r < 0)
-			err_set(err, r, "the store does not take chunk %ju of buffer %ju: %s", s->first + k, s->o->id, strerror(-r));
-		s->want[k] = r == 0;
-		s->wanted += r == 0;
-		if (r > 0)
-			atomic_fetch_add(zero ? &job->zero : &job->known, CHUNK);
+		zeros += s->known[k] && !had && digest_equal(s->digests[k], job->op->zero);
+		known += s->known[k] && !had;
 	}
-	pthread_mutex_unlock(&job->books);
-	return r < 0 ? r : 0;
+	atomic_fetch_add(&job->zero, zeros * CHUNK);
+	atomic_fetch_add(&job->known, (known - zeros) * CHUNK);
+	return 0;
 }
 
 /* runs of wanted chunks, copied one after another to @to */
@@ -130,7 +124,7 @@ static int fetch(struct lane *l, const struct slice *s, uint8_t *to, struct hear
 	int r = 0;
 
 	for (uint64_t k = 0, n; r == 0 && k < s->n; k += n) {
-		for (n = 0; k + n < s->n && s->want[k + n]; n++)
+		for (n = 0; k + n < s->n && !s->known[k + n]; n++)
 			;
 		if (n > 0) {
 			r = cuda_err(cu, cu->copy_dtoh(to, s->at + k * CHUNK, n * CHUNK, l->stream), err, "cuMemcpyDtoHAsync");
@@ -147,7 +141,6 @@ static int place(struct job *job, struct lane *l, const struct slice *s, struct 
 {
 	struct store_place at;
 	void *room;
-	uint64_t i = 0;
 	int r;
 
 	if (s->host)
@@ -166,14 +159,11 @@ static int place(struct job *job, struct lane *l, const struct slice *s, struct 
 		if (r == 0)
 			memcpy(room, l->host, s->wanted * CHUNK);
 	}
-	pthread_mutex_lock(&job->books);
-	for (uint64_t k = 0; r == 0 && k < s->n; k++)
-		if (s->want[k]) {
-			r = store_put_placed(s->o->store, s->first + k, s->digests[k], (struct store_place){ at.pack, at.at + i++ * CHUNK });
-			if (r < 0)
-				err_set(err, r, "the store does not take a chunk: %s", strerror(-r));
-		}
-	pthread_mutex_unlock(&job->books);
+	if (r == 0) {
+		r = store_put_placed(s->o->store, s->first, s->n, s->digests, s->known, at);
+		if (r < 0)
+			err_set(err, r, "the store does not take chunks of buffer %ju: %s", s->o->id, strerror(-r));
+	}
 	return r < 0 ? r : 1;
 }
 
@@ -183,7 +173,7 @@ static int put(struct lane *l, const struct slice *s, struct hearth_err *err)
 	int r = s->host ? 0 : fetch(l, s, l->host, err);
 
 	for (uint64_t k = 0, n; r == 0 && k < s->n; k += n) {
-		for (n = 0; k + n < s->n && s->want[k + n]; n++)
+		for (n = 0; k + n < s->n && !s->known[k + n]; n++)
 			;
 		if (n > 0)
 			r = store_put(s->o->store, (s->first + k) * CHUNK, s->host ? from + k * CHUNK : from, n * CHUNK, s->digests + k, err);
@@ -344,7 +334,7 @@ static void notes(struct job *job)
 
 int copy_out(struct op *op, struct pieces *list, bool quiet, struct hearth_err *err)
 {
-	struct job job = { .op = op, .list = list, .books = PTHREAD_MUTEX_INITIALIZER };
+	struct job job = { .op = op, .list = list };
 	struct worker workers[DEVICES_MAX * LANES_MAX];
 	uint64_t total = 0, began = clock_mono_ns();
 	size_t n = 0;

@@ -203,8 +203,10 @@ int objects_seal(struct op *op, int *ret_fd, struct hearth_err *err)
 			json_array_append_new(list, object_to_json(o));
 		for (uint64_t c = 0; c < o->chunks && r == 0; c++)
 			if (o->gone || !object_has(o, c)) {
+				bool known;
+
 				/* what was freed takes no room; and nobody reads it */
-				r = o->gone ? store_put_known(o->store, c, op->zero) : -EPROTO;
+				r = o->gone ? (int)store_put_known(o->store, c, 1, &op->zero, &known) : -EPROTO;
 				r = r > 0 ? 0 : r == 0 ? -EIO : r;
 			}
 		if (r < 0)

@@ -153,6 +153,9 @@ int draft_add(struct store_draft *d, const char *name, uint64_t bytes, json_t *m
 		o->draft = d;
 		o->meta = meta;
 		d->objects[d->objects_n++] = o;
+		d->expected += o->n;
+		if (d->expected <= EXPECTED_MAX)
+			(void)table_reserve(&d->own, d->expected);
 		*ret = o;
 	}
 	pthread_mutex_unlock(&d->lock);
@@ -182,14 +185,15 @@ void draft_truncate(struct store_draft *d, size_t n)
 
 /* ---- space ---- */
 
-/* neighbours mostly lie in the same pack */
 struct space *draft_own(struct store_draft *d, uint32_t pack)
 {
-	if (d->last && d->last->pack->id == pack)
-		return d->last;
+	struct space **recent = &d->recent[pack % OWN_CACHE];
+
+	if (*recent && (*recent)->pack->id == pack)
+		return *recent;
 	for (size_t k = d->spaces_n; k > 0; k--)
 		if (d->spaces[k - 1]->pack->id == pack)
-			return d->last = d->spaces[k - 1];
+			return *recent = d->spaces[k - 1];
 	return NULL;
 }
 
@@ -304,7 +308,7 @@ static int finish_packs(struct store_draft *d)
 			d->spaces[kept++] = d->spaces[k];
 	}
 	d->spaces_n = kept;
-	d->last = NULL;
+	memset(d->recent, 0, sizeof(d->recent));
 	store_path(d->store, path, "packs", NULL);
 	if (r == 0 && kept && !d->store->memory)
 		r = dir_fsync(path);

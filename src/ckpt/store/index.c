@@ -150,6 +150,14 @@ static bool find(struct store *s, struct digest d, struct store_chunk *ret, uint
 	return slot != NULL;
 }
 
+void index_prefetch(struct store *s, const struct digest *digests, size_t n)
+{
+	pthread_rwlock_rdlock(&s->index.lock);
+	for (size_t k = 0; k < n; k++)
+		table_prefetch(&s->index.table, digests[k]);
+	pthread_rwlock_unlock(&s->index.lock);
+}
+
 static int hold_for(struct store *s, struct packset *set, uint32_t id, struct pack **ret)
 {
 	struct pack *p;

@@ -52,6 +52,10 @@ struct table { struct slot *slots; size_t n, cap; };
 struct slot *table_find(const struct table *t, struct digest d);
 /* table_add - of a digest that is not in it. Return: the slot, refs 1; NULL: out of memory. Valid until the next call. */
 struct slot *table_add(struct table *t, const struct store_chunk *c);
+/* table_reserve - room for @n digests, so that adding them moves nothing. Return: 0, -ENOMEM (it grows as it is needed). */
+int table_reserve(struct table *t, size_t n);
+/* table_prefetch - a digest that will be looked for soon */
+void table_prefetch(const struct table *t, struct digest d);
 void table_del(struct table *t, struct slot *s);
 void table_done(struct table *t);
 
@@ -155,6 +159,8 @@ struct index {
 /* index_refresh - read what other processes have committed since. Return: 0, -errno. Damaged images are left out. */
 int index_refresh(struct store *s);
 /* index_find - a chunk that is in a pack held by @set; holds the pack and adds it to the set if need be. Return: 1, 0 (there is none), -errno. */
+/* index_prefetch - digests that will be looked for soon */
+void index_prefetch(struct store *s, const struct digest *digests, size_t n);
 int index_find(struct store *s, struct packset *set, struct digest d, struct store_chunk *ret);
 void index_done(struct store *s);
 
@@ -249,6 +255,9 @@ struct store_object {
 /* space that was given up, and may be written again when the writes before it are done */
 struct given { struct space *space; uint32_t page, pages; uint64_t seq; };
 
+#define EXPECTED_MAX (1u << 22)         /* 256 GiB: beyond, tables grow with what there is */
+#define OWN_CACHE 64                    /* packs of 256 MiB: a draft of 16 GiB */
+
 struct store_draft {
 	struct store *store;
 	char name[STORE_NAME_MAX + 1];  /* "": only to be sealed */
@@ -258,9 +267,10 @@ struct store_draft {
 	int failed;                     /* -errno: something could not be written; only aborting is left */
 	bool shared;                    /* sealed or visible: others may know its packs */
 	struct store_object **objects;
-	size_t objects_n, objects_cap;
+	size_t objects_n, objects_cap, expected; /* expected: chunks of the objects */
 	struct table own;               /* chunks in its own packs */
-	struct space **spaces, *last;   /* last: that was asked for */
+	struct space **spaces;
+	struct space *recent[OWN_CACHE]; /* by number: those that were asked for */
 	size_t spaces_n, spaces_cap;
 	struct packset holds;           /* packs of others that its objects use, its own too */
 	struct given *given;

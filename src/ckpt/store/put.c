@@ -230,22 +230,43 @@ int store_put(struct store_object *o, uint64_t offset, const void *data, size_t 
 	return r;
 }
 
-int store_put_known(struct store_object *o, uint64_t chunk, struct digest digest)
+/* Looking for a digest misses the cache at nearly every step: the steps of many are begun together. Under the lock. */
+static void prefetch(struct store_object *o, uint64_t first, size_t n, const struct digest *digests)
+{
+	for (size_t k = 0; k < n; k++) {
+		table_prefetch(&o->draft->own, digests[k]);
+		if (!chunk_missing(&o->chunks[first + k]))
+			table_prefetch(&o->draft->own, o->chunks[first + k].digest);
+	}
+	index_prefetch(o->draft->store, digests, n);
+}
+
+static bool has_chunks(const struct store_object *o, uint64_t first, size_t n)
+{
+	return first <= o->n && n <= o->n - first;
+}
+
+ssize_t store_put_known(struct store_object *o, uint64_t first, size_t n, const struct digest *digests, bool *ret_known)
 {
 	struct store_draft *d = o->draft;
-	int r = 1;
+	ssize_t known = 0;
+	int r = 0;
 
-	if (chunk >= o->n)
+	if (!has_chunks(o, first, n))
 		return -EINVAL;
 	pthread_mutex_lock(&d->lock);
-	if (d->failed)
-		r = d->failed;
-	else if (digest_equal(digest, zero_digest(d->store, chunk_len(o->bytes, chunk))))
-		set_zeros(o, chunk, digest);
-	else
-		r = set_known(o, chunk, digest);
+	prefetch(o, first, n, digests);
+	for (size_t k = 0; k < n && r >= 0; k++) {
+		bool zero = digest_equal(digests[k], zero_digest(d->store, chunk_len(o->bytes, first + k)));
+
+		r = d->failed ? d->failed : zero ? 1 : set_known(o, first + k, digests[k]);
+		if (zero && r > 0)
+			set_zeros(o, first + k, digests[k]);
+		ret_known[k] = r > 0;
+		known += r > 0;
+	}
 	pthread_mutex_unlock(&d->lock);
-	return r;
+	return r < 0 ? r : known;
 }
 
 /* ---- in place ---- */
@@ -272,40 +293,50 @@ int store_space(struct store_draft *d, size_t chunks, void **ret, struct store_p
 	return r < 0 ? r : 0;
 }
 
-int store_put_placed(struct store_object *o, uint64_t chunk, struct digest digest, struct store_place place)
+/* Return: 0, -EINVAL, -ENOMEM. Under the lock. */
+static int put_placed(struct store_object *o, uint64_t k, struct digest digest, struct space *sp, uint64_t at)
 {
-	struct store_draft *d = o->draft;
-	struct store_chunk c = { .digest = digest, .pack = place.pack, .at = place.at };
-	struct space *sp;
-	int r;
+	struct store_chunk c = { .digest = digest, .pack = sp->pack->id, .at = at, .stored = (uint32_t)chunk_len(o->bytes, k) };
+	bool zero = digest_equal(digest, zero_digest(o->draft->store, c.stored));
+	int r = zero ? 1 : set_known(o, k, digest);
 
-	if (chunk >= o->n)
-		return -EINVAL;
-	c.stored = (uint32_t)chunk_len(o->bytes, chunk);
-	pthread_mutex_lock(&d->lock);
-	sp = draft_own(d, place.pack);
-	if (!sp || !sp->pack->map || place.at % STORE_PAGE || place.at > sp->pack->map_bytes || sp->pack->map_bytes - place.at < STORE_CHUNK_BYTES) {
-		pthread_mutex_unlock(&d->lock);
-		return -EINVAL;
-	}
-	if (digest_equal(digest, zero_digest(d->store, c.stored))) {
-		set_zeros(o, chunk, digest);
-		r = 1;
-	} else {
-		r = set_known(o, chunk, digest);
-		if (r == 0)
-			r = set_new(o, chunk, &c);
-		else if (r < 0)
-			goto out;
-	}
+	if (zero)
+		set_zeros(o, k, digest);
+	if (r == 0)
+		r = set_new(o, k, &c);
 	/* what was not needed, or of the last, shorter one: the rest */
 	if (r > 0)
-		space_give(sp, (uint32_t)(place.at / STORE_PAGE), STORE_CHUNK_PAGES);
+		space_give(sp, (uint32_t)(at / STORE_PAGE), STORE_CHUNK_PAGES);
 	else if (r == 0 && pages_of(c.stored) < STORE_CHUNK_PAGES)
-		space_give(sp, (uint32_t)(place.at / STORE_PAGE) + pages_of(c.stored), STORE_CHUNK_PAGES - pages_of(c.stored));
-out:
-	pthread_mutex_unlock(&d->lock);
+		space_give(sp, (uint32_t)(at / STORE_PAGE) + pages_of(c.stored), STORE_CHUNK_PAGES - pages_of(c.stored));
 	return r < 0 ? r : 0;
+}
+
+int store_put_placed(struct store_object *o, uint64_t first, size_t n, const struct digest *digests, const bool *known, struct store_place place)
+{
+	struct store_draft *d = o->draft;
+	struct space *sp;
+	int r = 0;
+
+	if (!has_chunks(o, first, n))
+		return -EINVAL;
+	pthread_mutex_lock(&d->lock);
+	sp = draft_own(d, place.pack);
+	if (!sp || !sp->pack->map || place.at % STORE_PAGE)
+		r = -EINVAL;
+	else
+		prefetch(o, first, n, digests);
+	for (size_t k = 0; k < n && r == 0; k++) {
+		if (known && known[k])
+			continue;
+		if (place.at > sp->pack->map_bytes || sp->pack->map_bytes - place.at < STORE_CHUNK_BYTES)
+			r = -EINVAL;
+		else
+			r = put_placed(o, first + k, digests[k], sp, place.at);
+		place.at += STORE_CHUNK_BYTES;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return r;
 }
 
 /* ---- files ---- */

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "private.h"
+
+#define CAP_MIN 1024
+#define HUGE_PAGE (2u << 20)
 
 /* Open addressing, linear, at most 3/4 full; the digest is its own hash. A slot is free when its pack is 0: chunks of zeros are in no table. */
 
@@ -29,13 +35,26 @@ static struct slot *place(const struct table *t, struct digest d)
 	return &t->slots[i];
 }
 
-static int grow(struct table *t)
+/* Large ones are looked into at random: with small pages nearly every look would also be a miss of the TLB. */
+static struct slot *slots_new(size_t n)
 {
-	struct table bigger = { .n = t->n, .cap = t->cap ? t->cap * 2 : 1024 };
+	size_t bytes = n * sizeof(struct slot);
+	struct slot *slots = bytes < HUGE_PAGE ? calloc(n, sizeof(*slots)) : aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
 
-	bigger.slots = calloc(bigger.cap, sizeof(*bigger.slots));
+	if (slots && bytes >= HUGE_PAGE) {
+		(void)madvise(slots, bytes, MADV_HUGEPAGE);
+		memset(slots, 0, bytes);
+	}
+	return slots;
+}
+
+static int grow(struct table *t, size_t cap)
+{
+	struct table bigger = { .n = t->n, .cap = cap };
+
+	bigger.slots = slots_new(bigger.cap);
 	if (!bigger.slots)
-		return -1;
+		return -ENOMEM;
 	for (size_t i = 0; i < t->cap; i++)
 		if (t->slots[i].chunk.pack != 0)
 			*place(&bigger, t->slots[i].chunk.digest) = t->slots[i];
@@ -44,11 +63,26 @@ static int grow(struct table *t)
 	return 0;
 }
 
+int table_reserve(struct table *t, size_t n)
+{
+	size_t cap = t->cap ? t->cap : CAP_MIN;
+
+	while (n > cap / 4 * 3)
+		cap *= 4;               /* who reserves a little more each time shall not pay each time */
+	return cap > t->cap ? grow(t, cap) : 0;
+}
+
+void table_prefetch(const struct table *t, struct digest d)
+{
+	if (t->cap > 0)
+		__builtin_prefetch(&t->slots[home(t, d)]);
+}
+
 struct slot *table_add(struct table *t, const struct store_chunk *c)
 {
 	struct slot *s;
 
-	if ((t->n + 1) * 4 > t->cap * 3 && grow(t) < 0)
+	if ((t->n + 1) * 4 > t->cap * 3 && grow(t, t->cap ? t->cap * 2 : CAP_MIN) < 0)
 		return NULL;
 	s = place(t, c->digest);
 	*s = (struct slot){ .chunk = *c, .refs = 1 };

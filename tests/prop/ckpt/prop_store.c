@@ -105,16 +105,18 @@ static void begin_object(struct world *w, struct draft_model *d, unsigned k)
 	ok(store_object_begin(d->d, name, d->m[k].bytes, NULL, &d->o[k], &err));
 }
 
-static void put_placed(struct world *w, struct draft_model *d, unsigned k, size_t at, unsigned content)
+static void put_placed(struct world *w, struct draft_model *d, unsigned k, size_t at, size_t n, const struct digest *dg, const bool *known)
 {
 	struct store_place place;
-	struct digest dg;
-	void *to;
+	uint8_t *to;
 
-	ok(store_space(d->d, 1 + rng_below(&w->g, 3), &to, &place, &err));
-	memcpy(to, w->contents[content], C);
-	dg = chunk_digest(w->s[d->handle], to, len_of(&d->m[k], at));
-	assert_int_equal(store_put_placed(d->o[k], at, dg, place), 0);
+	ok(store_space(d->d, n + rng_below(&w->g, 3), (void **)&to, &place, &err));
+	for (size_t i = 0; i < n; i++)
+		if (!known || !known[i]) {
+			memcpy(to, w->contents[d->m[k].is[at + i]], C);
+			to += C;
+		}
+	assert_int_equal(store_put_placed(d->o[k], at, n, dg, known, place), 0);
 }
 
 static void put(struct world *w, struct draft_model *d, unsigned k)
@@ -123,8 +125,8 @@ static void put(struct world *w, struct draft_model *d, unsigned k)
 	unsigned content = (unsigned)rng_below(&w->g, CONTENTS);
 	uint8_t *data = malloc(count * C + 1);
 	struct digest dg[CHUNKS];
+	bool known[CHUNKS], memory = store_in_memory(w->s[0]);
 	size_t bytes = 0;
-	int r = 1;
 
 	for (size_t i = 0; i < count; i++) {
 		uint8_t *is = &d->m[k].is[at + i];
@@ -136,15 +138,15 @@ static void put(struct world *w, struct draft_model *d, unsigned k)
 		d->set[k][at + i] = true;
 	}
 	if (count && rng_below(&w->g, 3) == 0) {
-		for (size_t i = 0; i < count && r > 0; i++) {
-			r = store_put_known(d->o[k], at + i, dg[i]);
-			if (r == 0)
-				ok(store_put(d->o[k], (at + i) * C, data + i * C, len_of(&d->m[k], at + i), rng_below(&w->g, 2) ? &dg[i] : NULL, &err));
-			r = 1;
-		}
-	} else if (count && store_in_memory(w->s[0]) && rng_below(&w->g, 3) == 0) {
-		for (size_t i = 0; i < count; i++)
-			put_placed(w, d, k, at + i, d->m[k].is[at + i]);
+		assert_true(store_put_known(d->o[k], at, count, dg, known) >= 0);
+		if (memory && rng_below(&w->g, 2) == 0)
+			put_placed(w, d, k, at, count, dg, known);
+		else
+			for (size_t i = 0; i < count; i++)
+				if (!known[i])
+					ok(store_put(d->o[k], (at + i) * C, data + i * C, len_of(&d->m[k], at + i), rng_below(&w->g, 2) ? &dg[i] : NULL, &err));
+	} else if (count && memory && rng_below(&w->g, 3) == 0) {
+		put_placed(w, d, k, at, count, dg, NULL);
 	} else {
 		ok(store_put(d->o[k], at * C, data, bytes, rng_below(&w->g, 2) ? dg : NULL, &err));
 	}

@@ -266,6 +266,15 @@ static void shares(struct fixture *f)
 }
 
 /* what a draft believes from its beginning on is not true any more */
+static int put_known(struct store_object *o, uint64_t k, struct digest dg)
+{
+	bool known = false;
+	int r = (int)store_put_known(o, k, 1, &dg, &known);
+
+	assert_int_equal(known, r == 1);
+	return r;
+}
+
 static void outdated(struct fixture *f)
 {
 	uint8_t *a = made(8, 700);
@@ -277,8 +286,8 @@ static void outdated(struct fixture *f)
 	d = draft(f, "new", 0);
 	assert_int_equal(store_rm(f->s, "all", &f->err), 0);
 	o = object(f, d, "o", NULL, 8 * C);
-	assert_int_equal(store_put_known(o, 6, chunk_digest(f->s, a + 6 * C, C)), 0);
-	assert_int_equal(store_put_known(o, 1, chunk_digest(f->s, a + C, C)), 1);
+	assert_int_equal(put_known(o, 6, chunk_digest(f->s, a + 6 * C, C)), 0);
+	assert_int_equal(put_known(o, 1, chunk_digest(f->s, a + C, C)), 1);
 	assert_int_equal(store_put(o, 0, a, 8 * C, NULL, &f->err), 0);
 	assert_int_equal(commit(f, d).new_chunks, 4);
 	expect(f, "new", "o", a, 8 * C);
@@ -325,14 +334,14 @@ static void known(struct fixture *f)
 	write_image(f, "a", a, 2 * C);
 	d = draft(f, "b", 0);
 	o = object(f, d, "o", NULL, 4 * C);
-	assert_int_equal(store_put_known(o, 0, dg[0]), 1);
-	assert_int_equal(store_put_known(o, 1, dg[2]), 0);
+	assert_int_equal(put_known(o, 0, dg[0]), 1);
+	assert_int_equal(put_known(o, 1, dg[2]), 0);
 	assert_int_equal(store_put(o, C, a + 2 * C, C, &dg[2], &f->err), 0);
-	assert_int_equal(store_put_known(o, 2, dg[2]), 1);
+	assert_int_equal(put_known(o, 2, dg[2]), 1);
 	assert_int_equal(store_commit(d, NULL, NULL, &f->err), -EINVAL);
 	assert_non_null(strstr(f->err.msg, "chunk 3"));
-	assert_int_equal(store_put_known(o, 3, f->s->zero), 1);
-	assert_int_equal(store_put_known(o, 4, dg[0]), -EINVAL);
+	assert_int_equal(put_known(o, 3, f->s->zero), 1);
+	assert_int_equal(put_known(o, 4, dg[0]), -EINVAL);
 	/* whoever holds chunks keeps them, whatever is removed */
 	assert_int_equal(store_rm(f->s, "a", &f->err), 0);
 	commit(f, d);
@@ -809,6 +818,7 @@ static void placed(void **state)
 	struct fixture f;
 	struct segments g = { 0 };
 	uint8_t *a = made(40, 70), *to;
+	struct digest dg[28];
 	struct store_place place;
 	struct store_object *o;
 	struct store_image *img;
@@ -829,12 +839,13 @@ static void placed(void **state)
 	memcpy(a + 5 * C, a, C);
 	memset(to + 6 * C, 0, C);
 	memset(a + 6 * C, 0, C);
-	for (unsigned k = 0; k < 28; k++) {     /* two are never placed */
-		struct store_place p = { place.pack, place.at + (uint64_t)k * C };
-
-		assert_int_equal(store_put_placed(o, k, chunk_digest(f.s, to + k * C, C), p), 0);
-	}
-	assert_int_equal(store_put_placed(o, 28, f.s->zero, (struct store_place){ 77, 0 }), -EINVAL);
+	for (unsigned k = 0; k < 28; k++)       /* two are never placed */
+		dg[k] = chunk_digest(f.s, to + k * C, C);
+	assert_int_equal(store_put_placed(o, 0, 1, dg, NULL, place), 0);
+	place.at += C;
+	assert_int_equal(store_put_placed(o, 1, 27, dg + 1, NULL, place), 0);
+	assert_int_equal(store_put_placed(o, 28, 1, &f.s->zero, NULL, (struct store_place){ 77, 0 }), -EINVAL);
+	assert_int_equal(store_put_placed(o, 28, 100, dg, NULL, place), -EINVAL);
 	assert_int_equal(store_put(o, 28 * C, a + 28 * C, 12 * C, NULL, &f.err), 0);
 	st = commit(&f, d);
 	assert_int_equal(st.new_chunks, 38);

@@ -62,8 +62,8 @@ int store_object_begin(struct store_draft *d, const char *name, uint64_t bytes, 
  * The data may be reused when this returns (it was copied, or is stored already). Thread-safe for different chunks. Return: 0, -ENOSPC, -errno.
  */
 int store_put(struct store_object *o, uint64_t offset, const void *data, size_t bytes, const struct digest *digests, struct hearth_err *err);
-/** store_put_known - set one chunk by its digest alone. Return: 1 (the store has it, set), 0 (it does not: put the data), -errno. */
-int store_put_known(struct store_object *o, uint64_t chunk, struct digest digest);
+/** store_put_known - set @n chunks from @first on by their digests alone. @ret_known: which of them the store has, so that they are set; the data of the others is to be put. Return: how many, -errno. */
+ssize_t store_put_known(struct store_object *o, uint64_t first, size_t n, const struct digest *digests, bool *ret_known);
 /** store_put_file - a whole file as an object (one of CRIU's). Return: 0, -errno. */
 int store_put_file(struct store_draft *d, const char *name, const char *path, struct hearth_err *err);
 /**
@@ -73,7 +73,8 @@ int store_put_file(struct store_draft *d, const char *name, const char *path, st
  */
 struct store_place { uint32_t pack; uint64_t at; };
 int store_space(struct store_draft *d, size_t chunks, void **ret, struct store_place *ret_place, struct hearth_err *err);
-int store_put_placed(struct store_object *o, uint64_t chunk, struct digest digest, struct store_place place);
+/** store_put_placed - what lies at @place one after another: those of the @n chunks from @first on that are not @known (of store_put_known(); NULL: all). Return: 0, -EINVAL, -errno. */
+int store_put_placed(struct store_object *o, uint64_t first, size_t n, const struct digest *digests, const bool *known, struct store_place place);
 /**
  * store_reserve_segments - memory stores: have spare segments for @bytes, faulted in; @each is called for every mapped segment (to register it with the driver), also for later ones
  * @each: must not call the store; may be NULL. Spare segments are the handle's: the next drafts take them, store_close() removes what is left.
