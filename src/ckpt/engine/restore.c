@@ -37,6 +37,8 @@
 #define LAZY_MIN_BYTES (32ull << 20)
 #define REAP_MAX_MS 2000
 #define PIPES_MAX 16
+#define CRIU_LOG_MAX (64u << 20)
+#define LOG_TO "HEARTH_CRIU_LOG"        /* for people who look for time: where CRIU's log goes */
 
 /** struct back - one restore in progress */
 struct back {
@@ -278,7 +280,7 @@ static int build_args(const struct back *b, struct args *a)
 	args_add(a, "%s", b->work);
 	args_add(a, "-o");
 	args_add(a, CRIU_LOG);
-	args_add(a, "-v2");
+	args_add(a, getenv(LOG_TO) ? "-v4" : "-v2");
 	args_add(a, "-d");
 	args_add(a, "--pidfile");
 	args_add(a, PAGER_PIDFILE);
@@ -365,6 +367,16 @@ static int learn_pid(struct back *b)
 	return 0;
 }
 
+static void keep_log(const char *log, const char *to)
+{
+	char *text = NULL;
+	size_t n;
+
+	if (file_read(log, CRIU_LOG_MAX, &text, &n) == 0)
+		(void)file_replace(to, text, n, 0600, NULL);
+	free(text);
+}
+
 static int bring_back(struct back *b)
 {
 	char log[PATH_MAX + 16], what[300];
@@ -386,6 +398,8 @@ static int bring_back(struct back *b)
 	snprintf(what, sizeof(what), "restore %s", b->o->image);
 	if (r == 0)
 		r = criu_wait(pid, RESTORE_MAX_MS, what, log, b->err);
+	if (getenv(LOG_TO))
+		keep_log(log, getenv(LOG_TO));
 	if (r < 0 && b->damage && b->damage->code)
 		r = err_set(b->err, b->damage->code, "%s", b->damage->msg);
 	if (r == 0)
