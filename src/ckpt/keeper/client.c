@@ -286,21 +286,31 @@ int keeper_release_held(struct keeper *k, const char *name, struct hearth_err *e
 	return step(k, json_pack("{s:s,s:s}", "op", "release_held", "hold", name), NULL, err);
 }
 
-int keeper_load(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, const struct keeper_pid_map *map, size_t n, struct keeper_report *ret,
-		struct hearth_err *err)
+static json_t *from_where(json_t *o, const struct keeper_store *store, const char *image, const char *hold)
 {
-	json_t *list = json_array(), *o;
-
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_pack("[i,i]", (int)map[i].was, (int)map[i].is));
-	o = with_store(json_pack("{s:s,s:o}", "op", "load", "pids", list), store);
+	o = with_store(o, store);
 	json_object_del(o, "base");
 	json_object_del(o, "zstd");
 	if (image)
 		json_object_set_new(o, "image", json_string(image));
 	if (hold)
 		json_object_set_new(o, "hold", json_string(hold));
-	return step(k, o, ret, err);
+	return o;
+}
+
+int keeper_stage(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, struct keeper_report *ret, struct hearth_err *err)
+{
+	return step(k, from_where(json_pack("{s:s}", "op", "stage"), store, image, hold), ret, err);
+}
+
+int keeper_load(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, const struct keeper_pid_map *map, size_t n, struct keeper_report *ret,
+		struct hearth_err *err)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("[i,i]", (int)map[i].was, (int)map[i].is));
+	return step(k, from_where(json_pack("{s:s,s:o}", "op", "load", "pids", list), store, image, hold), ret, err);
 }
 
 int keeper_abort(struct keeper *k, struct keeper_report *ret, struct hearth_err *err)

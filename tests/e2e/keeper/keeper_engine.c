@@ -136,6 +136,8 @@ static int run(const char *socket, char **w, size_t n)
 		return keeper_end(k, &err);
 	if (!strcmp(w[0], "drain"))
 		return drain(w, n);
+	if (!strcmp(w[0], "stage"))
+		return keeper_stage(k, n > 1 && dash(w[1]) ? &store : NULL, n > 2 ? dash(w[2]) : NULL, n > 3 ? dash(w[3]) : NULL, &report, &err);
 	return !strcmp(w[0], "load") ? load(w, n) : -EINVAL;
 }
 
