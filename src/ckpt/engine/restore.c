@@ -25,6 +25,7 @@
 #include "ckpt/pager.h"
 #include "ckpt/program.h"
 #include "ckpt/store.h"
+#include "files.h"
 #include "gate.h"
 #include "gpu.h"
 #include "memory.h"
@@ -186,15 +187,8 @@ static int check(struct back *b)
 /* CRIU's files, checked as they are read */
 static int extract(struct back *b)
 {
-	FD_AUTO int dir = open(b->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = 0;
+	int r = files_extract(b->img, b->work, b->err);
 
-	for (size_t k = 0; k < store_image_objects(b->img) && r == 0; k++) {
-		const char *name = store_image_object_name(b->img, (int)k);
-
-		if (!strncmp(name, "criu/", 5) && !strchr(name + 5, '/') && name[5] != '.')
-			r = store_extract(b->img, (int)k, dir, name + 5, b->err);
-	}
 	if (r == 0)
 		r = mapped_check(b->work, b->err);
 	if (r == 0 && !b->lazy)
