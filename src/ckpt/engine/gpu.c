@@ -266,7 +266,7 @@ int gpu_restore_begin(const struct gpu_target *t, const char *image, const json_
 		g->map = calloc(json_array_size(pids), sizeof(*g->map));
 	r = g && g->map ? keeper_connect(t->socket, &g->k, err) : err_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = keeper_stage(g->k, &store, image, json_string_value(json_object_get(description, "hold")), &g->stage, err);
+		r = keeper_stage(g->k, &store, image, json_string_value(json_object_get(description, "hold")), err);
 	if (r < 0) {
 		gpu_back_free(g);
 		return r;
@@ -276,6 +276,11 @@ int gpu_restore_begin(const struct gpu_target *t, const char *image, const json_
 	g->n = json_array_size(pids);
 	*ret = g;
 	return 0;
+}
+
+int gpu_restore_begun(struct gpu_back *g, struct hearth_err *err)
+{
+	return g ? keeper_staged(g->k, &g->stage, err) : 0;
 }
 
 int gpu_restore(struct gpu_back *g, json_t **ret, struct hearth_err *err)

@@ -439,7 +439,9 @@ static int make(struct back *b)
 		b->relay.log = strcat(b->log, "/log");
 	if (r == 0)
 		r = tree_work_folder(b->work, sizeof(b->work), &b->work_lock, b->err);
-	/* what goes on beside us comes first */
+	/* what goes on beside us comes first; the pager before all, so that it has no descriptor of what follows */
+	if (r == 0 && b->lazy)
+		r = start_pager(b);
 	if (r == 0)
 		r = begin_device_memory(b);
 	if (r == 0)
@@ -450,8 +452,8 @@ static int make(struct back *b)
 		r = relay_begin(&b->relay, b->err);
 	if (r == 0)
 		r = make_pipes(b);
-	if (r == 0 && b->lazy)
-		r = start_pager(b);
+	if (r == 0)
+		r = gpu_restore_begun(b->device, b->err);
 	if (r == 0)
 		r = bring_back(b);
 	b->made = clock_mono_ns();

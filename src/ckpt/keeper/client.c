@@ -74,20 +74,27 @@ static int answer_error(const json_t *o, struct hearth_err *err)
 	return err_set(err, code < 0 && code > -4096 ? (int)code : -EIO, "%s", text ? text : "the keeper failed and does not say why");
 }
 
-/* @request: stolen. @ret_result, @ret_fd: NULL where none is expected */
-static int call(struct keeper *k, json_t *request, keeper_progress progress, void *ctx, struct keeper_report *ret, json_t **ret_result, int *ret_fd, struct hearth_err *err)
+/* @request: stolen */
+static int ask(struct keeper *k, json_t *request, struct hearth_err *err)
 {
-	char *text = json_dumps(request, JSON_COMPACT), *room = malloc(ANSWER_MAX);
+	char *text = json_dumps(request, JSON_COMPACT);
+	int r = text ? sock_packet_send(k->fd, text, strlen(text), -1, true) : err_set(err, -ENOMEM, "out of memory");
+
+	if (text && r < 0)
+		err_set(err, r, "cannot reach the keeper: %s", strerror(-r));
+	json_decref(request);
+	free(text);
+	return r;
+}
+
+/* @ret_result, @ret_fd: NULL where none is expected */
+static int answer(struct keeper *k, keeper_progress progress, void *ctx, struct keeper_report *ret, json_t **ret_result, int *ret_fd, struct hearth_err *err)
+{
+	char *room = malloc(ANSWER_MAX);
 	json_t *o = NULL;
 	bool given_up = false;
-	int fd = -1, r = text && room ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int fd = -1, r = room ? 0 : err_set(err, -ENOMEM, "out of memory");
 
-	json_decref(request);
-	if (r == 0) {
-		r = sock_packet_send(k->fd, text, strlen(text), -1, true);
-		if (r < 0)
-			err_set(err, r, "cannot reach the keeper: %s", strerror(-r));
-	}
 	while (r == 0) {
 		r = receive(k, room, &o, &fd, err);
 		if (r < 0 || json_object_get(o, "ok"))
@@ -114,9 +121,16 @@ static int call(struct keeper *k, json_t *request, keeper_progress progress, voi
 	}
 	fd_close(&fd);
 	json_decref(o);
-	free(text);
 	free(room);
 	return r;
+}
+
+/* @request: stolen */
+static int call(struct keeper *k, json_t *request, keeper_progress progress, void *ctx, struct keeper_report *ret, json_t **ret_result, int *ret_fd, struct hearth_err *err)
+{
+	int r = ask(k, request, err);
+
+	return r == 0 ? answer(k, progress, ctx, ret, ret_result, ret_fd, err) : r;
 }
 
 static int step(struct keeper *k, json_t *request, struct keeper_report *ret, struct hearth_err *err)
@@ -298,9 +312,14 @@ static json_t *from_where(json_t *o, const struct keeper_store *store, const cha
 	return o;
 }
 
-int keeper_stage(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, struct keeper_report *ret, struct hearth_err *err)
+int keeper_stage(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, struct hearth_err *err)
 {
-	return step(k, from_where(json_pack("{s:s}", "op", "stage"), store, image, hold), ret, err);
+	return ask(k, from_where(json_pack("{s:s}", "op", "stage"), store, image, hold), err);
+}
+
+int keeper_staged(struct keeper *k, struct keeper_report *ret, struct hearth_err *err)
+{
+	return answer(k, NULL, NULL, ret, NULL, NULL, err);
 }
 
 int keeper_load(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, const struct keeper_pid_map *map, size_t n, struct keeper_report *ret,

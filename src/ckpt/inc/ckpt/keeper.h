@@ -158,9 +158,12 @@ struct keeper_pid_map { pid_t was, is; };
  * keeper_stage - begin an operation that brings processes back before they are there
  * Takes what is held, or opens the image and goes on, while this has long returned, to copy device memory from it into memory of the keeper's own, checked, as far as the device has room: keeper_attach() then finds it there.
  * What was held is held again if the operation ends before keeper_attach().
- * @store, @image, @hold, @ret: as for keeper_load(), which comes next and names none of them again
+ * @store, @image, @hold: as for keeper_load(), which comes later and names none of them again
+ * Waits for nothing; keeper_staged() is to be called next. Return: 0, -errno.
  */
-int keeper_stage(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, struct keeper_report *ret, struct hearth_err *err);
+int keeper_stage(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, struct hearth_err *err);
+/** keeper_staged - the image is open, or what was held is taken. Return: 0, -ENOENT, -EBADMSG, -EPROTO, -EOPNOTSUPP (no such device here). */
+int keeper_staged(struct keeper *k, struct keeper_report *ret, struct hearth_err *err);
 /**
  * keeper_load - an operation that brings restored processes back
  * @store:  where the image is; @base and @zstd_level unused. @image: in it. Both NULL: from @hold alone, or after keeper_stage()
