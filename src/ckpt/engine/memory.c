@@ -365,6 +365,8 @@ int memory_reserve(struct memory *m, uint64_t bytes, struct hearth_err *err)
 	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at == MAP_FAILED)
 		return err_set(err, -errno, "cannot get %llu bytes of memory: %s", (unsigned long long)bytes, strerror(errno));
+	/* CRIU is started after this: a fork would write-protect it, and each page would be faulted in again while the tree stands still */
+	(void)madvise(at, bytes, MADV_DONTFORK);
 	(void)madvise(at, bytes, MADV_HUGEPAGE);
 	(void)madvise(at, bytes, MADV_POPULATE_WRITE);  /* else the first touch costs time while the tree stands still */
 	m->room = at;
