@@ -33,6 +33,7 @@
 #define ROUNDS_MAX 8
 #define LITTLE_BYTES (8u << 20)
 #define SLACK_BYTES (16u << 20)
+#define DRIVER_BYTES (1ull << 30)        /* what the driver puts into a process at its checkpoint: 0.55 GB have been seen of a context */
 #define FILL_MAX_S 20ull
 #define NAMES_MAX 1000000
 
@@ -267,7 +268,7 @@ static int precopy(struct work *w)
 /* what changed since the last round is guessed by that round; of processes that are not tracked it is everything */
 static int make_room(struct work *w)
 {
-	uint64_t bytes = w->last.read_bytes + SLACK_BYTES;
+	uint64_t bytes = w->last.read_bytes + SLACK_BYTES + gpu_processes(w->gpu) * DRIVER_BYTES;
 	struct track_spans s = { 0 };
 	pid_t *tree = NULL;
 	ssize_t n = w->c->stop ? 0 : proc_tree(w->c->pid, &tree);
