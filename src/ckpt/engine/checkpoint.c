@@ -268,7 +268,7 @@ static int precopy(struct work *w)
 /* what changed since the last round is guessed by that round; of processes that are not tracked it is everything */
 static int make_room(struct work *w)
 {
-	uint64_t bytes = w->last.read_bytes + SLACK_BYTES + gpu_processes(w->gpu) * DRIVER_BYTES;
+	uint64_t bytes = w->last.read_bytes + SLACK_BYTES;
 	struct track_spans s = { 0 };
 	pid_t *tree = NULL;
 	ssize_t n = w->c->stop ? 0 : proc_tree(w->c->pid, &tree);
@@ -283,7 +283,7 @@ static int make_room(struct work *w)
 	}
 	track_spans_done(&s);
 	free(tree);
-	return memory_reserve(w->memory, bytes, w->err);
+	return memory_reserve(w->memory, bytes, gpu_processes(w->gpu) * DRIVER_BYTES, w->err);
 }
 
 /* those that began to use one meanwhile */
