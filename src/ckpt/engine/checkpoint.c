@@ -27,6 +27,7 @@
 #include "gate.h"
 #include "gpu.h"
 #include "memory.h"
+#include "tcp.h"
 #include "tree.h"
 
 /* pre-copying ends when little is left, when rounds stop helping, or after so many */
@@ -312,6 +313,8 @@ static int copy_stopped(struct work *w)
 		r = memory_stop(w->memory, w->track, w->dump.work, w->c->stop, &w->stop, w->err);
 	if (r == 0)
 		r = mapped_save(w->c->pid, w->dump.work, w->err);
+	if (r == 0)
+		r = tcp_reread(w->c->pid, w->dump.work, w->err);
 	if (r == 0 && w->c->name)
 		r = gate_save(w->c->run_dir, w->c->name, w->dump.work, w->err);
 	/* as they are now, not as they were when it was looked at first */

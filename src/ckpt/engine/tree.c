@@ -198,6 +198,15 @@ static bool owns(const struct scan *s, uint64_t inode)
 
 struct endpoint { char local[80], remote[80]; bool ours; };
 
+/* an IPv4 address as a server sees it that listens on both, as the client sees it */
+static void unmap(char *address)
+{
+	static const char mapped[] = "0000000000000000FFFF0000";
+
+	if (!strncmp(address, mapped, sizeof(mapped) - 1))
+		memmove(address, address + sizeof(mapped) - 1, strlen(address + sizeof(mapped) - 1) + 1);
+}
+
 static int read_tcp(const struct scan *s, pid_t root, const char *which, struct endpoint **v, size_t *n)
 {
 	char path[64], *text = NULL, *save = NULL;
@@ -214,6 +223,8 @@ static int read_tcp(const struct scan *s, pid_t root, const char *which, struct 
 
 		if (sscanf(line, " %*d: %79s %79s %x %*s %*s %*s %*d %*d %llu", e.local, e.remote, &state, &inode) != 4 || state != TCP_ESTABLISHED)
 			continue;
+		unmap(e.local);
+		unmap(e.remote);
 		e.ours = owns(s, inode);
 		more = realloc(*v, (*n + 1) * sizeof(**v));
 		if (!more) {

@@ -282,26 +282,100 @@ class Restored(Programs):
 
 
 class Sockets(Programs):
-    def test_sockets(self):
-        """A connection within the tree, and one to the outside, which is closed afterwards."""
-        with socket.create_server(('127.0.0.1', 0)) as server:
-            code = ('import socket,time,sys\n'
-                    'a=socket.create_server(("127.0.0.1",0)); b=socket.create_connection(a.getsockname()); c,_=a.accept(); u,v=socket.socketpair()\n'
-                    'n=0\n'
-                    'while True:\n'
-                    '  b.sendall(b"%d"%n); u.send(b"%d"%n); print(c.recv(9).decode(),v.recv(9).decode(),flush=True); n+=1; time.sleep(0.005)\n')
-            self.start_words('s', '/usr/bin/python3', '-c', code)
-            until(lambda: len(self.lines('s')) > 10, 'it talks')
-            image = self.checkpoint('s')['image']
-            until(lambda: len(self.lines('s')) > 20, 'it talks on')
+    """Whole lines are written at once, so that none is in part of one incarnation and in part of another."""
+    SAY = ('import os, socket, sys, time\n'
+           'def say(*words): os.write(1, (" ".join(map(str, words)) + "\\n").encode())\n'
+           'def get(s, n):\n'
+           '  got = b""\n'
+           '  while len(got) < n:\n'
+           '    more = s.recv(n - len(got))\n'
+           '    if not more: say("END", "of a connection after", len(got)); os._exit(1)\n'
+           '    got += more\n'
+           '  return got\n')
+
+    def talks(self, code):
+        """Checkpointed, killed, and restored, twice out of the same image: both words of a line are always the same."""
+        self.start_words('s', '/usr/bin/python3', '-c', self.SAY + code)
+        until(lambda: len(self.lines('s')) > 10, 'it talks')
+        image = self.checkpoint('s')['image']
+        until(lambda: len(self.lines('s')) > 20, 'it talks on')
+        for _ in range(2):
             self.kill('s')
             n = len(self.lines('s'))
             self.restore(image)
             until(lambda: len(self.lines('s')) > n + 10, 'it talks again')
-            for line in self.lines('s')[n:]:
-                self.assertEqual(*line.split())
-            self.kill('s')
-            server.settimeout(1)
+        self.kill('s')
+        for line in self.lines('s'):
+            self.assertEqual(*line.split(' ', 1))
+
+    def test_within_a_process(self):
+        self.talks('a = socket.create_server(("127.0.0.1", 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept(); u, v = socket.socketpair()\n'
+                   'n = 0\n'
+                   'while True:\n'
+                   '  word = b"%08d" % n; b.sendall(word); u.send(word); say(get(c, 8).decode(), get(v, 8).decode()); n += 1; time.sleep(0.005)\n')
+
+    # one side is always five words ahead, so that there is always something that was sent and not read, and (Nagle) something that was not sent
+    AHEAD = ('if os.fork() == 0:\n'
+             '  n = 0\n'
+             '  while True:\n'
+             '    b.sendall(b"%08d" % n)\n'
+             '    if n >= 5 and int(get(b, 8)) != n - 5: say("WRONG", "answer")\n'
+             '    n += 1; time.sleep(0.002)\n'
+             'n = 0\n'
+             'while True:\n'
+             '  word = get(c, 8); c.sendall(word); say(n, int(word)); n += 1; time.sleep(0.002)\n')
+
+    def test_between_processes(self):
+        self.talks('a = socket.create_server(("127.0.0.1", 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept()\n' + self.AHEAD)
+
+    def test_server_of_both_families(self):
+        self.talks('a = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True); b = socket.create_connection(("127.0.0.1", a.getsockname()[1])); c, _ = a.accept()\n' +
+                   self.AHEAD)
+
+    def test_full_in_both_directions(self):
+        """More than the windows take: part of it was never sent when the checkpoint is made, and all of it comes out of the image."""
+        stop = os.path.join(self.dir, 'full')
+        self.start_words('s', '/usr/bin/python3', '-c', self.SAY +
+                         'a = socket.create_server(("127.0.0.1", 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept()\n'
+                         'def fill(s):\n'
+                         '  n = 0\n'
+                         '  s.setblocking(False)\n'
+                         '  while True:\n'
+                         '    try: n += s.send(b"".join(b"%08d" % k for k in range(n // 8, n // 8 + 512))[n % 8:])\n'
+                         '    except BlockingIOError: s.setblocking(True); return n\n'
+                         'def drain(s, n):\n'
+                         '  got = get(s, n); return n if got == b"".join(b"%08d" % k for k in range(n // 8 + 1))[:n] else "WRONG"\n'
+                         'x, y = fill(b), fill(c); say(0, 0)\n'
+                         f'while not os.path.exists("{stop}"): time.sleep(0.005)\n'
+                         'say(x, drain(c, x)); say(y, drain(b, y)); b.sendall(b"12345678"); say(int(get(c, 8)), 12345678)\n'
+                         'while True: time.sleep(1)\n')
+        until(lambda: self.lines('s'), 'it is full')
+        image = self.checkpoint('s')['image']
+        self.kill('s')
+        self.restore(image)
+        with open(stop, 'w', encoding='utf-8'):
+            pass
+        until(lambda: len(self.lines('s')) == 4, 'all came out')
+        for line in self.lines('s'):
+            self.assertEqual(*line.split(' ', 1))
+
+    def test_outside(self):
+        """A connection that leads out of the tree goes on when the program does, and is closed after a restore."""
+        with socket.create_server(('127.0.0.1', 0)) as server:
+            self.start_words('s', '/usr/bin/python3', '-c', self.SAY + f'b = socket.create_connection(("127.0.0.1", {server.getsockname()[1]}))\n'
+                             'while True:\n'
+                             '  try: word = b.recv(8)\n'
+                             '  except OSError: word = b""\n'
+                             '  say(word.decode() or "closed"); time.sleep(0.005 if word else 1)\n')
+            with server.accept()[0] as connection:
+                connection.sendall(b'before')
+                until(lambda: self.lines('s') == ['before'], 'it listens')
+                image = self.checkpoint('s')['image']
+                connection.sendall(b'after')
+                until(lambda: self.lines('s') == ['before', 'after'], 'it goes on')
+                self.kill('s')
+            self.restore(image)
+            until(lambda: 'closed' in self.lines('s'), 'it is told')
 
 
 if __name__ == '__main__':
