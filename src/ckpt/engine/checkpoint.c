@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,10 +87,17 @@ static int fault(struct work *w, const char *name)
 
 /* ---- before ---- */
 
+/* an open file description's lock, on the byte of the tree's number: it ends with the last process that has it, and leaves nothing behind */
+static int set_lock(const struct work *w, short type)
+{
+	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = w->c->pid, .l_len = 1 };
+
+	return fcntl(w->lock, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
+}
+
 /* one checkpoint of a tree at a time; the minder has the lock too, until it has undone what a killed one did */
 static int take_lock(struct work *w)
 {
-	struct stat mine, there;
 	char path[PATH_MAX];
 	int r;
 
@@ -100,26 +106,23 @@ static int take_lock(struct work *w)
 	r = dir_make(path, 0755);
 	if (r < 0)
 		return err_set(w->err, r, "cannot make the folder %s: %s", path, strerror(-r));
-	sprintf(path + strlen(path), "/.lock-%d", (int)w->c->pid);
+	strcat(path, "/.lock");
 	w->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (w->lock < 0)
 		return err_set(w->err, -errno, "cannot open %s: %s", path, strerror(errno));
-	/* the file goes with its lock: one that is gone by now was another's, who is done */
-	if (flock(w->lock, LOCK_EX | LOCK_NB) < 0 || fstat(w->lock, &mine) < 0 || stat(path, &there) < 0 || mine.st_ino != there.st_ino) {
+	r = set_lock(w, F_WRLCK);
+	if (r < 0)
 		fd_close(&w->lock);
-		return err_set(w->err, -EBUSY, "another checkpoint of process %d is in progress", (int)w->c->pid);
-	}
-	return 0;
+	if (r == -EAGAIN || r == -EACCES)
+		return err_set(w->err, -EBUSY, "another checkpoint of process %d is in progress; try again when it is done", (int)w->c->pid);
+	return r < 0 ? err_set(w->err, r, "cannot lock %s: %s", path, strerror(-r)) : 0;
 }
 
+/* at once, not when the minder has ended as well */
 static void drop_lock(struct work *w)
 {
-	char path[PATH_MAX];
-
-	if (w->lock < 0)
-		return;
-	if (snprintf(path, sizeof(path), "%s/programs/.lock-%d", w->c->run_dir, (int)w->c->pid) < (int)sizeof(path))
-		unlink(path);           /* held: who opens it now waits for nothing, who had opened it finds it locked */
+	if (w->lock >= 0)
+		(void)set_lock(w, F_UNLCK);
 	fd_close(&w->lock);
 }
 
