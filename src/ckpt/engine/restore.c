@@ -36,6 +36,7 @@
 #define RESTORE_MAX_MS 120000
 #define LAZY_MIN_BYTES (32ull << 20)
 #define REAP_MAX_MS 2000
+#define LOOK_MS 5
 #define PIPES_MAX 16
 
 /** struct back - one restore in progress */
@@ -94,7 +95,15 @@ static void comm_of(pid_t pid, char *ret, size_t n)
 	free(text);
 }
 
-/* a process that ended keeps its pid until its parent has asked for it, and nothing tells others when that is */
+/* a process that ended keeps its pid until its parent has asked for it. Linux 6.9 and newer tell that (POLLHUP); on older ones, and when it is a thread's, it is looked at now and then. */
+static void wait_reaped(pid_t pid)
+{
+	FD_AUTO int pidfd = pidfd_of(pid);
+	struct pollfd p = { .fd = pidfd };
+
+	poll(&p, 1, LOOK_MS);
+}
+
 static int pid_free(struct back *b, pid_t pid)
 {
 	uint64_t deadline = clock_mono_ns() + REAP_MAX_MS * NS_PER_MS;
@@ -102,7 +111,7 @@ static int pid_free(struct back *b, pid_t pid)
 	int state;
 
 	while ((state = proc_state(pid)) == 'Z' && clock_mono_ns() < deadline)
-		poll(NULL, 0, 5);
+		wait_reaped(pid);
 	if (state < 0)
 		return 0;
 	comm_of(pid, name, sizeof(name));
@@ -149,7 +158,7 @@ static int groups_free(struct back *b)
 	pid_t pid;
 
 	while ((pid = find_member(b)) && clock_mono_ns() < deadline)
-		poll(NULL, 0, 5);
+		wait_reaped(pid);
 	if (!pid)
 		return 0;
 	comm_of(pid, name, sizeof(name));

@@ -258,6 +258,18 @@ class Restored(Programs):
         self.assertIn('does the program still run', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
         self.goes_on()
 
+    def test_pid_of_one_that_was_not_waited_for(self):
+        with subprocess.Popen(['sleep', '1000'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as p:
+            image = self.checkpoint(str(p.pid))['image']
+            p.kill()
+            done = self.hearth('restore', image, '--store', self.store, '-d', code=1)
+            self.assertIn('was not waited for by its parent', done.stderr)
+            # its parent does so while the restore waits
+            with subprocess.Popen([HEARTH, '--run', self.run_dir, 'restore', image, '--store', self.store, '-d'], stdin=subprocess.DEVNULL) as restore:
+                p.wait()
+            self.assertEqual(restore.returncode, 0)
+        self.kill(f'pid-{p.pid}')
+
     def test_files_that_grew(self):
         path = os.path.join(self.dir, 'data')
         with open(path, 'w', encoding='utf-8'):
