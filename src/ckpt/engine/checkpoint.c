@@ -87,45 +87,6 @@ static int fault(struct work *w, const char *name)
 
 /* ---- before ---- */
 
-/* an open file description's lock, on the byte of the tree's number: it ends with the last process that has it, and leaves nothing behind */
-static int set_lock(const struct work *w, short type)
-{
-	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = w->c->pid, .l_len = 1 };
-
-	return fcntl(w->lock, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
-}
-
-/* one checkpoint of a tree at a time; the minder has the lock too, until it has undone what a killed one did */
-static int take_lock(struct work *w)
-{
-	char path[PATH_MAX];
-	int r;
-
-	if (snprintf(path, sizeof(path), "%s/programs", w->c->run_dir) >= (int)sizeof(path) - 32)
-		return err_set(w->err, -ENAMETOOLONG, "path too long: %s", w->c->run_dir);
-	r = dir_make(path, 0755);
-	if (r < 0)
-		return err_set(w->err, r, "cannot make the folder %s: %s", path, strerror(-r));
-	strcat(path, "/.lock");
-	w->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (w->lock < 0)
-		return err_set(w->err, -errno, "cannot open %s: %s", path, strerror(errno));
-	r = set_lock(w, F_WRLCK);
-	if (r < 0)
-		fd_close(&w->lock);
-	if (r == -EAGAIN || r == -EACCES)
-		return err_set(w->err, -EBUSY, "another checkpoint of process %d is in progress; try again when it is done", (int)w->c->pid);
-	return r < 0 ? err_set(w->err, r, "cannot lock %s: %s", path, strerror(-r)) : 0;
-}
-
-/* at once, not when the minder has ended as well */
-static void drop_lock(struct work *w)
-{
-	if (w->lock >= 0)
-		(void)set_lock(w, F_UNLCK);
-	fd_close(&w->lock);
-}
-
 /* memory of a lazily restored program comes in for a while; CRIU would take what is missing for what never was */
 static int wait_whole(struct work *w)
 {
@@ -194,7 +155,7 @@ static int prepare(struct work *w)
 		snprintf(w->name, sizeof(w->name), "pid-%d", (int)c->pid);
 	r = w->notes ? criu_version(c->criu, w->criu_version, sizeof(w->criu_version), w->err) : err_set(w->err, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = take_lock(w);
+		r = program_lock(w->c->run_dir, w->c->pid, &w->lock, w->err);   /* the minder has it too, until it has undone what a killed checkpoint did */
 	if (r == 0)
 		r = tree_inspect(c->pid, &w->tree, w->err);
 	if (r == 0)
@@ -485,7 +446,7 @@ static void clean_up(struct work *w)
 	if (w->draft)
 		store_abort(w->draft);
 	store_close(w->store);
-	drop_lock(w);
+	program_unlock(&w->lock, w->c->pid);
 	json_decref(w->tree);
 	json_decref(w->notes);
 }

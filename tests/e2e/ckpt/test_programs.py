@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hearth run`, `checkpoint`, `restore`, `park`, `wake` and `ps` on programs, with real CRIU."""
 import fcntl
+import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -18,7 +20,7 @@ class Run(Programs):
         self.assertEqual((done.stdout, done.stderr), ('out\n', 'err\n'))
         self.assertEqual(self.hearth('run', '--', 'sh', '-c', 'kill -TERM $$', code=143).stdout, '')
         self.assertIn('/no/such/program', self.hearth('run', '--', '/no/such/program', code=127).stderr)
-        self.assertEqual(os.listdir(os.path.join(self.run_dir, 'programs')), [])
+        self.assertEqual(os.listdir(os.path.join(self.run_dir, 'programs')), ['.lock'])
 
     def test_options(self):
         self.assertEqual(self.hearth('run', '--env', 'A=b c', '--', 'sh', '-c', 'echo "$A"').stdout, 'b c\n')
@@ -47,6 +49,69 @@ class Run(Programs):
         self.kill('one')
         until(lambda: self.json('ps', 'one')['programs'][0]['state'] == 'ended', 'the end is noted')
         self.start('one')       # one that ended makes room
+
+
+    def test_many_at_once(self):
+        """Each gets a name of its own, also while others begin, and while those of before are found to have ended."""
+        many = 40
+        for _ in range(2):
+            begun = [subprocess.Popen([HEARTH, '--run', self.run_dir, '--json', 'run', '-d', '--', 'sleep', '1000'], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) for _ in range(many)]
+            said = [json.loads(p.communicate()[0]) for p in begun]
+            self.assertEqual({p.returncode for p in begun}, {0})
+            self.assertEqual(len({o['name'] for o in said}), many)
+            shown = [p for p in self.json('ps')['programs'] if p['state'] == 'running']
+            self.assertEqual({(p['name'], p['pid']) for p in shown}, {(o['name'], o['pid']) for o in said})
+            for o in said:
+                os.kill(o['pid'], signal.SIGKILL)
+            until(lambda pids=[o['pid'] for o in said]: all(state(pid) is None for pid in pids), 'all are gone')
+
+    def test_one_of_many_gets_the_name_of_one_that_ended(self):
+        self.kill_and_wait(self.start_words('n', 'sleep', '1000'))
+        begun = [subprocess.Popen([HEARTH, '--run', self.run_dir, 'run', '-d', '--name', 'n', '--', 'sleep', '1000'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                  text=True) for _ in range(10)]
+        said = [p.communicate()[1] for p in begun]
+        self.assertEqual(sorted(p.returncode for p in begun), [0] + [1] * 9)
+        self.assertEqual(sum('choose another --name' in text for text in said), 9)
+
+    @staticmethod
+    def kill_and_wait(pid):
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: state(pid) is None, 'it is gone')
+
+    def test_killed_while_it_claims_a_name(self):
+        done = self.hearth('run', '-d', '--name', 'n', '--', 'sleep', '1000', code=None, env={'HEARTH_FAULT': 'program-claimed'})
+        self.assertEqual(done.returncode, -signal.SIGKILL)
+        self.start_words('n', 'sleep', '1000')
+
+    def test_no_such_command(self):
+        for words in ((), ('-d',)):
+            done = self.hearth('run', *words, '--', '/no/such/command', code=127)
+            self.assertEqual(done.stderr, 'hearth: cannot run /no/such/command: No such file or directory\n')
+        self.assertEqual(os.listdir(os.path.join(self.run_dir, 'programs')), ['.lock'])
+
+    def test_damaged_record(self):
+        """It is shown, it is said what to do, and that helps."""
+        pid = self.start_words('n', 'sleep', '1000')
+        folder = os.path.join(self.run_dir, 'programs', 'n')
+        with open(os.path.join(folder, 'program.json'), 'rb') as file:
+            whole = file.read()
+        for text in (b'', b'garbage', b'{"version":1}', whole[:-5], whole.replace(b'running', b'rubbish')):
+            with open(os.path.join(folder, 'program.json'), 'wb') as file:
+                file.write(text)
+            self.assertEqual([(p['name'], p['state'], p['pid']) for p in self.json('ps')['programs']], [('n', 'damaged', 0)])
+            for words in (('checkpoint', 'n', '--to', self.store), ('wake', 'n'), ('run', '-d', '--name', 'n', '--', 'sleep', '1000')):
+                done = self.hearth(*words, code=1)
+                self.assertIn(f'{folder}/program.json is damaged: end the program', done.stderr)
+                self.assertEqual(done.stderr.count('\n'), 1)
+        self.kill_and_wait(pid)
+        shutil.rmtree(folder)
+        self.start_words('n', 'sleep', '1000')
+
+    def test_park_takes_no_options(self):
+        pid = self.start_words('n', 'sleep', '1000')
+        for words in (('park', 'n', '--to', self.store), ('wake', '-d', 'n')):
+            self.assertIn('no options', self.hearth(*words, code=2).stderr)
+        self.assertEqual(state(pid), 'S')
 
 
 class Course(Programs):
@@ -250,7 +315,72 @@ class Refused(Programs):
         self.kill(f'pid-{p.pid}')
 
 
+    def test_store_that_cannot_be_written(self):
+        self.start()
+        self.goes_on(by=1)
+        where = os.path.join(self.dir, 'mounted')
+        os.mkdir(where)
+        subprocess.run(['mount', '-t', 'tmpfs', 'none', where], check=True)
+        self.addCleanup(subprocess.run, ['umount', where], check=True)
+        self.json('checkpoint', 't', '--to', where + '/store')
+        subprocess.run(['mount', '-o', 'remount,ro', where], check=True)
+        for words in (('checkpoint', 't', '--to', where + '/store'), ('restore', 't-1', '--store', where + '/store', '-d'), ('images', '--store', where + '/store')):
+            done = self.hearth(*words, code=1)
+            self.assertIn(where + '/store', done.stderr)
+            self.assertIn('mount it writable', done.stderr)
+            self.assertEqual(done.stderr.count('\n'), 1)
+        self.goes_on()
+
+    def test_disk_full(self):
+        """In the middle of a dump, and from the beginning; the space is free again, and the program runs on."""
+        pid = self.start(mib=16)
+        self.goes_on(by=1)
+        where = os.path.join(self.dir, 'mounted')
+        os.mkdir(where)
+        for size in ('16k', '8m'):
+            subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'none', where], check=True)
+            self.addCleanup(subprocess.run, ['umount', where], check=True)
+            for words in ((), ('--zstd', '1')):
+                done = self.hearth('checkpoint', 't', '--to', where + '/store', *words, code=1)
+                self.assertIn(f'cannot write to {where}/store: No space left on device; remove images', done.stderr)
+                self.assertEqual(done.stderr.count('\n'), 1)
+                self.goes_on()
+            self.assertEqual([f for _, _, files in os.walk(where) for f in files if f not in ('lock', 'store.json')], [])
+        self.assertEqual(self.record()['pid'], pid)
+        self.check_course(mib=16)
+
+
 class Restored(Programs):
+    def test_two_at_once(self):
+        """One brings it back; the others say so, and leave it alone."""
+        self.start()
+        self.goes_on(by=1)
+        image = self.checkpoint()['image']
+        self.kill()
+        begun = [subprocess.Popen([HEARTH, '--run', self.run_dir, 'restore', image, '--store', self.store, '-d'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                  text=True) for _ in range(4)]
+        said = [p.communicate()[1] for p in begun]
+        self.assertEqual(sorted(p.returncode for p in begun), [0, 1, 1, 1], said)
+        for text in said:
+            self.assertTrue('runs again' in text or 'in progress' in text or 'does the program still run' in text, said)
+        self.goes_on()
+        self.check_course()
+
+    def test_image_of_another_user(self):
+        self.start()
+        self.goes_on(by=1)
+        image = self.checkpoint()['image']
+        self.kill()
+        for path in (self.store, os.path.join(self.store, 'images', image)):
+            os.chown(path, 65534, 65534)
+            self.assertIn(f'{path} belongs to user 65534', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
+            os.chown(path, 0, 0)
+        os.chmod(self.store, 0o777)
+        self.assertIn('may be written by others than root', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
+        os.chmod(self.store, 0o755)
+        self.restore(image)
+        self.goes_on()
+
     def test_pid_in_use(self):
         self.start()
         self.goes_on(by=1)
