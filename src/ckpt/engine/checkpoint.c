@@ -34,7 +34,7 @@
 #define LITTLE_BYTES (8u << 20)
 #define SLACK_BYTES (16u << 20)
 #define DRIVER_BYTES (1ull << 30)        /* what the driver puts into a process at its checkpoint: 0.55 GB have been seen of a context */
-#define FILL_MAX_S 20ull
+#define FILL_MAX_S 20
 #define NAMES_MAX 1000000
 
 /** struct work - one checkpoint in progress */
@@ -90,16 +90,11 @@ static int fault(struct work *w, const char *name)
 /* memory of a lazily restored program comes in for a while; CRIU would take what is missing for what never was */
 static int wait_whole(struct work *w)
 {
-	uint64_t deadline = clock_mono_ns() + FILL_MAX_S * NS_PER_S;
-	bool waits;
-	int r;
+	int r = criu_tree_whole(w->c->pid, FILL_MAX_S * 1000);
 
-	while ((r = criu_tree_waits(w->c->pid, &waits)) == 0 && waits && clock_mono_ns() < deadline)
-		poll(NULL, 0, 5);
-	if (r < 0)
-		return err_set(w->err, r, "process %d: %s", (int)w->c->pid, strerror(-r));
-	return waits ? err_set(w->err, -EBUSY, "after %llu s the memory of process %d is still being brought back from its image, or it uses userfaultfd itself", FILL_MAX_S,
-			       (int)w->c->pid) : 0;
+	if (r == -EBUSY)
+		return err_set(w->err, r, "after up to %d s the memory of process %d is still being brought back from its image, or it uses userfaultfd itself", FILL_MAX_S, (int)w->c->pid);
+	return r < 0 ? err_set(w->err, r, "process %d: %s", (int)w->c->pid, strerror(-r)) : 0;
 }
 
 /* the number behind the highest there is, also of other kinds: names are not used twice while a later one is there */

@@ -339,27 +339,6 @@ int tree_inspect(pid_t root, json_t **ret, struct hearth_err *err)
 	return r;
 }
 
-/* Return: whether one of a process's descriptors is such */
-static bool any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link))
-{
-	char path[64], link[64];
-	bool found = false;
-	struct dirent *e;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	d = opendir(path);
-	while (d && !found && (e = readdir(d))) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
-
-		link[n < 0 ? 0 : n] = '\0';
-		found = n > 0 && is(pid, atoi(e->d_name), link);
-	}
-	if (d)
-		closedir(d);
-	return found;
-}
-
 static bool is_gpu(pid_t pid, int fd, const char *link)
 {
 	return !strncmp(link, "/dev/nvidia", 11);
@@ -372,12 +351,12 @@ static bool is_written_unseen(pid_t pid, int fd, const char *link)
 
 bool tree_uses_gpu(pid_t pid)
 {
-	return any_fd(pid, is_gpu);
+	return proc_any_fd(pid, is_gpu);
 }
 
 bool tree_devices_write(pid_t pid)
 {
-	return any_fd(pid, is_written_unseen);
+	return proc_any_fd(pid, is_written_unseen);
 }
 
 #define WORK_NAME "hearth-dump-"

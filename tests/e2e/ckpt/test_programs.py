@@ -138,8 +138,8 @@ class Course(Programs):
         made = self.checkpoint()
         self.kill()
         self.assertTrue(self.restore(made['image'])['lazy'])
-        self.goes_on(by=50)
         again = self.checkpoint()               # waits until all of it is in
+        self.goes_on(by=50)
         self.assertLess(again['new_bytes'], made['new_bytes'] // 2)
         self.kill()
         self.restore(again['image'])
