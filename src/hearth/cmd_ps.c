@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ckpt/keeper.h"
 #include "ckpt/program.h"
 #include "ckpt/store.h"
 #include "cli.h"
@@ -120,8 +121,34 @@ static void print_line(void *ctx, const char *line)
 
 /* ---- programs ---- */
 
-/* the names of a program's images, in one store, the newest last */
-static void add_images(const char *dir, const char *program, json_t *images)
+/* what the keeper holds of parked programs; none: nothing is said of it */
+struct held { struct keeper_held *v; size_t n; };
+
+static void learn_held(struct cli *cli, struct held *ret)
+{
+	char path[PATH_MAX];
+	struct hearth_err err;
+	struct keeper *k = NULL;
+
+	*ret = (struct held){ 0 };
+	snprintf(path, sizeof(path), "%s/keeper.sock", cli->run_dir);
+	if (keeper_connect(path, &k, &err) == 0)
+		(void)keeper_held(k, &ret->v, &ret->n, &err);
+	keeper_close(k);
+}
+
+static uint64_t held_of(const struct held *held, const json_t *meta)
+{
+	const char *name = json_string_value(json_object_get(json_object_get(meta, "gpu"), "hold"));
+
+	for (size_t k = 0; name && k < held->n; k++)
+		if (!strcmp(held->v[k].name, name))
+			return held->v[k].bytes;
+	return 0;
+}
+
+/* the names of a program's images, in one store, the newest last. @ret_held: device memory of the one that it is parked in */
+static void add_images(const char *dir, const struct program *p, const struct held *held, json_t *images, uint64_t *ret_held)
 {
 	struct store_entry *list = NULL;
 	struct store *s = NULL;
@@ -136,15 +163,19 @@ static void add_images(const char *dir, const char *program, json_t *images)
 		for (size_t k = 0; k < n; k++) {
 			const char *of = json_string_value(json_object_get(list[k].meta, "program"));
 
-			if (of && !strcmp(of, program))
-				json_array_append_new(images, json_string(list[k].name));
+			if (!of || strcmp(of, p->name))
+				continue;
+			json_array_append_new(images, json_string(list[k].name));
+			if (p->state == PROGRAM_PARKED && p->image && !strcmp(p->image, list[k].name))
+				*ret_held += held_of(held, list[k].meta);
 		}
 	store_list_free(list, n);
 	store_close(s);
 }
 
-static json_t *describe_program(struct cli *cli, const struct program *p)
+static json_t *describe_program(struct cli *cli, const struct program *p, const struct held *held)
 {
+	uint64_t held_bytes = 0;
 	json_t *images = json_array();
 	struct program_cli pc;
 	struct hearth_err err;
@@ -152,14 +183,15 @@ static json_t *describe_program(struct cli *cli, const struct program *p)
 
 	if (program_cli_init(&pc, cli, NULL, &err) == 0) {
 		memory_store_dir(memory);
-		add_images(pc.store, p->name, images);
-		add_images(memory, p->name, images);
+		add_images(pc.store, p, held, images, &held_bytes);
+		add_images(memory, p, held, images, &held_bytes);
 		if (p->store && strcmp(p->store, pc.store) && strcmp(p->store, memory))
-			add_images(p->store, p->name, images);
+			add_images(p->store, p, held, images, &held_bytes);
 		program_cli_done(&pc);
 	}
-	return json_pack("{s:s,s:s,s:i,s:b,s:O*,s:s*,s:s*,s:o}", "name", p->name, "state", program_state_name(p->state), "pid", p->state == PROGRAM_RUNNING ? (int)p->pid : 0, "detached",
-			 p->detached, "argv", p->argv, "store", p->store, "image", p->image, "images", images);
+	return json_pack("{s:s,s:s,s:i,s:b,s:O*,s:s*,s:s*,s:o,s:I}", "name", p->name, "state", program_state_name(p->state), "pid", p->state == PROGRAM_RUNNING ? (int)p->pid : 0, "detached",
+			 p->detached, "argv", p->argv, "store", p->store, "image", p->image, "images", images,
+			 "held_bytes", (json_int_t)held_bytes);
 }
 
 /* Return: array of programs, of one name only if it is not empty */
@@ -168,16 +200,19 @@ static json_t *programs(struct cli *cli, const char *name)
 	struct program *list = NULL;
 	struct hearth_err err;
 	json_t *out = json_array();
+	struct held held;
 	size_t n = 0;
 
+	learn_held(cli, &held);
 	if (program_list(cli->run_dir, &list, &n, &err) < 0)
-		return out;
+		n = 0;
 	for (size_t k = 0; k < n; k++) {
 		if (!*name || !strcmp(name, list[k].name))
-			json_array_append_new(out, describe_program(cli, &list[k]));
+			json_array_append_new(out, describe_program(cli, &list[k], &held));
 		program_done(&list[k]);
 	}
 	free(list);
+	free(held.v);
 	return out;
 }
 
@@ -188,17 +223,19 @@ static void put_programs(const struct sink *s, const json_t *list)
 
 	if (!json_array_size(list))
 		return;
-	put(s, "%-24s %-8s %8s  %s", "PROGRAM", "STATE", "PID", "IMAGES");
+	put(s, "%-24s %-8s %8s %9s  %s", "PROGRAM", "STATE", "PID", "HELD", "IMAGES");
 	json_array_foreach(list, i, p) {
 		const json_t *images = json_object_get(p, "images");
 		size_t n = json_array_size(images);
-		char pid[16] = "-", more[64] = "none";
+		char pid[16] = "-", more[64] = "none", held[32] = "-";
 
 		if (number(p, "pid"))
 			snprintf(pid, sizeof(pid), "%lld", number(p, "pid"));
+		if (number(p, "held_bytes"))
+			cli_bytes(held, sizeof(held), (double)number(p, "held_bytes"));
 		if (n > 1)
 			snprintf(more, sizeof(more), ", and %zu before", n - 1);
-		put(s, "%-24.24s %-8s %8s  %s%s", text(p, "name"), text(p, "state"), pid, n ? json_string_value(json_array_get(images, n - 1)) : "", n == 1 ? "" : more);
+		put(s, "%-24.24s %-8s %8s %9s  %s%s", text(p, "name"), text(p, "state"), pid, held, n ? json_string_value(json_array_get(images, n - 1)) : "", n == 1 ? "" : more);
 	}
 }
 

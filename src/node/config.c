@@ -5,16 +5,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/yaml.h"
 #include "node/node.h"
 #include "sched/policy.h"
+
+#define HOLD_ALL (1ull << 60)           /* more than any device has */
 
 static const char *const isolation_names[] = { "full", "none", "auto", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 
 static const char *const keeper_names[] = { "auto", "on", "off", NULL };
 
+#define DAY_NS (86400 * NS_PER_S)
 #define KEY(key, k, ...) { .name = #key, .kind = k, .offset = offsetof(struct node_config, key), ##__VA_ARGS__ }
 static const struct yaml_key config_keys[] = {
 	KEY(run_dir, YAML_STR),
@@ -37,6 +41,8 @@ static const struct yaml_key config_keys[] = {
 	KEY(ckpt_keeper, YAML_ENUM, .names = keeper_names),
 	KEY(ckpt_pool_store, YAML_STR),
 	KEY(ckpt_pool_bytes, YAML_BYTES),
+	KEY(ckpt_hold_bytes, YAML_BYTES),
+	KEY(ckpt_hold_time, YAML_DURATION, .min = 0, .max = 366 * DAY_NS),
 	{ 0 },
 };
 
@@ -121,6 +127,8 @@ int node_config_init(struct node_config *cfg, struct hearth_err *err)
 		.slots = 0,
 		.policy = SCHED_MINIMAX,
 		.policy_window = 1000,
+		.ckpt_hold_bytes = HOLD_ALL,
+		.ckpt_hold_time = 600 * NS_PER_S,
 	};
 	if (!cfg->run_dir || !cfg->state_dir || !cfg->libexec_dir || !cfg->listen) {
 		node_config_done(cfg);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "priv.h"
@@ -123,16 +124,19 @@ static void ended(struct ev_loop *loop, ev_child *w, int events)
 
 static void start(struct node *n)
 {
-	char program[4200], socket[4200], bytes[32];
-	char *argv[] = { program, (char *)"--socket", socket, (char *)"--pool-store", n->cfg->ckpt_pool_store, (char *)"--pool-bytes", bytes, NULL };
+	char program[4200], socket[4200], bytes[32], hold[32], hold_time[32];
+	char *argv[] = { program, (char *)"--socket", socket, (char *)"--hold-bytes", hold, (char *)"--hold-time", hold_time, (char *)"--pool-store", n->cfg->ckpt_pool_store,
+			 (char *)"--pool-bytes", bytes, NULL };
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), out[2] = { -1, -1 }, r = null < 0 ? -errno : 0;
 	pid_t pid = 0;
 
 	snprintf(program, sizeof(program), "%s/hearth-keeper", n->cfg->libexec_dir);
 	snprintf(socket, sizeof(socket), "%s/keeper.sock", n->cfg->run_dir);
 	snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)n->cfg->ckpt_pool_bytes);
+	snprintf(hold, sizeof(hold), "%llu", (unsigned long long)n->cfg->ckpt_hold_bytes);
+	snprintf(hold_time, sizeof(hold_time), "%llums", (unsigned long long)(n->cfg->ckpt_hold_time / NS_PER_MS));
 	if (!n->cfg->ckpt_pool_store)
-		argv[3] = NULL;
+		argv[7] = NULL;
 	if (r == 0 && pipe2(out, O_CLOEXEC) < 0)
 		r = -errno;
 	if (r == 0)

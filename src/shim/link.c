@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "ctx.h"
 #include "futex.h"
 #include "log.h"
 #include "mem.h"
@@ -23,7 +24,10 @@ static struct {
 	uint64_t *freed;                /* ids it knows and that are gone */
 	size_t nfreed, cap;
 	unsigned unanswered;            /* FREE that it has not answered */
-	_Atomic uint32_t answers;       /* futex */
+	_Atomic uint32_t answers;       /* futex: there was an answer, or another reason to look */
+	bool tried;                     /* to connect, with whichever result */
+	uint64_t asked, answered;       /* ROOM */
+	uint64_t given;                 /* bytes, by the answers */
 } conn = { .sock = -1, .kick = -1 };
 
 static int say(struct shim_msg *m, int pass)
@@ -152,28 +156,85 @@ bool link_wait_freed(uint32_t answers, uint64_t deadline_ns)
 	return due && futex_wait(&conn.answers, answers, deadline_ns, false) == 0;
 }
 
+/* shim_lock held; let go of while waiting. Return: something may have changed. */
+static bool wait_change(uint64_t deadline_ns)
+{
+	uint32_t answers = atomic_load(&conn.answers);
+	int ret;
+
+	pthread_mutex_unlock(&shim_lock);
+	ret = futex_wait(&conn.answers, answers, deadline_ns, false);
+	pthread_mutex_lock(&shim_lock);
+	return ret == 0;
+}
+
+bool link_ask_room(int device, uint64_t bytes, uint64_t deadline_ns)
+{
+	struct shim_msg m = { .op = SHIM_ROOM, .bytes = bytes };
+	bool in_time = true, given = false;
+
+	pthread_mutex_lock(&shim_lock);
+	while (!conn.tried && in_time)          /* a program that has only just begun */
+		in_time = wait_change(deadline_ns);
+	ctx_device_uuid(device, m.device);
+	if (conn.started && !conn.behind && say(&m, -1) == 0) {
+		uint64_t mine = ++conn.asked, before = conn.given;
+
+		while (conn.answered < mine && in_time)
+			in_time = wait_change(deadline_ns);
+		given = conn.given != before;
+	}
+	pthread_mutex_unlock(&shim_lock);
+	return given;
+}
+
+static void wake_waiters(void)
+{
+	atomic_fetch_add(&conn.answers, 1);
+	futex_wake_all(&conn.answers);
+}
+
+void link_room_given(uint64_t bytes)
+{
+	pthread_mutex_lock(&shim_lock);
+	conn.answered++;
+	conn.given += bytes;
+	pthread_mutex_unlock(&shim_lock);
+	wake_waiters();
+}
+
 void link_let_go(void)
 {
 	pthread_mutex_lock(&shim_lock);
 	if (conn.unanswered > 0)
 		conn.unanswered--;
 	pthread_mutex_unlock(&shim_lock);
-	atomic_fetch_add(&conn.answers, 1);
-	futex_wake_all(&conn.answers);
+	wake_waiters();
 }
 
 /* ---- the service thread ---- */
+
+static void tried(void)
+{
+	pthread_mutex_lock(&shim_lock);
+	conn.tried = true;
+	pthread_mutex_unlock(&shim_lock);
+	wake_waiters();
+}
 
 int link_open(const char *path)
 {
 	int sock = sock_unix_connect_packets(path), kick, err;
 
-	if (sock < 0)
+	if (sock < 0) {
+		tried();
 		return sock;
+	}
 	kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (kick < 0) {
 		err = -errno;
 		close(sock);
+		tried();
 		return err;
 	}
 	pthread_mutex_lock(&shim_lock);
@@ -189,6 +250,7 @@ void link_start(void)
 	conn.started = true;
 	tell();
 	pthread_mutex_unlock(&shim_lock);
+	tried();
 }
 
 void link_close(void)
@@ -200,10 +262,11 @@ void link_close(void)
 	conn.nfreed = conn.unanswered = 0;
 	for (struct mem_phys *p = mem.first; p; p = p->next)
 		p->announced = false;
+	conn.answered = conn.asked;
+	conn.tried = true;
 	refuse_all_unsent();
 	pthread_mutex_unlock(&shim_lock);
-	atomic_fetch_add(&conn.answers, 1);             /* what it held is gone with it */
-	futex_wake_all(&conn.answers);
+	wake_waiters();         /* what it held is gone with it */
 }
 
 int link_wait(void)
@@ -241,5 +304,6 @@ void link_fork_child(void)
 	fd_close(&conn.sock);
 	fd_close(&conn.kick);
 	conn.started = conn.behind = false;
+	conn.tried = true;
 	conn.nfreed = conn.unanswered = 0;
 }

@@ -26,6 +26,12 @@ uint32_t link_answers(void) SHIM_HIDDEN;
  * Return: true: try again; false: nothing to wait for, or the time is up.
  */
 bool link_wait_freed(uint32_t answers, uint64_t deadline_ns) SHIM_HIDDEN;
+/**
+ * link_ask_room - have the keeper give back what it holds for parked programs
+ * @device: one that has been asked about; @bytes: that are wanted
+ * Return: true: some was given back, try again; false: there is none, or nobody to ask.
+ */
+bool link_ask_room(int device, uint64_t bytes, uint64_t deadline_ns) SHIM_HIDDEN;
 
 /* The service thread's: */
 /** link_open - connect. @path: of the socket. Return: 0, -errno. */
@@ -41,6 +47,8 @@ int link_recv(struct shim_msg *ret) SHIM_HIDDEN;        /* as packet_recv() */
 int link_answer(const struct shim_msg *m, int pass) SHIM_HIDDEN;
 /** link_let_go - the keeper has let go of a freed buffer */
 void link_let_go(void) SHIM_HIDDEN;
+/** link_room_given - the answer to that */
+void link_room_given(uint64_t bytes) SHIM_HIDDEN;
 void link_fork_child(void) SHIM_HIDDEN;
 
 #endif

@@ -139,6 +139,9 @@ CUresult mem_phys_new(const CUmemAllocationProp *prop, uint64_t bytes, struct me
 		if (err == CUDA_ERROR_OUT_OF_MEMORY && !again) {
 			gate_leave();
 			again = link_wait_freed(answers, deadline_ns);
+			/* what is not ours to free may still be held for programs that are parked */
+			if (!again)
+				again = link_ask_room(prop->location.id, bytes, deadline_ns);
 			gate_enter();
 		}
 	} while (again);

@@ -144,7 +144,10 @@ static int handle(const struct shim_msg *m)
 		return -EPROTO;
 	switch (m->op) {
 	case SHIM_FREE:
-		link_let_go();
+		if (m->id)
+			link_let_go();
+		else
+			link_room_given(m->arg0);
 		return 0;
 	case SHIM_GATE_CLOSE:
 		return do_close(m);

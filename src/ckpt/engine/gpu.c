@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -23,6 +24,7 @@ struct gpu {
 	pid_t pids[KEEPER_PIDS_MAX];
 	size_t n;
 	json_t *notes;
+	char hold[64];                  /* name of what the keeper keeps of it; "": nothing */
 	pthread_t thread;
 	bool copying;
 	int copied;                     /* of the thread */
@@ -140,6 +142,21 @@ int gpu_precopy_join(struct gpu *g, struct hearth_err *err)
 	return g->copied < 0 ? err_set(err, g->copied, "%s", g->why.msg) : 0;
 }
 
+/* its memory may stay where it is when it is gone. The name is of this one checkpoint and of no other: what is held under it is what the image has. */
+static void hold(struct gpu *g)
+{
+	struct hearth_err why = { 0 };
+	uint64_t id[2];
+
+	if (getrandom(id, sizeof(id), 0) != sizeof(id))
+		return;
+	snprintf(g->hold, sizeof(g->hold), "parked-%016llx%016llx", (unsigned long long)id[0], (unsigned long long)id[1]);
+	if (keeper_hold(g->k, g->hold, &why) == 0)
+		return;
+	g->hold[0] = '\0';
+	add_note(g->notes, why.msg);
+}
+
 int gpu_stop(struct gpu *g, struct hearth_err *err)
 {
 	int r;
@@ -151,6 +168,8 @@ int gpu_stop(struct gpu *g, struct hearth_err *err)
 		r = keeper_detach(g->k, &g->detached, err);
 	if (r == 0)
 		r = keeper_driver_checkpoint(g->k, 0, &g->driver, err);
+	if (r == 0 && g->stop)
+		hold(g);
 	add_note(g->notes, g->stopped.notes);
 	return r;
 }
@@ -185,7 +204,7 @@ json_t *gpu_describe(const struct gpu *g)
 
 	for (size_t k = 0; g && k < g->n; k++)
 		json_array_append_new(pids, json_integer(g->pids[k]));
-	return g ? json_pack("{s:o}", "pids", pids) : NULL;
+	return g ? json_pack("{s:o,s:s*}", "pids", pids, "hold", g->hold[0] ? g->hold : NULL) : NULL;
 }
 
 size_t gpu_processes(const struct gpu *g)
@@ -225,12 +244,12 @@ int gpu_restore_possible(const char *socket, const json_t *description, struct h
 	return r < 0 ? err_set(err, r, "the image has device memory, and no hearth-keeper answers at %s; start hearthd", socket) : 0;
 }
 
-int gpu_restore(const struct gpu_target *t, const char *image, const json_t *description, struct hearth_err *err)
+int gpu_restore(const struct gpu_target *t, const char *image, const json_t *description, json_t **ret, struct hearth_err *err)
 {
 	struct keeper_store store = { .dir = t->store };
 	struct keeper_pid_map *map;
 	struct keeper *k = NULL;
-	struct keeper_report done;
+	struct keeper_report load, driver, attach;
 	json_t *pids = json_object_get(description, "pids"), *pid;
 	size_t n = json_array_size(pids), at;
 	int r;
@@ -243,13 +262,16 @@ int gpu_restore(const struct gpu_target *t, const char *image, const json_t *des
 		if (map)
 			map[at].was = map[at].is = (pid_t)json_integer_value(pid);
 	if (r == 0)
-		r = keeper_load(k, &store, image, NULL, map, n, &done, err);
+		r = keeper_load(k, &store, image, json_string_value(json_object_get(description, "hold")), map, n, &load, err);
 	if (r == 0)
-		r = keeper_driver_restore(k, &done, err);
+		r = keeper_driver_restore(k, &driver, err);
 	if (r == 0)
-		r = keeper_attach(k, 0, NULL, NULL, &done, err);
+		r = keeper_attach(k, 0, NULL, NULL, &attach, err);
 	if (r == 0)
 		r = keeper_end(k, err);
+	if (r == 0)
+		*ret = json_pack("{s:I,s:I,s:f,s:f,s:f,s:f,s:s}", "bytes", (json_int_t)attach.bytes, "copied_bytes", (json_int_t)attach.copied_bytes, "load", ms(load.total_ns), "driver",
+				 ms(driver.total_ns), "back", ms(attach.wait_ns), "attach", ms(attach.total_ns), "notes", load.notes);
 	keeper_close(k);
 	free(map);
 	return r;

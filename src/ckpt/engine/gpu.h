@@ -45,7 +45,11 @@ struct gpu *gpu_free(struct gpu *g);
 
 /** gpu_restore_possible - before anything is made: is there a keeper, if the image needs one? @description: of gpu_describe(), may be NULL. Return: 0, -ENOENT, -errno. */
 int gpu_restore_possible(const char *socket, const json_t *description, struct hearth_err *err);
-/** gpu_restore - the processes are back from CRIU: driver's restore and memory. Return: 0, -EBADMSG, -ENOMEM, -errno. */
-int gpu_restore(const struct gpu_target *t, const char *image, const json_t *description, struct hearth_err *err);
+/**
+ * gpu_restore - the processes are back from CRIU: driver's restore and memory
+ * @ret: for people, {"bytes", "copied_bytes", "load", "driver", "back", "attach"}, milliseconds; copied_bytes 0: the keeper held it. A new reference, NULL: there was nothing to do.
+ * Return: 0, -EBADMSG, -ENOMEM, -errno.
+ */
+int gpu_restore(const struct gpu_target *t, const char *image, const json_t *description, json_t **ret, struct hearth_err *err);
 
 #endif

@@ -191,7 +191,7 @@ static int run_it(const struct program_run *run, struct program *ret, int report
 		r = pid = begin(run, ret->name, &relay, err);
 	if (r > 0)
 		r = record(run, ret, pid, err);
-	relay_report(&report, r < 0 ? err : &(struct hearth_err){ 0 });
+	relay_report(&report, r < 0 ? err : &(struct hearth_err){ 0 }, NULL);
 	if (r == 0) {
 		r = relay_run(&relay, pid, ret_status);
 		program_ended(run->run_dir, ret, *ret_status);
@@ -214,7 +214,7 @@ int program_run(const struct program_run *run, struct program *ret, int *ret_sta
 	if (r < 0)
 		return r;
 	if (run->detach) {
-		r = relay_detach(&report, err);
+		r = relay_detach(&report, NULL, err);
 		if (r == 1)
 			return program_load(run->run_dir, ret->name, ret, err);
 		if (r < 0)

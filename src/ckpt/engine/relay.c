@@ -20,6 +20,7 @@
 
 #define PIECE 65536
 #define LOG_MAX (8 << 20)
+#define TOLD_MAX 65536
 
 static void wanted_signals(sigset_t *set)
 {
@@ -147,7 +148,23 @@ int relay_run(struct relay *r, pid_t root, int *ret_status)
 	return 0;
 }
 
-int relay_detach(int *ret_report, struct hearth_err *err)
+/* how long, then the text */
+static json_t *read_told(int fd)
+{
+	json_t *told = NULL;
+	uint32_t len;
+	char *text;
+
+	if (fd_read_full(fd, &len, sizeof(len)) != (ssize_t)sizeof(len) || len > TOLD_MAX)
+		return NULL;
+	text = malloc(len + 1);
+	if (text && fd_read_full(fd, text, len) == (ssize_t)len)
+		told = json_loadb(text, len, 0, NULL);
+	free(text);
+	return told;
+}
+
+int relay_detach(int *ret_report, json_t **ret_told, struct hearth_err *err)
 {
 	struct hearth_err said;
 	int ends[2], null;
@@ -177,6 +194,8 @@ int relay_detach(int *ret_report, struct hearth_err *err)
 	}
 	close(ends[1]);
 	n = fd_read_full(ends[0], &said, sizeof(said));
+	if (n == (ssize_t)sizeof(said) && ret_told)
+		*ret_told = read_told(ends[0]);
 	close(ends[0]);
 	if (n != (ssize_t)sizeof(said))
 		return err_set(err, -EIO, "the process that was to read the program's output ended");
@@ -186,9 +205,16 @@ int relay_detach(int *ret_report, struct hearth_err *err)
 	return 1;
 }
 
-void relay_report(int *report, const struct hearth_err *err)
+void relay_report(int *report, const struct hearth_err *err, const json_t *told)
 {
-	if (*report >= 0)
+	char *text = told ? json_dumps(told, JSON_COMPACT) : NULL;
+	uint32_t len = text ? (uint32_t)strlen(text) : 0;
+
+	if (*report >= 0) {
 		(void)fd_write_full(*report, err, sizeof(*err));
+		if (text && len <= TOLD_MAX && fd_write_full(*report, &len, sizeof(len)) == 0)
+			(void)fd_write_full(*report, text, len);
+	}
+	free(text);
 	fd_close(report);
 }

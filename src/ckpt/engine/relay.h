@@ -2,6 +2,7 @@
 #ifndef CKPT_ENGINE_RELAY_H
 #define CKPT_ENGINE_RELAY_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -29,11 +30,12 @@ void relay_end(struct relay *r);
 
 /**
  * relay_detach - go on in a process of its own that has no terminal
+ * @ret_told: what that process tells besides the outcome (a new reference, may be NULL); NULL: it is not wanted
  * Return: 0 in that process, which tells the outcome with relay_report(); 1 in the caller, once it has, with 0 or the error; -errno.
  */
-int relay_detach(int *ret_report, struct hearth_err *err);
-/** relay_report - @err: code 0: all is well. The descriptor is closed. */
-void relay_report(int *report, const struct hearth_err *err);
+int relay_detach(int *ret_report, json_t **ret_told, struct hearth_err *err);
+/** relay_report - @err: code 0: all is well; @told: borrowed, may be NULL. The descriptor is closed. */
+void relay_report(int *report, const struct hearth_err *err, const json_t *told);
 /** program_ended - note the end of a program whose relay this process is. @status: of wait(2) */
 void program_ended(const char *run_dir, struct program *p, int status);
 

@@ -38,6 +38,8 @@
 #define REAP_MAX_MS 2000
 #define LOOK_MS 5
 #define PIPES_MAX 16
+#define CRIU_LOG_MAX (64u << 20)
+#define LOG_TO "HEARTH_CRIU_LOG"        /* for people who look for time: where CRIU's log goes */
 
 /** struct back - one restore in progress */
 struct back {
@@ -56,7 +58,8 @@ struct back {
 	struct pager pager;
 	struct pager_source source;
 	struct hearth_err *damage;      /* shared with the pager: what it found */
-	uint64_t bytes, t0, verified, extracted, restored;
+	json_t *gpu;                    /* what was done of device memory; NULL: there is none */
+	uint64_t bytes, t0, opened, verified, extracted, made, restored;
 };
 
 /* ---- what must be so ---- */
@@ -208,6 +211,7 @@ static int check(struct back *b)
 	r = groups_free(b);
 	if (r < 0)
 		return r;
+	b->opened = clock_mono_ns();
 	r = gpu_restore_possible(b->o->keeper, json_object_get(store_image_meta(b->img), "gpu"), b->err);
 	if (r == 0 && b->o->verify)
 		r = store_image_verify(b->img, 0, b->err);
@@ -314,7 +318,7 @@ static int build_args(const struct back *b, struct args *a)
 	args_add(a, "%s", b->work);
 	args_add(a, "-o");
 	args_add(a, CRIU_LOG);
-	args_add(a, "-v2");
+	args_add(a, getenv(LOG_TO) ? "-v4" : "-v2");
 	args_add(a, "-d");
 	args_add(a, "--pidfile");
 	args_add(a, PAGER_PIDFILE);
@@ -401,6 +405,16 @@ static int learn_pid(struct back *b)
 	return 0;
 }
 
+static void keep_log(const char *log, const char *to)
+{
+	char *text = NULL;
+	size_t n;
+
+	if (file_read(log, CRIU_LOG_MAX, &text, &n) == 0)
+		(void)file_replace(to, text, n, 0600, NULL);
+	free(text);
+}
+
 static int bring_back(struct back *b)
 {
 	char log[PATH_MAX + 16], what[300];
@@ -422,6 +436,8 @@ static int bring_back(struct back *b)
 	snprintf(what, sizeof(what), "restore %s", b->o->image);
 	if (r == 0)
 		r = criu_wait(pid, RESTORE_MAX_MS, what, log, b->err);
+	if (getenv(LOG_TO))
+		keep_log(log, getenv(LOG_TO));
 	if (r < 0 && b->damage && b->damage->code)
 		r = err_set(b->err, b->damage->code, "%s", b->damage->msg);
 	if (r == 0)
@@ -437,7 +453,7 @@ static int bring_device_memory_back(struct back *b)
 
 	if (!realpath(b->o->store, store))
 		return err_set(b->err, -errno, "cannot find the folder %s: %s", b->o->store, strerror(errno));
-	return gpu_restore(&(struct gpu_target){ .socket = b->o->keeper, .store = store }, b->o->image, json_object_get(store_image_meta(b->img), "gpu"), b->err);
+	return gpu_restore(&(struct gpu_target){ .socket = b->o->keeper, .store = store }, b->o->image, json_object_get(store_image_meta(b->img), "gpu"), &b->gpu, b->err);
 }
 
 static int let_pager_go(struct back *b)
@@ -476,6 +492,7 @@ static int make(struct back *b)
 		r = start_pager(b);
 	if (r == 0)
 		r = bring_back(b);
+	b->made = clock_mono_ns();
 	/* before the driver's part, which runs in the program and may need any page: from here on a pager that fails ends the program, and nobody waits for it */
 	if (r == 0 && b->lazy)
 		r = let_pager_go(b);
@@ -495,11 +512,16 @@ static int make(struct back *b)
 	return r;
 }
 
+static double ms(uint64_t from, uint64_t to)
+{
+	return (double)(to - from) / NS_PER_MS;
+}
+
 static json_t *report(const struct back *b)
 {
-	return json_pack("{s:s,s:s,s:i,s:b,s:I,s:{s:f,s:f,s:f,s:f}}", "name", b->program.name, "image", b->o->image, "pid", (int)b->program.pid, "lazy", b->lazy, "bytes",
-			 (json_int_t)b->bytes, "ms", "verify", (double)(b->verified - b->t0) / NS_PER_MS, "files", (double)(b->extracted - b->verified) / NS_PER_MS, "criu",
-			 (double)(b->restored - b->extracted) / NS_PER_MS, "total", (double)(b->restored - b->t0) / NS_PER_MS);
+	return json_pack("{s:s,s:s,s:i,s:b,s:I,s:O*,s:{s:f,s:f,s:f,s:f,s:f,s:f}}", "name", b->program.name, "image", b->o->image, "pid", (int)b->program.pid, "lazy", b->lazy, "bytes",
+			 (json_int_t)b->bytes, "gpu", b->gpu, "ms", "open", ms(b->t0, b->opened), "verify", ms(b->opened, b->verified), "files", ms(b->verified, b->extracted), "criu",
+			 ms(b->extracted, b->made), "gpu", ms(b->made, b->restored), "total", ms(b->t0, b->restored));
 }
 
 static void clean_up(struct back *b)
@@ -515,6 +537,7 @@ static void clean_up(struct back *b)
 	b->img = store_image_close(b->img);
 	b->store = store_close(b->store);
 	program_done(&b->program);
+	b->gpu = (json_decref(b->gpu), NULL);
 	if (b->damage)
 		munmap(b->damage, sizeof(*b->damage));
 }
@@ -537,16 +560,14 @@ static int attend(struct back *b, int *ret_status)
 static int make_detached(struct back *b, json_t **ret)
 {
 	struct hearth_err none = { 0 };
-	int report_fd = -1, status, r = relay_detach(&report_fd, b->err);
+	json_t *told = NULL;
+	int report_fd = -1, status, r = relay_detach(&report_fd, ret, b->err);
 	char name[PROGRAM_NAME_MAX + 1];
 
 	snprintf(name, sizeof(name), "%s", b->program.name);
 	if (r == 1) {
 		program_done(&b->program);
 		r = program_load(b->o->run_dir, name, &b->program, b->err);
-		b->extracted = b->verified;
-		b->restored = clock_mono_ns();
-		*ret = report(b);
 		return r;
 	}
 	if (r < 0)
@@ -554,7 +575,10 @@ static int make_detached(struct back *b, json_t **ret)
 	r = make(b);
 	if (r < 0 && b->claimed)
 		program_remove(b->o->run_dir, name);
-	relay_report(&report_fd, r < 0 ? b->err : &none);
+	else if (r == 0)
+		told = report(b);
+	relay_report(&report_fd, r < 0 ? b->err : &none, told);
+	json_decref(told);
 	if (r == 0)
 		(void)attend(b, &status);
 	clean_up(b);

@@ -256,6 +256,31 @@ int keeper_hold(struct keeper *k, const char *name, struct hearth_err *err)
 	return step(k, json_pack("{s:s,s:s}", "op", "hold", "hold", name), NULL, err);
 }
 
+int keeper_held(struct keeper *k, struct keeper_held **ret, size_t *ret_n, struct hearth_err *err)
+{
+	json_t *list = NULL, *o;
+	struct keeper_held *held;
+	size_t i;
+	int r = call(k, json_pack("{s:s}", "op", "held"), NULL, NULL, NULL, &list, NULL, err);
+
+	if (r < 0)
+		return r;
+	held = calloc(json_array_size(list) + 1, sizeof(*held));
+	if (!held) {
+		json_decref(list);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	json_array_foreach(list, i, o) {
+		snprintf(held[i].name, sizeof(held[i].name), "%s", json_string_value(json_object_get(o, "name")) ?: "");
+		held[i].bytes = number(o, "bytes");
+		held[i].age_ns = number(o, "age_ns");
+	}
+	*ret = held;
+	*ret_n = json_array_size(list);
+	json_decref(list);
+	return 0;
+}
+
 int keeper_release_held(struct keeper *k, const char *name, struct hearth_err *err)
 {
 	return step(k, json_pack("{s:s,s:s}", "op", "release_held", "hold", name), NULL, err);

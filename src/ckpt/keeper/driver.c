@@ -7,6 +7,9 @@
 #include "op.h"
 
 #define LOCK_MS 10000
+/* that the driver may need of a device for a context and what is in it: this much, or that part of a small one */
+#define RESTORE_ROOM (1ull << 30)
+#define RESTORE_SHARE 32
 
 static bool uses_cuda(const struct cuda *cu, pid_t pid)
 {
@@ -126,6 +129,26 @@ int op_driver_checkpoint(struct op *op, uint64_t timeout_ns, struct hearth_err *
 	return 0;
 }
 
+/* memory of parked programs must not be in the way: what the driver does not find room for is lost */
+static void make_room(struct op *op)
+{
+	struct keeper_server *k = op->k;
+
+	pthread_mutex_lock(&k->lock);
+	/* a device that nobody has used has no holds either, and is not to be opened for this */
+	for (int d = 0; d < k->devices_n && k->holds; d++) {
+		uint64_t room, total, want;
+
+		if (!k->devices[d].context || device_use(&k->devices[d], NULL) < 0)
+			continue;
+		room = device_room(&k->devices[d], &total);
+		want = total / RESTORE_SHARE < RESTORE_ROOM ? total / RESTORE_SHARE : RESTORE_ROOM;
+		if (room < want)
+			holds_make_room(k, &k->devices[d], want);
+	}
+	pthread_mutex_unlock(&k->lock);
+}
+
 int op_driver_restore(struct op *op, struct hearth_err *err)
 {
 	uint64_t began = clock_mono_ns();
@@ -133,6 +156,7 @@ int op_driver_restore(struct op *op, struct hearth_err *err)
 
 	if (op->phase != OP_CHECKPOINTED)
 		return err_set(err, -EPROTO, "nothing was checkpointed by the driver");
+	make_room(op);
 	r = restore_all(op, err);
 	op->report.driver_ns = clock_mono_ns() - began;
 	if (r == 0)

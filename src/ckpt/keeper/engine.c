@@ -63,44 +63,22 @@ static json_t *info(struct keeper_server *k)
 
 static int release_held(struct keeper_server *k, const char *name, struct hearth_err *err)
 {
-	struct hold **at = &k->holds, *h;
+	int r;
 
 	pthread_mutex_lock(&k->lock);
-	while (*at && strcmp((*at)->name, name))
-		at = &(*at)->next;
-	h = *at;
-	if (h)
-		*at = h->next;
+	r = hold_release(k, name, err);
 	pthread_mutex_unlock(&k->lock);
-	if (!h)
-		return err_set(err, -ENOENT, "nothing is held as %s", name);
-	while (h->processes) {
-		struct process *p = h->processes;
-
-		h->processes = p->next;
-		process_free(p);
-	}
-	free(h);
-	return 0;
+	return r;
 }
 
-static int hold(struct op *op, const char *name, struct hearth_err *err)
+static json_t *list_held(struct keeper_server *k)
 {
-	int r = 0;
+	json_t *list;
 
-	if (op->phase != OP_DETACHED && op->phase != OP_CHECKPOINTED)
-		return err_set(err, -EPROTO, "only memory that is detached can be held");
-	pthread_mutex_lock(&op->k->lock);
-	for (struct hold *h = op->k->holds; h; h = h->next)
-		if (!strcmp(h->name, name))
-			r = err_set(err, -EEXIST, "something is held as %s already", name);
-	for (struct engine *e = op->k->engines; e; e = e->next)
-		if (e->op && e->op != op && !strcmp(e->op->hold, name))
-			r = err_set(err, -EEXIST, "something is held as %s already", name);
-	if (r == 0)
-		snprintf(op->hold, sizeof(op->hold), "%s", name);
-	pthread_mutex_unlock(&op->k->lock);
-	return r;
+	pthread_mutex_lock(&k->lock);
+	list = holds_list(k);
+	pthread_mutex_unlock(&k->lock);
+	return list;
 }
 
 /* requests that need an operation */
@@ -127,7 +105,7 @@ static int carry_on(struct engine *e, const struct request *r, int *fd, struct h
 	case REQUEST_DRAIN:
 		return op_drain(op, r, fd, err);
 	case REQUEST_HOLD:
-		return hold(op, r->hold, err);
+		return hold_name(op, r->hold, err);
 	case REQUEST_ABORT:
 		op->engine = NULL;
 		failed = op_undo(op, err);
@@ -149,6 +127,10 @@ static int carry_out(struct engine *e, const struct request *r, struct keeper_re
 
 	if (r->op == REQUEST_INFO) {
 		*more = info(e->k);
+		return 0;
+	}
+	if (r->op == REQUEST_HELD) {
+		*more = list_held(e->k);
 		return 0;
 	}
 	if (r->op == REQUEST_INSPECT)

@@ -86,8 +86,9 @@ struct process {
 	uint32_t seq;
 };
 
-/* struct hold - memory kept under a name after its processes are gone: they are records without connection */
-struct hold { struct hold *next; char name[REQUEST_NAME_MAX + 1]; struct process *processes; bool busy; };
+/* struct hold - memory kept under a name after its processes are gone: they are records without connection. @since_ns: CLOCK_MONOTONIC */
+struct hold { struct hold *next; char name[REQUEST_NAME_MAX + 1]; struct process *processes; uint64_t since_ns, bytes; };
+#define HOLDS_LISTED 512
 
 struct engine {
 	struct keeper_server *k;
@@ -111,7 +112,8 @@ struct keeper_server {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;         /* CLOCK_MONOTONIC */
 	struct process *processes;
-	struct hold *holds;
+	struct hold *holds;             /* the oldest first */
+	uint64_t hold_bytes, hold_ns;   /* at most so much, for at most so long (0: no limit) */
 	struct engine *engines;
 	unsigned processes_n, engines_n, new_n;
 	bool stopping;
@@ -132,6 +134,8 @@ void buffer_ref(struct buffer *b);
 void buffer_unref(struct buffer *b);
 /** buffers_drop - all buffers of a process; those in use go with their last reference */
 void buffers_drop(struct process *p);
+/** buffers_move - all buffers of a process to another, which has none */
+void buffers_move(struct process *from, struct process *to);
 /** buffer_remove - it was freed */
 void buffer_remove(struct process *p, struct buffer *b);
 uint64_t process_bytes(const struct process *p);
@@ -150,6 +154,16 @@ int shim_ask(struct keeper_server *k, struct process *p, enum shim_op op, uint64
  * Return: 0, -ETIMEDOUT, -ESRCH, -ECANCELED, -EBADMSG, or the shim's own error: -ENOMEM for a CUresult 2, else -EIO.
  */
 int shim_wait(struct keeper_server *k, struct engine *e, struct process *p, struct ask *a, uint64_t deadline_ns, struct shim_msg *ret, int *ret_fd, struct hearth_err *err);
+
+/* ---- hold.c: all with the lock held ---- */
+int hold_release(struct keeper_server *k, const char *name, struct hearth_err *err);
+/** holds_make_room - give back what is on a device, the oldest first, until there is room for @bytes. For who found too little: one goes in any case. Return: how much there was, 0: none. */
+uint64_t holds_make_room(struct keeper_server *k, struct device *d, uint64_t bytes);
+/** holds_expire - give back what is old. Return: milliseconds until the next is, -1: none. */
+int holds_expire(struct keeper_server *k);
+void holds_free(struct keeper_server *k);
+/** holds_list - for people: array of {"name", "bytes", "age_ns"} */
+json_t *holds_list(struct keeper_server *k);
 
 /* ---- main.c ---- */
 /** keeper_watch - epoll on a descriptor; @what: the thing, tagged */

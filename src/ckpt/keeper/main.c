@@ -23,15 +23,16 @@
 #include "op.h"
 
 #define EXIT_NO_DRIVER 77
+#define HOLD_NS (600 * NS_PER_S)        /* how long memory of a parked program is held when nobody says */
 #define NEW_MAX 1024            /* connections that have not said what they are */
 
 static const char usage[] =
-	"usage: hearth-keeper [--socket PATH] [--pool-store DIR --pool-bytes N] [--driver PATH] [--log-level error|warn|info|debug]\n"
+	"usage: hearth-keeper [--socket PATH] [--pool-store DIR --pool-bytes N] [--hold-bytes N] [--hold-time TIME] [--driver PATH] [--log-level error|warn|info|debug]\n"
 	"\n"
 	"Holds and copies the device memory of programs under `hearth run`; hearthd starts it. Prints a newline when it is ready.\n"
 	"Exit status 77: there is no CUDA driver here.\n";
 
-struct options { const char *socket, *pool_store, *driver; uint64_t pool_bytes; };
+struct options { const char *socket, *pool_store, *driver; uint64_t pool_bytes, hold_bytes, hold_ns; };
 
 int keeper_watch(struct keeper_server *k, int fd, enum watch_kind kind)
 {
@@ -164,8 +165,12 @@ static void run(struct keeper_server *k)
 	struct epoll_event events[64];
 
 	while (!k->stopping || k->engines) {
-		int n = epoll_wait(k->epoll_fd, events, 64, -1);
+		int next_ms, n;
 
+		pthread_mutex_lock(&k->lock);
+		next_ms = holds_expire(k);
+		pthread_mutex_unlock(&k->lock);
+		n = epoll_wait(k->epoll_fd, events, 64, next_ms);
 		for (int i = 0; i < n; i++)
 			on_event(k, events[i].data.u64);
 	}
@@ -176,7 +181,8 @@ static void run(struct keeper_server *k)
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "socket", 1, NULL, 's' }, { "pool-store", 1, NULL, 'p' }, { "pool-bytes", 1, NULL, 'b' }, { "driver", 1, NULL, 'd' }, { "log-level", 1, NULL, 'L' },
+		{ "socket", 1, NULL, 's' }, { "pool-store", 1, NULL, 'p' }, { "pool-bytes", 1, NULL, 'b' }, { "hold-bytes", 1, NULL, 'H' }, { "hold-time", 1, NULL, 'T' },
+		{ "driver", 1, NULL, 'd' }, { "log-level", 1, NULL, 'L' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
 	enum log_level level;
@@ -187,6 +193,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case 's': o->socket = optarg; break;
 		case 'p': o->pool_store = optarg; break;
 		case 'b': r |= parse_bytes(optarg, &o->pool_bytes); break;
+		case 'H': r |= parse_bytes(optarg, &o->hold_bytes); break;
+		case 'T': r |= parse_duration(optarg, &o->hold_ns); break;
 		case 'd': o->driver = optarg; break;
 		case 'L':
 			r |= log_level_parse(optarg, &level);
@@ -283,18 +291,7 @@ static void tear_down(struct keeper_server *k, const char *socket)
 	while (k->processes)
 		process_drop(k, k->processes, "the keeper ends");
 	pthread_mutex_unlock(&k->lock);
-	while (k->holds) {
-		struct hold *h = k->holds;
-
-		k->holds = h->next;
-		while (h->processes) {
-			struct process *p = h->processes;
-
-			h->processes = p->next;
-			process_free(p);
-		}
-		free(h);
-	}
+	holds_free(k);
 	pool_done(&k->pool);
 	devices_close(k->devices, k->devices_n);
 	fd_close(&k->epoll_fd);
@@ -304,7 +301,7 @@ static void tear_down(struct keeper_server *k, const char *socket)
 int main(int argc, char **argv)
 {
 	static struct keeper_server k = { .listen_fd = -1, .epoll_fd = -1, .wake_fd = -1 };
-	struct options o = { .socket = KEEPER_SOCKET };
+	struct options o = { .socket = KEEPER_SOCKET, .hold_bytes = UINT64_MAX, .hold_ns = HOLD_NS };
 	struct hearth_err err = { 0 };
 	int r;
 
@@ -315,6 +312,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hearth-keeper: %s\n", err.msg);
 		return r == -ENOENT ? EXIT_NO_DRIVER : 1;
 	}
+	k.hold_bytes = o.hold_bytes;
+	k.hold_ns = o.hold_ns;
 	r = set_up(&k, &o, &err);
 	if (r == 0) {
 		log_info("hearth-keeper: %d devices, socket %s", k.devices_n, o.socket);

@@ -84,12 +84,33 @@ static int made(struct filler *f, struct lane **l, struct buffer *b, struct ask 
 	return r;
 }
 
+/* what is held for parked programs is not worth as much as a program that comes back. Return: whether there was any. */
+static bool holds_make_way(struct keeper_server *k, const struct buffer *b)
+{
+	uint64_t given;
+
+	pthread_mutex_lock(&k->lock);
+	given = holds_make_room(k, b->device, b->bytes);
+	pthread_mutex_unlock(&k->lock);
+	return given > 0;
+}
+
+static int made_again(struct filler *f, struct lane **l, struct buffer *b, struct hearth_err *err)
+{
+	struct ask *a = NULL;
+	int r;
+
+	pthread_mutex_lock(&f->op->k->lock);
+	r = shim_ask(f->op->k, f->p, SHIM_CREATE, b->id, 0, 0, &a, err);
+	pthread_mutex_unlock(&f->op->k->lock);
+	return r == 0 ? made(f, l, b, a, err) : r;
+}
+
 /* room for one buffer: what is held goes to the host first */
 static int over_the_host(struct filler *f, struct lane *l, struct buffer *b, struct hearth_err *err)
 {
 	const struct cuda *cu = b->device->cu;
 	struct mapping held = b->map;
-	struct ask *a = NULL;
 	uint8_t *host = mmap(NULL, b->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int r;
 
@@ -102,11 +123,7 @@ static int over_the_host(struct filler *f, struct lane *l, struct buffer *b, str
 		goto out;
 	f->spilled = true;
 	mapping_drop(&b->map);
-	pthread_mutex_lock(&f->op->k->lock);
-	r = shim_ask(f->op->k, f->p, SHIM_CREATE, b->id, 0, 0, &a, err);
-	pthread_mutex_unlock(&f->op->k->lock);
-	if (r == 0)
-		r = made(f, &l, b, a, err);
+	r = made_again(f, &l, b, err);
 	/* somebody else took the room: what we have on the host must not be lost */
 	if (r < 0 && mapping_new(b->device, b->bytes, &b->map, NULL) == 0) {
 		if (cu->copy_htod(b->map.at, host, b->bytes, l->stream) != CU_OK || lane_sync(l, NULL) < 0)
@@ -147,6 +164,8 @@ static int refill(struct filler *f, struct buffer **list, size_t n, struct lane 
 		if (done == asked)      /* all, or after an error all whose answers were due */
 			return r;
 		this = made(f, l, b, asks[done % WINDOW], r < 0 ? NULL : err);
+		if (this == -ENOMEM && r == 0 && !b->fresh.at && holds_make_way(k, b))
+			this = made_again(f, l, b, err);
 		if (this == -ENOMEM && r == 0 && b->map.at && !b->fresh.at)
 			this = over_the_host(f, *l, b, err);
 		b->made = this == 0;

@@ -229,6 +229,13 @@ static size_t find_was(const struct op *op, pid_t pid)
 	return i;
 }
 
+struct process **op_was(struct op *op, pid_t pid)
+{
+	size_t i = find_was(op, pid);
+
+	return i < op->n ? &op->processes[i] : NULL;
+}
+
 /* a process with the shim: the gate file of @program wakes it */
 static int process_from_json(struct op *op, const json_t *o, bool *shim, struct hearth_err *err)
 {
@@ -330,48 +337,6 @@ static int load_image(struct op *op, const struct request *r, struct hearth_err 
 	return failed;
 }
 
-/* Return: 1 (taken), 0 (not there any more), -errno. The hold is gone when it was taken. Lock held. */
-static int load_hold(struct op *op, const char *name, struct hearth_err *err)
-{
-	struct keeper_server *k = op->k;
-	struct hold **at = &k->holds, *h;
-	bool shim[KEEPER_PIDS_MAX] = { 0 };
-
-	while (*at && strcmp((*at)->name, name))
-		at = &(*at)->next;
-	h = *at;
-	if (!h)
-		return 0;
-	for (struct process *p = h->processes; p; p = p->next) {
-		if (find_was(op, p->pid) == op->n && p->n > 0)
-			return err_set(err, -ESRCH, "process %d has device memory held as %s, but nobody said what it is called now", (int)p->pid, name);
-	}
-	while (h->processes) {
-		struct process *p = h->processes;
-		size_t i = find_was(op, p->pid);
-
-		h->processes = p->next;
-		if (i < op->n) {
-			struct process *to = op->processes[i];
-
-			shim[i] = true;
-			memcpy(to->name, p->name, sizeof(to->name));
-			to->buffers = p->buffers;
-			to->n = p->n;
-			to->cap = p->cap;
-			p->buffers = NULL;
-			p->n = p->cap = 0;
-			for (size_t b = 0; b < to->n; b++)
-				to->buffers[b]->process = to;
-		}
-		process_free(p);
-	}
-	drop_others(op, shim);
-	*at = h->next;
-	free(h);
-	return 1;
-}
-
 static int claim(struct op *op, const struct request *r, struct hearth_err *err)
 {
 	struct keeper_server *k = op->k;
@@ -403,6 +368,7 @@ static int claim(struct op *op, const struct request *r, struct hearth_err *err)
 int op_load(struct engine *e, const struct request *r, struct keeper_report *report, struct hearth_err *err)
 {
 	struct op *op = calloc(1, sizeof(*op));
+	bool shim[KEEPER_PIDS_MAX] = { 0 };
 	int failed, held = 0;
 
 	if (!op)
@@ -415,9 +381,11 @@ int op_load(struct engine *e, const struct request *r, struct keeper_report *rep
 	pthread_mutex_lock(&e->k->lock);
 	failed = claim(op, r, err);
 	if (failed == 0 && r->hold[0])
-		held = load_hold(op, r->hold, err);
+		held = hold_into(op, r->hold, shim, err);
 	if (held < 0)
 		failed = held;
+	if (held > 0)
+		drop_others(op, shim);
 	pthread_mutex_unlock(&e->k->lock);
 	if (failed == 0 && !held && r->hold[0])
 		report_note(report, "%s is not held any more: device memory comes from the image", r->hold);

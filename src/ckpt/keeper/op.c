@@ -192,34 +192,6 @@ void op_free(struct op *op)
 	free(op);
 }
 
-/* what was detached moves from the processes to the hold. Lock held. Return: 0, -ENOMEM. */
-static int hold_take(struct op *op, struct hearth_err *err)
-{
-	struct hold *h = calloc(1, sizeof(*h));
-
-	if (!h)
-		return err_set(err, -ENOMEM, "out of memory");
-	snprintf(h->name, sizeof(h->name), "%s", op->hold);
-	for (size_t i = 0; i < op->n; i++) {
-		struct process *from = op->processes[i], *to = process_new(op->was[i], from->name);
-
-		if (!to)
-			continue;
-		to->buffers = from->buffers;
-		to->n = from->n;
-		to->cap = from->cap;
-		from->buffers = NULL;
-		from->n = from->cap = 0;
-		for (size_t b = 0; b < to->n; b++)
-			to->buffers[b]->process = to;
-		to->next = h->processes;
-		h->processes = to;
-	}
-	h->next = op->k->holds;
-	op->k->holds = h;
-	return 0;
-}
-
 static bool all_dead(struct op *op)
 {
 	bool dead = true;

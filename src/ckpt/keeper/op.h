@@ -73,7 +73,17 @@ int op_inspect(struct engine *e, const struct request *r, json_t **ret, struct h
 /** op_refused - the first reason against a checkpoint of these processes. Lock held. Return: 0, -EOPNOTSUPP. */
 int op_refused(struct op *op, struct hearth_err *err);
 
+/* ---- hold.c ---- */
+/** hold_name - when the operation ends and its processes are gone, their memory stays under this name. Takes the lock. Return: 0, -EFBIG (more than may be held), -EEXIST, -EPROTO. */
+int hold_name(struct op *op, const char *name, struct hearth_err *err);
+/** hold_take - what was detached moves from the processes to the hold. Lock held. Return: 0, -ENOMEM (it is given back then). */
+int hold_take(struct op *op, struct hearth_err *err);
+/** hold_into - from a hold to the processes of an operation; the hold is gone then. @ret_shim: which of them it has. Lock held. Return: 1, 0 (not there any more), -ESRCH. */
+int hold_into(struct op *op, const char *name, bool *ret_shim, struct hearth_err *err);
+
 /* ---- objects.c ---- */
+/** op_was - the process that was called so in the image; NULL: none */
+struct process **op_was(struct op *op, pid_t pid);
 /** op_store - open store, draft and base. The same store again is fine. Return: 0, -EPROTO (another store), -errno. */
 int op_store(struct op *op, const struct request *r, struct hearth_err *err);
 /** op_store_drop - draft and all that was put in it are forgotten */

@@ -166,6 +166,17 @@ void buffers_drop(struct process *p)
 	p->n = 0;
 }
 
+void buffers_move(struct process *from, struct process *to)
+{
+	to->buffers = from->buffers;
+	to->n = from->n;
+	to->cap = from->cap;
+	from->buffers = NULL;
+	from->n = from->cap = 0;
+	for (size_t b = 0; b < to->n; b++)
+		to->buffers[b]->process = to;
+}
+
 void buffer_remove(struct process *p, struct buffer *b)
 {
 	size_t k = 0;

@@ -12,7 +12,7 @@
 #define CHUNK_ALIGN 65536u
 
 const char *const request_names[REQUEST_OPS] = {
-	"info", "inspect", "begin", "precopy", "stop", "detach", "driver_checkpoint", "driver_restore", "attach", "drain", "hold", "release_held", "load", "abort", "end", "cancel",
+	"info", "inspect", "begin", "precopy", "stop", "detach", "driver_checkpoint", "driver_restore", "attach", "drain", "hold", "release_held", "held", "load", "abort", "end", "cancel",
 };
 
 bool name_ok(const char *name)
@@ -217,6 +217,10 @@ int shim_msg_check(const void *data, size_t len, struct shim_msg *ret)
 		break;
 	case SHIM_FREE:
 		if (m.seq || !m.id)
+			return -EBADMSG;
+		break;
+	case SHIM_ROOM:
+		if (m.seq || !m.bytes || m.bytes > ADDRESS_MAX)
 			return -EBADMSG;
 		break;
 	case SHIM_REFUSE:

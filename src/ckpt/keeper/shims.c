@@ -139,6 +139,8 @@ static const char *on_message(struct keeper_server *k, struct process *p, const 
 		return on_alloc(k, p, m, *fd);
 	case SHIM_FREE:
 		return on_free(p, m);
+	case SHIM_ROOM:
+		return reply(p->fd, SHIM_FREE, 0, 0, holds_make_room(k, device_of(k, m->device), m->bytes), 0, 0) < 0 ? "it does not read what it is sent" : NULL;
 	case SHIM_REFUSE:
 		p->refusals |= m->arg0 ? (unsigned)m->arg0 : SHIM_OTHER;
 		memcpy(p->refused, m->text, sizeof(p->refused));

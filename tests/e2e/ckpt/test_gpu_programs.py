@@ -16,19 +16,21 @@ KEEPER = os.path.join(programlib.BUILD, 'bin', 'hearth-keeper')
 STEPS = ('ckpt-precopied', 'ckpt-before-dump', 'ckpt-detached', 'ckpt-held', 'ckpt-copied', 'ckpt-released', 'ckpt-attached', 'ckpt-drained')
 
 
-class Gpu(Programs):
+class Base(Programs):
+    MEMORY = '1G'
+
     def setUp(self):
         super().setUp()
         machine = os.path.join(self.dir, 'machine')
         for folder in (self.run_dir, machine):
             os.makedirs(folder)
-        self.ENV = {'LD_LIBRARY_PATH': os.path.join(programlib.BUILD, 'tests', 'fake-cuda'), 'HEARTH_FAKE_CUDA': 'devices=2,memory=1G', 'HEARTH_FAKE_CUDA_DIR': machine,
+        self.ENV = {'LD_LIBRARY_PATH': os.path.join(programlib.BUILD, 'tests', 'fake-cuda'), 'HEARTH_FAKE_CUDA': f'devices=2,memory={self.MEMORY}', 'HEARTH_FAKE_CUDA_DIR': machine,
                     'HEARTH_SHIM': os.path.join(programlib.BUILD, 'src', 'shim', 'libhearth-cuda.so')}
         self.keeper = None
         self.start_keeper()
 
-    def start_keeper(self):
-        self.keeper = subprocess.Popen([KEEPER, '--socket', os.path.join(self.run_dir, 'keeper.sock')], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, **self.ENV})
+    def start_keeper(self, *options):
+        self.keeper = subprocess.Popen([KEEPER, '--socket', os.path.join(self.run_dir, 'keeper.sock'), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, **self.ENV})
         self.assertEqual(self.keeper.stdout.readline(), b'\n')
         self.addCleanup(self.end_keeper)
 
@@ -59,6 +61,18 @@ class Gpu(Programs):
         for line in lines:
             self.assertEqual(line, expected[int(line.split()[1])])
 
+    def ask_keeper(self, op):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(os.path.join(self.run_dir, 'keeper.sock'))
+            s.send(b'{"op":"%s"}' % op.encode())
+            return json.loads(s.recv(65536))['result']
+
+    def known(self):
+        """Return: how many processes the keeper has a connection of."""
+        return self.ask_keeper('info')['processes']
+
+
+class Gpu(Base):
     def test_leave_running_killed_and_restored(self):
         for words in ((), ('--graph',), ('--churn', '--pinned'), ('--threads', '3', '--devices', '2')):
             with self.subTest(words=words):
@@ -107,13 +121,6 @@ class Gpu(Programs):
         self.goes_on('g', 10)
         self.check()
 
-    def known(self):
-        """Return: how many processes the keeper has a connection of."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-            s.connect(os.path.join(self.run_dir, 'keeper.sock'))
-            s.send(b'{"op":"info"}')
-            return json.loads(s.recv(65536))['result']['processes']
-
     def test_before_its_keeper(self):
         """A program that found no keeper connects when there is one; and is not woken by that once it is detached."""
         self.end_keeper()
@@ -157,11 +164,123 @@ class Gpu(Programs):
                     until(lambda: state(pid) in ('S', 'R', 'D'), f'{fault}: it runs')
                     self.goes_on('g', 3)
                     self.assertEqual(self.images(), [], fault)
+                    self.assertEqual(self.ask_keeper('held'), [], fault)
         image = self.checkpoint('g')['image']
         self.kill('g')
         self.restore(image)
         self.goes_on('g', 10)
         self.check()
+
+
+class Held(Base):
+    """The memory of parked programs stays on the device as long as nobody needs it."""
+    BYTES = 8 << 20
+    MEMORY = '128M'
+
+    def park(self):
+        pid = self.start_counter('--bytes', str(self.BYTES))
+        found = self.checkpoint('g', '--stop')
+        self.assertIsNone(state(pid))
+        self.bytes = found['gpu']['bytes']
+        self.assertGreaterEqual(self.bytes, 4 * self.BYTES)
+        return found
+
+    def held(self):
+        """Return: bytes, as `hearth ps` tells."""
+        return self.json('ps', 'g')['programs'][0]['held_bytes']
+
+    def wake(self, held):
+        """Return: what was done of device memory."""
+        found = self.json('wake', 'g')['gpu']
+        self.assertEqual(found['copied_bytes'] == 0, held, found)
+        self.goes_on('g', 10)
+        self.check()
+        self.assertEqual(self.held(), 0)
+        self.assertEqual(self.ask_keeper('held'), [])
+        return found
+
+    def test_it_is_taken(self):
+        for _ in range(2):
+            self.assertEqual(self.park()['notes'], [])
+            self.assertEqual(self.held(), self.bytes)
+            self.assertIn(f'{self.bytes >> 20} MiB', self.hearth('ps', 'g').stdout)
+            self.assertEqual(self.wake(True)['bytes'], self.bytes)
+            self.kill('g')
+
+    def test_each_image_has_its_own(self):
+        """The image before is not what is held."""
+        first = self.park()['image']
+        self.wake(True)
+        self.checkpoint('g', '--stop')
+        self.assertGreater(self.restore(first)['gpu']['copied_bytes'], 0)
+        self.goes_on('g', 10)
+        self.check()
+        self.assertEqual(len(self.ask_keeper('held')), 1)
+
+    def test_keeper_killed(self):
+        self.park()
+        self.keeper.kill()
+        self.keeper.wait()
+        self.keeper.stdout.close()
+        self.assertEqual(self.held(), 0)
+        self.assertIn('hearth-keeper', self.hearth('wake', 'g', code=1).stderr)
+        self.start_keeper()
+        self.assertEqual(self.held(), 0)
+        self.assertIn('not held any more', self.wake(False)['notes'])
+
+    def test_another_program_needs_it(self):
+        self.park()
+        self.start_words('h', COUNTER, '--bytes', str(26 << 20), '--pace', '2000')
+        until(lambda: any(l.startswith('step ') for l in self.lines('h')), 'the other runs')
+        self.assertEqual(self.held(), 0)
+        self.kill('h')
+        self.wake(False)
+
+    def test_a_wake_needs_it(self):
+        """Another program's memory comes back from its image, where there is no room for both."""
+        self.start_words('h', COUNTER, '--bytes', str(26 << 20), '--pace', '2000')
+        until(lambda: any(l.startswith('step ') for l in self.lines('h')), 'the other runs')
+        image = self.checkpoint('h')['image']
+        self.kill('h')
+        self.park()
+        self.restore(image)
+        self.goes_on('h', 3)
+        self.assertEqual(self.held(), 0)
+        self.kill('h')
+        self.wake(False)
+
+    def test_a_checkpoint_fails(self):
+        """What is not parked is not held."""
+        self.start_counter()
+        self.hearth('checkpoint', 'g', '--to', self.store, '--stop', code=1, env={'HEARTH_FAULT': 'fail:ckpt-drained'})
+        self.goes_on('g', 3)
+        self.assertEqual(self.ask_keeper('held'), [])
+        self.check()
+
+    def test_a_restore_fails(self):
+        """What was not taken is still there."""
+        self.park()
+        for how in ('restore-extracted', 'fail:restore-extracted', 'fail:restore-made'):
+            self.assertNotEqual(self.hearth('wake', 'g', code=None, env={'HEARTH_FAULT': how}).returncode, 0)
+            until(lambda: self.held() == self.bytes, f'{how}: it is held')
+        self.wake(True)
+
+    def test_time(self):
+        self.end_keeper()
+        self.start_keeper('--hold-time', '1ms')
+        self.park()
+        until(lambda: self.held() == 0, 'its time is over')
+        self.wake(False)
+
+    def test_less_than_that(self):
+        for limit, note in (('0', 'may be held'), ('16MiB', 'may be held'), ('40MiB', '')):
+            self.end_keeper()
+            self.start_keeper('--hold-bytes', limit)
+            notes = self.park()['notes']
+            self.assertEqual(bool(notes), bool(note), notes)
+            self.assertIn(note, ' '.join(notes))
+            self.wake(not note)
+            self.kill('g')
 
 
 if __name__ == '__main__':

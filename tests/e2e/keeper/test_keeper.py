@@ -511,6 +511,54 @@ class Held(Case):
         self.assertEqual(e.fails('release', 'parked')[0], -2)
         self.assertEqual(e.ok('info')['held_bytes'], 0)
 
+    def hold(self, name, megabytes):
+        p, e = self.program(name), self.engine()
+        p.alloc(megabytes * MIB, 1)
+        p.known(e)
+        e.ok('begin', p.pid)
+        e.ok('stop', 0)
+        e.ok('detach')
+        e.ok('checkpoint')
+        e.ok('hold', name)
+        p.kill()
+        e.ok('end')
+        return e
+
+    def test_the_oldest_goes_first(self):
+        for name, megabytes in (('one', 100), ('two', 150), ('three', 200)):
+            e = self.hold(name, megabytes)
+        p = self.program('four')
+        p.alloc(120 * MIB, 4)           # of 512 MiB
+        p.right()
+        self.assertEqual(e.fails('release', 'one')[0], -2)
+        self.assertEqual(e.ok('info')['held_bytes'], 350 * MIB)
+        p.alloc(180 * MIB, 5)
+        p.right()
+        self.assertEqual(e.fails('release', 'two')[0], -2)
+        e.ok('release', 'three')
+        with self.assertRaises(ValueError):
+            p.alloc(300 * MIB, 6)       # there is nothing left to give back
+        p.right()
+
+    def test_no_more_than_that(self):
+        self.node.stop()
+        self.node.start('--hold-bytes', '300MiB')
+        for name, megabytes in (('one', 100), ('two', 150), ('three', 200)):
+            e = self.hold(name, megabytes)
+        self.assertEqual(e.ok('info')['held_bytes'], 200 * MIB)
+        self.assertEqual(e.fails('release', 'one')[0], -2)
+        self.assertEqual(e.fails('release', 'two')[0], -2)
+
+    def test_time(self):
+        self.node.stop()
+        self.node.start('--hold-time', '50ms')
+        e = self.hold('one', 10)
+        for _ in range(2000):
+            if e.ok('info')['held'] == 0:
+                break
+            select.select([], [], [], 0.01)
+        self.assertEqual(e.ok('info')['held_bytes'], 0)
+
 
 class Garbage(Case):
     def test_both_roles(self):

@@ -142,9 +142,13 @@ int keeper_drain(struct keeper *k, const struct keeper_store *store, keeper_prog
 /**
  * keeper_hold - after detach: device memory stays in HBM under a name when the processes are killed and the operation is over, until keeper_load() takes it or keeper_release_held()
  * @name: [A-Za-z0-9._-]{1,200}
- * It is gone when the keeper ends. Return: 0, -EEXIST, -EINVAL.
+ * It is gone when the keeper ends, and before that when it is in the way of a program, too old, or too much (ckpt_hold_time, ckpt_hold_bytes of hearthd). Return: 0, -EEXIST, -EINVAL, -EFBIG (more than may be held).
  */
 int keeper_hold(struct keeper *k, const char *name, struct hearth_err *err);
+/** struct keeper_held - what is held under a name */
+struct keeper_held { char name[201]; uint64_t bytes, age_ns; };
+/** keeper_held - @ret: heap, the oldest first. Anybody may ask. Return: 0, -ENOMEM. */
+int keeper_held(struct keeper *k, struct keeper_held **ret, size_t *ret_n, struct hearth_err *err);
 /** keeper_release_held - Return: 0, -ENOENT, -EBUSY (an operation uses it) */
 int keeper_release_held(struct keeper *k, const char *name, struct hearth_err *err);
 

@@ -21,6 +21,7 @@ struct node;
  * @policy:      which of them, an enum sched_policy (sched/policy.h); @policy_reserved, @policy_window: see there
  * @ckpt_keeper: 0 auto (where there is a CUDA driver), 1 on, 2 off
  * @ckpt_pool_store, @ckpt_pool_bytes: a store in memory that has so much room made beforehand for images of device memory; NULL, 0: none
+ * @ckpt_hold_bytes, @ckpt_hold_time: how much device memory of parked programs stays on the devices, and for how long (ns; 0 = no limit)
  * @record_calls: file for a trace of the calls; NULL: none
  */
 struct node_config {
@@ -36,7 +37,7 @@ struct node_config {
 	char *record_calls;
 	int ckpt_keeper;
 	char *ckpt_pool_store;
-	uint64_t ckpt_pool_bytes;
+	uint64_t ckpt_pool_bytes, ckpt_hold_bytes, ckpt_hold_time;
 };
 
 enum node_keeper_mode { KEEPER_AUTO, KEEPER_ON, KEEPER_OFF };

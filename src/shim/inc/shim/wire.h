@@ -13,6 +13,7 @@
  *   HELLO  program's name, its state                              WELCOME  result (not 0: go away); arg0 = 1: attach (the keeper holds or can refill buffers)
  *   ALLOC  a buffer is there (fd: exported handle)                GATE_CLOSE  close the gate, wait for calls in progress, synchronise all contexts
  *   FREE   a buffer is gone (sent before its handle is released)  GATE_OPEN  from a program that came back: only once every buffer it told of has been created (-ENODATA)
+ *   ROOM   no memory for @bytes on @device                         FREE     with id 0: the answer, arg0 = how much of what was held for parked programs is given back
  *   REFUSE something that cannot be checkpointed exists now       DETACH   unmap and release all buffers, reservations stay; then answer, close, wait on the gate file
  *   UNREFUSE   the last thing of that kind is gone                CREATE   make the memory of buffer @id again, map it at its address, answer with the exported handle (fd)
  *   answers                                                       FREE     the keeper has let go of buffer @id too (no answer to it): who found the device full tries again
@@ -25,7 +26,7 @@
 #define SHIM_TEXT_MAX 192
 
 enum shim_op {
-	SHIM_HELLO = 1, SHIM_WELCOME, SHIM_ALLOC, SHIM_FREE, SHIM_REFUSE, SHIM_UNREFUSE, SHIM_GATE_CLOSE, SHIM_GATE_OPEN, SHIM_DETACH, SHIM_CREATE, SHIM_OP_END,
+	SHIM_HELLO = 1, SHIM_WELCOME, SHIM_ALLOC, SHIM_FREE, SHIM_REFUSE, SHIM_UNREFUSE, SHIM_GATE_CLOSE, SHIM_GATE_OPEN, SHIM_DETACH, SHIM_CREATE, SHIM_ROOM, SHIM_OP_END,
 };
 
 /* why a program cannot be checkpointed (bits); the text of REFUSE names the call */
