@@ -144,3 +144,23 @@ int proc_tree_signal(pid_t pid, int sig)
 	free(list);
 	return n < 0 ? (int)n : 0;
 }
+
+bool proc_any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link))
+{
+	char path[64], link[64];
+	bool found = false;
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	while (d && !found && (e = readdir(d))) {
+		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
+
+		link[n < 0 ? 0 : n] = '\0';
+		found = n > 0 && is(pid, atoi(e->d_name), link);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}

@@ -28,7 +28,7 @@
 #include "job.h"
 #include "root.h"
 
-#define FILL_MAX_S 20ull
+#define FILL_MAX_S 20
 #define WORK ".work"
 #define DUMP_MAX_MS 60000
 
@@ -139,21 +139,14 @@ static int find_mounts(pid_t pid, char ***ret, struct hearth_err *err)
 	return r;
 }
 
-/* The pager of a lazy wake takes its userfaultfds away when it is done, which takes a moment and raises no event for others: look again until then. */
+/* the pager of a lazy wake may not be done yet */
 static int wait_whole(const struct spec *s, struct hearth_err *err)
 {
-	uint64_t deadline = clock_mono_ns() + FILL_MAX_S * NS_PER_S;
-	bool waits;
-	int r;
+	int r = criu_tree_whole((pid_t)s->pid, FILL_MAX_S * 1000);
 
-	while ((r = criu_tree_waits((pid_t)s->pid, &waits)) == 0 && waits && clock_mono_ns() < deadline)
-		poll(NULL, 0, 5);
-	if (r < 0)
-		return err_set(err, r, "cannot park %s: its processes: %s", s->id, strerror(-r));
-	if (waits)
-		return err_set(err, -EBUSY, "cannot park %s: after %llu s its memory is still being brought back from its image, or it uses userfaultfd itself", s->id,
-			       FILL_MAX_S);
-	return 0;
+	if (r == -EBUSY)
+		return err_set(err, r, "cannot park %s: after up to %d s its memory is still being brought back from its image, or it uses userfaultfd itself", s->id, FILL_MAX_S);
+	return r < 0 ? err_set(err, r, "cannot park %s: its processes: %s", s->id, strerror(-r)) : 0;
 }
 
 static int check(struct park *p, struct hearth_err *err)

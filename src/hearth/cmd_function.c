@@ -138,15 +138,21 @@ static int for_both(struct cli *cli, int argc, char **argv, int (*program)(struc
 
 	if (argc < 2)
 		return cli_usage(cli, "which function or program?");
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == '-')
+			return cli_usage(cli, "it takes names alone, no options");
 	for (int i = 1; i < argc; i++) {
 		struct hearth_err err;
 		struct program p;
-		bool ours = program_load(cli->run_dir, argv[i], &p, &err) == 0;
+		int loaded = program_load(cli->run_dir, argv[i], &p, &err);
+		bool ours = loaded == 0;
 		char *one[] = { argv[0], argv[i], NULL };
 
 		if (ours)
 			program_done(&p);
-		if (ours && is_function(cli, argv[i])) {
+		if (loaded < 0 && loaded != -ENOENT) {
+			r = cli_fail(cli, &err);
+		} else if (ours && is_function(cli, argv[i])) {
 			err_set(&err, -EEXIST, "\"%s\" is a function and a program as well; name an instance of the function, or end the program", argv[i]);
 			r = cli_fail(cli, &err);
 		} else {

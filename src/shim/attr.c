@@ -2,9 +2,7 @@
 #include <string.h>
 
 #include "gate.h"
-#include "log.h"
 #include "mem.h"
-#include "refuse.h"
 #include "shim.h"
 
 /*
@@ -98,53 +96,6 @@ SHIM_EXPORT CUresult cuPointerGetAttributes(unsigned int numAttributes, CUpointe
 		for (unsigned i = 0; i < numAttributes; i++)
 			correct(&a, attributes[i], data[i]);
 	}
-	gate_leave();
-	return ret;
-}
-
-/* ---- sharing with other processes, the old way ---- */
-
-SHIM_EXPORT CUresult cuIpcGetMemHandle(CUipcMemHandle *pHandle, CUdeviceptr dptr)
-{
-	CUresult ret;
-
-	gate_enter();
-	if (look_up(dptr).found) {
-		log_once(LOG_IPC, "cuIpcGetMemHandle: exportable memory has no such handles; a program that shares device memory like this has to be run without hearth");
-		ret = CUDA_ERROR_NOT_SUPPORTED;
-	} else {
-		ret = DRV(cuIpcGetMemHandle)(pHandle, dptr);
-		if (ret == CUDA_SUCCESS)
-			refuse(SHIM_IPC, "cuIpcGetMemHandle");
-	}
-	gate_leave();
-	return ret;
-}
-
-#define OPEN(name) \
-	SHIM_EXPORT CUresult name(CUdeviceptr *pdptr, CUipcMemHandle handle, unsigned int Flags) \
-	{ \
-		CUresult ret; \
-\
-		gate_enter(); \
-		ret = DRV(name)(pdptr, handle, Flags); \
-		if (ret == CUDA_SUCCESS) \
-			refuse_object(SHIM_IPC, "cuIpcOpenMemHandle", *pdptr); \
-		gate_leave(); \
-		return ret; \
-	}
-
-OPEN(cuIpcOpenMemHandle)
-OPEN(cuIpcOpenMemHandle_v2)
-
-SHIM_EXPORT CUresult cuIpcCloseMemHandle(CUdeviceptr dptr)
-{
-	CUresult ret;
-
-	gate_enter();
-	ret = DRV(cuIpcCloseMemHandle)(dptr);
-	if (ret == CUDA_SUCCESS)
-		refuse_gone(dptr);
 	gate_leave();
 	return ret;
 }

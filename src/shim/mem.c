@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "capture.h"
 #include "gate.h"
 #include "link.h"
@@ -87,6 +88,7 @@ void mem_phys_free(struct mem_phys *p)
 	}
 	if (p->attached)
 		DRV(cuMemRelease)(p->handle);
+	fd_close(&p->shared_fd);
 	free(p->block);
 	free(p);
 }
@@ -128,6 +130,7 @@ CUresult mem_phys_new(const CUmemAllocationProp *prop, uint64_t bytes, struct me
 
 	if (!p)
 		return CUDA_ERROR_OUT_OF_MEMORY;
+	p->shared_fd = -1;
 	do {
 		uint32_t answers = link_answers();
 

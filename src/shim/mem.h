@@ -34,6 +34,7 @@ struct mem_map {
  * @types:     MEM_PROGRAM: the handle types that the program asked for
  * @asked:     MEM_WHOLE: bytes asked for; @freeing: in cuMemFree, or waiting for a capture to end
  * @announced: the keeper knows it
+ * @shared_fd: what other processes take over to use it (ipc.c); -1: none
  */
 struct mem_phys {
 	struct span name;
@@ -49,6 +50,7 @@ struct mem_phys {
 	struct slab_block *block;
 	struct mem_map *maps;
 	unsigned refs;
+	int shared_fd;
 };
 
 /* All the memory. shim_lock. */

@@ -106,7 +106,7 @@ class Suites:
             tool.remove('train')
 
     def train_ours(self, node, driver):
-        target = Run(node, 'train', program('transformer', '--steps', '60'))
+        target = Run(node, 'train', program('transformer', '--steps', '600'))
         try:
             target.wait('step 8 ')
             plain, under = (step_seconds([s for s in steps if s[0] < 8]) for steps in (driver['steps'], target.out.steps())) if driver else (None, None)

@@ -8,6 +8,7 @@
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,11 +20,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/proc.h"
 
 #define SMAPS_MAX (64u << 20)
+#define SERVERS_MAX 64
 
 /* CRIU reads live TCP connections in repair mode; one that was killed leaves them in it, and they would transmit nothing more */
 static void unrepair(pid_t pid)
@@ -74,16 +77,80 @@ static bool waits_for_pages(pid_t pid)
 	return found;
 }
 
-int criu_tree_waits(pid_t root, bool *ret)
+static bool any_waits(const pid_t *tree, ssize_t n)
 {
-	pid_t *tree = NULL;
-	ssize_t n = proc_tree(root, &tree);
+	bool waits = false;
 
-	*ret = false;
-	for (ssize_t k = 0; k < n && !*ret; k++)
-		*ret = waits_for_pages(tree[k]);
-	free(tree);
-	return n < 0 ? (int)n : 0;
+	for (ssize_t k = 0; k < n && !waits; k++)
+		waits = waits_for_pages(tree[k]);
+	return waits;
+}
+
+static bool is_userfaultfd(pid_t pid, int fd, const char *link)
+{
+	return !strcmp(link, "anon_inode:[userfaultfd]");
+}
+
+static bool is_in(const pid_t *tree, ssize_t n, pid_t pid)
+{
+	for (ssize_t k = 0; k < n; k++)
+		if (tree[k] == pid)
+			return true;
+	return false;
+}
+
+/* pidfds of those outside of the tree that serve somebody's memory. Return: how many */
+static size_t find_servers(const pid_t *tree, ssize_t n, struct pollfd p[SERVERS_MAX])
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	size_t found = 0;
+
+	while (d && found < SERVERS_MAX && (e = readdir(d))) {
+		pid_t pid = (pid_t)atoi(e->d_name);
+
+		if (pid <= 0 || pid == getpid() || is_in(tree, n, pid) || !proc_any_fd(pid, is_userfaultfd))
+			continue;
+		p[found] = (struct pollfd){ .fd = pidfd_of(pid), .events = POLLIN };
+		found += p[found].fd >= 0;
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+/* until one of them ends. Return: whether there was one to wait for */
+static bool wait_for_server(const pid_t *tree, ssize_t n, int limit_ms)
+{
+	struct pollfd p[SERVERS_MAX];
+	size_t servers = find_servers(tree, n, p);
+
+	if (servers)
+		(void)poll(p, servers, limit_ms);
+	for (size_t k = 0; k < servers; k++)
+		close(p[k].fd);
+	return servers > 0;
+}
+
+int criu_tree_whole(pid_t root, int limit_ms)
+{
+	uint64_t deadline = clock_mono_ns() + (uint64_t)limit_ms * NS_PER_MS, now;
+	bool served = true;
+
+	for (;;) {
+		pid_t *tree = NULL;
+		ssize_t n = proc_tree(root, &tree);
+		bool waits = any_waits(tree, n);
+
+		now = clock_mono_ns();
+		/* nobody serves it: it was looked at once more, as the last may have ended between the two looks */
+		if (n < 0 || !waits || !served || now >= deadline) {
+			free(tree);
+			return n < 0 ? (int)n : waits ? -EBUSY : 0;
+		}
+		served = wait_for_server(tree, n, (int)((deadline - now) / NS_PER_MS) + 1);
+		free(tree);
+	}
 }
 
 /* real user and group of a process */

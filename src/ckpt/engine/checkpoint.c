@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,13 +26,15 @@
 #include "gate.h"
 #include "gpu.h"
 #include "memory.h"
+#include "tcp.h"
 #include "tree.h"
 
 /* pre-copying ends when little is left, when rounds stop helping, or after so many */
 #define ROUNDS_MAX 8
 #define LITTLE_BYTES (8u << 20)
 #define SLACK_BYTES (16u << 20)
-#define FILL_MAX_S 20ull
+#define DRIVER_BYTES (1ull << 30)        /* what the driver puts into a process at its checkpoint: 0.55 GB have been seen of a context */
+#define FILL_MAX_S 20
 #define NAMES_MAX 1000000
 
 /** struct work - one checkpoint in progress */
@@ -86,54 +87,14 @@ static int fault(struct work *w, const char *name)
 
 /* ---- before ---- */
 
-/* one checkpoint of a tree at a time; the minder has the lock too, until it has undone what a killed one did */
-static int take_lock(struct work *w)
-{
-	struct stat mine, there;
-	char path[PATH_MAX];
-	int r;
-
-	if (snprintf(path, sizeof(path), "%s/programs", w->c->run_dir) >= (int)sizeof(path) - 32)
-		return err_set(w->err, -ENAMETOOLONG, "path too long: %s", w->c->run_dir);
-	r = dir_make(path, 0755);
-	if (r < 0)
-		return err_set(w->err, r, "cannot make the folder %s: %s", path, strerror(-r));
-	sprintf(path + strlen(path), "/.lock-%d", (int)w->c->pid);
-	w->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (w->lock < 0)
-		return err_set(w->err, -errno, "cannot open %s: %s", path, strerror(errno));
-	/* the file goes with its lock: one that is gone by now was another's, who is done */
-	if (flock(w->lock, LOCK_EX | LOCK_NB) < 0 || fstat(w->lock, &mine) < 0 || stat(path, &there) < 0 || mine.st_ino != there.st_ino) {
-		fd_close(&w->lock);
-		return err_set(w->err, -EBUSY, "another checkpoint of process %d is in progress", (int)w->c->pid);
-	}
-	return 0;
-}
-
-static void drop_lock(struct work *w)
-{
-	char path[PATH_MAX];
-
-	if (w->lock < 0)
-		return;
-	if (snprintf(path, sizeof(path), "%s/programs/.lock-%d", w->c->run_dir, (int)w->c->pid) < (int)sizeof(path))
-		unlink(path);           /* held: who opens it now waits for nothing, who had opened it finds it locked */
-	fd_close(&w->lock);
-}
-
 /* memory of a lazily restored program comes in for a while; CRIU would take what is missing for what never was */
 static int wait_whole(struct work *w)
 {
-	uint64_t deadline = clock_mono_ns() + FILL_MAX_S * NS_PER_S;
-	bool waits;
-	int r;
+	int r = criu_tree_whole(w->c->pid, FILL_MAX_S * 1000);
 
-	while ((r = criu_tree_waits(w->c->pid, &waits)) == 0 && waits && clock_mono_ns() < deadline)
-		poll(NULL, 0, 5);
-	if (r < 0)
-		return err_set(w->err, r, "process %d: %s", (int)w->c->pid, strerror(-r));
-	return waits ? err_set(w->err, -EBUSY, "after %llu s the memory of process %d is still being brought back from its image, or it uses userfaultfd itself", FILL_MAX_S,
-			       (int)w->c->pid) : 0;
+	if (r == -EBUSY)
+		return err_set(w->err, r, "after up to %d s the memory of process %d is still being brought back from its image, or it uses userfaultfd itself", FILL_MAX_S, (int)w->c->pid);
+	return r < 0 ? err_set(w->err, r, "process %d: %s", (int)w->c->pid, strerror(-r)) : 0;
 }
 
 /* the number behind the highest there is, also of other kinds: names are not used twice while a later one is there */
@@ -189,7 +150,7 @@ static int prepare(struct work *w)
 		snprintf(w->name, sizeof(w->name), "pid-%d", (int)c->pid);
 	r = w->notes ? criu_version(c->criu, w->criu_version, sizeof(w->criu_version), w->err) : err_set(w->err, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = take_lock(w);
+		r = program_lock(w->c->run_dir, w->c->pid, &w->lock, w->err);   /* the minder has it too, until it has undone what a killed checkpoint did */
 	if (r == 0)
 		r = tree_inspect(c->pid, &w->tree, w->err);
 	if (r == 0)
@@ -282,7 +243,7 @@ static int make_room(struct work *w)
 	}
 	track_spans_done(&s);
 	free(tree);
-	return memory_reserve(w->memory, bytes, w->err);
+	return memory_reserve(w->memory, bytes, gpu_processes(w->gpu) * DRIVER_BYTES, w->err);
 }
 
 /* those that began to use one meanwhile */
@@ -311,6 +272,8 @@ static int copy_stopped(struct work *w)
 		r = memory_stop(w->memory, w->track, w->dump.work, w->c->stop, &w->stop, w->err);
 	if (r == 0)
 		r = mapped_save(w->c->pid, w->dump.work, w->err);
+	if (r == 0)
+		r = tcp_reread(w->c->pid, w->dump.work, w->err);
 	if (r == 0 && w->c->name)
 		r = gate_save(w->c->run_dir, w->c->name, w->dump.work, w->err);
 	/* as they are now, not as they were when it was looked at first */
@@ -478,7 +441,7 @@ static void clean_up(struct work *w)
 	if (w->draft)
 		store_abort(w->draft);
 	store_close(w->store);
-	drop_lock(w);
+	program_unlock(&w->lock, w->c->pid);
 	json_decref(w->tree);
 	json_decref(w->notes);
 }

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#define THREADS_MAX 8
+#define THREADS_MAX 16
 
 struct crew {
 	crew_fn work;

@@ -207,6 +207,11 @@ json_t *gpu_describe(const struct gpu *g)
 	return g ? json_pack("{s:o,s:s*}", "pids", pids, "hold", g->hold[0] ? g->hold : NULL) : NULL;
 }
 
+size_t gpu_processes(const struct gpu *g)
+{
+	return g ? g->n : 0;
+}
+
 uint64_t gpu_ran_on_ns(const struct gpu *g)
 {
 	return g ? g->stopped.reserve_ns + g->stopped.wait_ns : 0;

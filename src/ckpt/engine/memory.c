@@ -350,12 +350,13 @@ static uint64_t free_bytes(void)
 	return kib << 10;
 }
 
-int memory_reserve(struct memory *m, uint64_t bytes, struct hearth_err *err)
+int memory_reserve(struct memory *m, uint64_t bytes, uint64_t more, struct hearth_err *err)
 {
-	uint64_t most = free_bytes() / 2;
+	uint64_t most = free_bytes() / 2, populated;
 	void *at;
 
-	bytes = ((bytes < most ? bytes : most) + MEMORY_WINDOW - 1) & ~(MEMORY_WINDOW - 1);
+	populated = bytes < most ? bytes : most;
+	bytes = ((bytes + more < most ? bytes + more : most) + MEMORY_WINDOW - 1) & ~(MEMORY_WINDOW - 1);
 	if (m->room)
 		munmap(m->room, m->room_bytes);
 	m->room = NULL;
@@ -365,8 +366,10 @@ int memory_reserve(struct memory *m, uint64_t bytes, struct hearth_err *err)
 	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at == MAP_FAILED)
 		return err_set(err, -errno, "cannot get %llu bytes of memory: %s", (unsigned long long)bytes, strerror(errno));
+	/* CRIU is started after this: a fork would write-protect it, and each page would be faulted in again while the tree stands still */
+	(void)madvise(at, bytes, MADV_DONTFORK);
 	(void)madvise(at, bytes, MADV_HUGEPAGE);
-	(void)madvise(at, bytes, MADV_POPULATE_WRITE);  /* else the first touch costs time while the tree stands still */
+	(void)madvise(at, (populated + PAGE - 1) & ~(PAGE - 1), MADV_POPULATE_WRITE);   /* else the first touch costs time while the tree stands still */
 	m->room = at;
 	m->room_bytes = bytes;
 	return 0;

@@ -38,9 +38,11 @@ struct memory *memory_new(struct store_draft *draft, memory_progress progress, v
 int memory_precopy(struct memory *m, struct track *track, const pid_t *pids, size_t n, struct memory_round *ret, struct hearth_err *err);
 /**
  * memory_reserve - have room for what memory_stop() will read, before anything stands still
- * @bytes: expected; more is found then. At most half of the memory that is free is used; what does not fit is stored while the tree stands still.
+ * @bytes: expected; the pages are there then
+ * @more:  there may be so much more; those pages come when they are needed
+ * At most half of the memory that is free is used; what does not fit is stored while the tree stands still.
  */
-int memory_reserve(struct memory *m, uint64_t bytes, struct hearth_err *err);
+int memory_reserve(struct memory *m, uint64_t bytes, uint64_t more, struct hearth_err *err);
 /**
  * memory_stop - read what changed, of a tree that stands still
  * @dump: folder with CRIU's pagemap-PID.img and mm-PID.img, which say what is wanted; pids are the same inside and outside

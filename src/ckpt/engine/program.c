@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,9 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fd.h"
 #include "base/file.h"
 #include "base/proc.h"
 
@@ -18,7 +22,9 @@
 #define VERSION 1
 #define TRIES 10000
 
-static const char *const states[] = { "running", "parked", "ended" };
+#define NAMES_LOCK 0             /* pids are greater */
+
+static const char *const states[] = { "running", "parked", "ended", "starting", "damaged" };
 
 const char *program_state_name(enum program_state s)
 {
@@ -47,6 +53,56 @@ static int file_of(const char *run_dir, const char *name, char ret[PATH_MAX])
 	return r;
 }
 
+/* ---- locks ---- */
+
+/* of an open file description, on the byte of a number: it ends with the last process that has it, and leaves nothing behind */
+static int set_lock(int fd, short type, off_t number, bool wait)
+{
+	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = number, .l_len = 1 };
+
+	while (fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &fl) < 0)
+		if (errno != EINTR)
+			return errno == EACCES ? -EAGAIN : -errno;
+	return 0;
+}
+
+/* Return: 0, -EAGAIN (not told), -errno */
+static int lock_byte(const char *run_dir, off_t number, bool wait, int *ret, struct hearth_err *err)
+{
+	char path[PATH_MAX];
+	int fd, r = program_dir(run_dir, "", path);
+
+	if (r == 0)
+		r = dir_make(path, 0755);
+	if (r < 0)
+		return err_set(err, r, "cannot make the folder %s/programs: %s", run_dir, strerror(-r));
+	strcat(path, ".lock");                  /* program_dir() leaves room */
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+	r = set_lock(fd, F_WRLCK, number, wait);
+	if (r == 0) {
+		*ret = fd;
+		return 0;
+	}
+	close(fd);
+	return r == -EAGAIN ? r : err_set(err, r, "cannot lock %s: %s", path, strerror(-r));
+}
+
+int program_lock(const char *run_dir, pid_t root, int *ret, struct hearth_err *err)
+{
+	int r = lock_byte(run_dir, root, false, ret, err);
+
+	return r == -EAGAIN ? err_set(err, -EBUSY, "another checkpoint or restore of process %d is in progress; try again when it is done", (int)root) : r;
+}
+
+void program_unlock(int *lock, pid_t root)
+{
+	if (*lock >= 0)
+		(void)set_lock(*lock, F_UNLCK, root, false);
+	fd_close(lock);
+}
+
 /* ---- names ---- */
 
 static void name_after(const char *command, char ret[PROGRAM_NAME_MAX + 1])
@@ -62,45 +118,59 @@ static void name_after(const char *command, char ret[PROGRAM_NAME_MAX + 1])
 		strcpy(ret, "program");
 }
 
-/* Return: 0, -EEXIST (in use), -errno */
-static int claim_one(const char *run_dir, const char *name)
+/* what holds the name until the program runs; should we be killed before, it is the record of one that ended */
+static int note_start(const char *run_dir, const char *name, struct hearth_err *err)
+{
+	struct program p = { .state = PROGRAM_STARTING, .pid = getpid(), .created_ns = clock_wall_ns() };
+	int r = proc_starttime(p.pid, &p.starttime);
+
+	snprintf(p.name, sizeof(p.name), "%s", name);
+	if (r == 0)
+		r = program_save(run_dir, &p, err);
+	else
+		err_set(err, r, "cannot read /proc/self/stat: %s", strerror(-r));
+	if (r < 0)
+		program_remove(run_dir, name);
+	return r;
+}
+
+/* with the lock of the names. Return: 0, -EEXIST (in use), -EBADMSG (nobody knows), -errno; told but for -EEXIST */
+static int claim_one(const char *run_dir, const char *name, struct hearth_err *err)
 {
 	char dir[PATH_MAX];
 	struct program old;
-	struct hearth_err err;
-	int r = program_dir(run_dir, name, dir);
+	int r = program_load(run_dir, name, &old, err);
 
+	if (r == 0) {
+		/* one that ended makes room for the next of its name */
+		r = old.state == PROGRAM_ENDED ? 0 : -EEXIST;
+		program_done(&old);
+	} else if (r == -ENOENT) {
+		r = 0;                          /* a folder without a record: somebody was killed who made it */
+	}
 	if (r < 0)
 		return r;
-	if (mkdir(dir, 0755) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return -errno;
-	/* one that ended makes room for the next of its name; one without a record is being begun, or was killed at that */
-	r = program_load(run_dir, name, &old, &err);
+	program_remove(run_dir, name);
+	r = program_dir(run_dir, name, dir);
+	if (r == 0 && mkdir(dir, 0755) < 0)
+		r = -errno;
 	if (r < 0)
-		return -EEXIST;
-	r = old.state == PROGRAM_ENDED ? 0 : -EEXIST;
-	program_done(&old);
-	if (r == 0) {
-		program_remove(run_dir, name);
-		r = mkdir(dir, 0755) < 0 ? -errno : 0;
-	}
-	return r;
+		return err_set(err, r == -EEXIST ? -EBUSY : r, "cannot make the folder of program %s in %s: %s", name, run_dir, strerror(-r));
+	if (fault_point("program-claimed"))
+		return err_set(err, -EIO, "injected failure at program-claimed");
+	return note_start(run_dir, name, err);
 }
 
 int program_claim(const char *run_dir, const char *name, const char *command, char ret_name[PROGRAM_NAME_MAX + 1], struct hearth_err *err)
 {
-	char dir[PATH_MAX], stem[PROGRAM_NAME_MAX + 1];
-	int r;
+	char stem[PROGRAM_NAME_MAX + 1];
+	int lock = -1, r;
 
 	if (name && !program_name_ok(name))
 		return err_set(err, -EINVAL, "\"%.80s\" is no name for a program: letters, digits, '.', '_' and '-', at most %d", name, PROGRAM_NAME_MAX);
-	r = program_dir(run_dir, "", dir);
-	if (r == 0)
-		r = dir_make(dir, 0755);
+	r = lock_byte(run_dir, NAMES_LOCK, true, &lock, err);
 	if (r < 0)
-		return err_set(err, r, "cannot make the folder %s: %s", dir, strerror(-r));
+		return r;
 	name_after(command, stem);
 	for (int k = 1; k < TRIES; k++) {
 		if (name)
@@ -109,13 +179,12 @@ int program_claim(const char *run_dir, const char *name, const char *command, ch
 			snprintf(ret_name, PROGRAM_NAME_MAX + 1, "%s", stem);
 		else
 			snprintf(ret_name, PROGRAM_NAME_MAX + 1, "%.*s-%d", PROGRAM_NAME_MAX - 6, stem, k);
-		r = claim_one(run_dir, ret_name);
-		if (r != -EEXIST || name)
+		r = claim_one(run_dir, ret_name, err);
+		if ((r != -EEXIST && r != -EBADMSG) || name)
 			break;
 	}
-	if (r == -EEXIST)
-		return err_set(err, r, "there is a program \"%s\" already (`hearth ps`); choose another --name", ret_name);
-	return r < 0 ? err_set(err, r, "cannot make the folder of program %s in %s: %s", ret_name, run_dir, strerror(-r)) : 0;
+	program_unlock(&lock, NAMES_LOCK);
+	return r == -EEXIST ? err_set(err, r, "there is a program \"%s\" already (`hearth ps`); choose another --name", ret_name) : r;
 }
 
 /* ---- records ---- */
@@ -158,7 +227,7 @@ static int parse(const char *text, size_t n, struct program *ret)
 			     "created_ns", &created, "status", &status, "detached", &detached, "argv", &argv, "store", &store, "image", &image) == 0 &&
 	    version == VERSION && program_name_ok(name)) {
 		snprintf(p.name, sizeof(p.name), "%s", name);
-		for (int k = 0; k < 3; k++)
+		for (int k = 0; k < PROGRAM_DAMAGED; k++)
 			if (!strcmp(state, states[k])) {
 				p.state = (enum program_state)k;
 				r = 0;
@@ -180,7 +249,7 @@ static int parse(const char *text, size_t n, struct program *ret)
 	return r;
 }
 
-int program_load(const char *run_dir, const char *name, struct program *ret, struct hearth_err *err)
+static int read_record(const char *run_dir, const char *name, struct program *ret, struct hearth_err *err)
 {
 	char path[PATH_MAX], *text = NULL;
 	size_t n;
@@ -189,16 +258,36 @@ int program_load(const char *run_dir, const char *name, struct program *ret, str
 	if (!program_name_ok(name) || file_of(run_dir, name, path) < 0 || access(path, F_OK) < 0)
 		return err_set(err, -ENOENT, "there is no program \"%.80s\"; `hearth ps` lists them", name);
 	r = file_read_sealed(path, JSON_MAX, &text, &n, err);
-	if (r < 0)
-		return r;
-	r = parse(text, n, ret);
-	free(text);
-	if (r < 0)
-		return err_set(err, r, "%s is not the record of a program", path);
+	if (r == 0) {
+		r = parse(text, n, ret);
+		free(text);
+		if (r < 0)
+			err_set(err, r, "%s: %s", path, strerror(-r));
+	}
+	return r == -EBADMSG ? err_set(err, r, "%s is damaged: end the program if it still runs, then remove the folder", path) : r;
+}
+
+int program_load(const char *run_dir, const char *name, struct program *ret, struct hearth_err *err)
+{
+	pid_t before = 0;
+	bool there;
+	int r;
+
+	/* whose process is gone may have handed over to another after the record was read: what it says then is what counts */
+	for (;;) {
+		r = read_record(run_dir, name, ret, err);
+		if (r < 0)
+			return r;
+		there = lives(ret);
+		if (there || ret->pid == before)
+			break;
+		before = ret->pid;
+		program_done(ret);
+	}
 	/* parked and alive: the checkpoint was killed just before the end, and the program went on */
-	if (ret->state == PROGRAM_RUNNING && !lives(ret))
+	if ((ret->state == PROGRAM_RUNNING || ret->state == PROGRAM_STARTING) && !there)
 		ret->state = PROGRAM_ENDED;
-	else if (ret->state == PROGRAM_PARKED && lives(ret))
+	else if (ret->state == PROGRAM_PARKED && there)
 		ret->state = PROGRAM_RUNNING;
 	return 0;
 }
@@ -238,8 +327,15 @@ int program_list(const char *run_dir, struct program **ret, size_t *ret_n, struc
 		return err_set(err, -ENAMETOOLONG, "path too long: %s", run_dir);
 	d = opendir(path);
 	while (d && r == 0 && (e = readdir(d))) {
-		if (program_load(run_dir, e->d_name, &one, &ignored) < 0)
+		r = program_load(run_dir, e->d_name, &one, &ignored);
+		if (r == -EBADMSG) {
+			one = (struct program){ .state = PROGRAM_DAMAGED };
+			snprintf(one.name, sizeof(one.name), "%.*s", PROGRAM_NAME_MAX, e->d_name);
+		} else if (r < 0) {
+			r = 0;                  /* no program's, or it went meanwhile */
 			continue;
+		}
+		r = 0;
 		if (array_grow((void **)&list, &cap, n + 1, sizeof(*list)) < 0) {
 			program_done(&one);
 			r = err_set(err, -ENOMEM, "out of memory");

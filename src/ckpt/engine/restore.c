@@ -37,6 +37,7 @@
 #define RESTORE_MAX_MS 120000
 #define LAZY_MIN_BYTES (32ull << 20)
 #define REAP_MAX_MS 2000
+#define LOOK_MS 5
 #define PIPES_MAX 16
 #define CRIU_LOG_MAX (64u << 20)
 #define LOG_TO "HEARTH_CRIU_LOG"        /* for people who look for time: where CRIU's log goes */
@@ -51,7 +52,7 @@ struct back {
 	struct program program;
 	bool claimed, lazy;
 	char work[PATH_MAX], log[PATH_MAX];
-	int work_lock;
+	int work_lock, lock;            /* lock: program_lock() */
 	struct relay relay;
 	struct { uint64_t inode; int fd; } give[PIPES_MAX];     /* ends for the program */
 	size_t give_n;
@@ -65,6 +66,25 @@ struct back {
 
 /* ---- what must be so ---- */
 
+/* an image is processes with whatever rights are noted in it: from whom could write one, root would take everything */
+static int trust(const struct back *b, const char *folder)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (snprintf(path, sizeof(path), "%s%s%s", b->o->store, *folder ? "/images/" : "", folder) >= (int)sizeof(path))
+		return err_set(b->err, -ENAMETOOLONG, "path too long: %s", b->o->store);
+	if (stat(path, &st) < 0)
+		return err_set(b->err, -errno, "cannot look at %s: %s", path, strerror(errno));
+	if (st.st_uid != 0)
+		return err_set(b->err, -EPERM, "%s belongs to user %u, who could have put anything into an image that root is to restore; if you trust it: chown -R root %s", path,
+			       (unsigned)st.st_uid, b->o->store);
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return err_set(b->err, -EPERM, "%s may be written by others than root, who could have put anything into an image that root is to restore; if you trust it: chmod -R go-w %s", path,
+			       b->o->store);
+	return 0;
+}
+
 static int open_image(struct back *b)
 {
 	const json_t *meta;
@@ -72,7 +92,11 @@ static int open_image(struct back *b)
 	int r = store_open(b->o->store, &b->store, b->err);
 
 	if (r == 0)
+		r = trust(b, "");
+	if (r == 0)
 		r = store_image_open(b->store, b->o->image, &b->img, b->err);
+	if (r == 0)
+		r = trust(b, b->o->image);
 	if (r < 0)
 		return r;
 	meta = store_image_meta(b->img);
@@ -89,6 +113,11 @@ static int open_image(struct back *b)
 	return 0;
 }
 
+static pid_t root_of(const struct back *b)
+{
+	return (pid_t)json_integer_value(json_object_get(b->tree, "root"));
+}
+
 static void comm_of(pid_t pid, char *ret, size_t n)
 {
 	char path[64], *text = NULL;
@@ -99,7 +128,15 @@ static void comm_of(pid_t pid, char *ret, size_t n)
 	free(text);
 }
 
-/* a process that ended keeps its pid until its parent has asked for it, and nothing tells others when that is */
+/* a process that ended keeps its pid until its parent has asked for it. Linux 6.9 and newer tell that (POLLHUP); on older ones, and when it is a thread's, it is looked at now and then. */
+static void wait_reaped(pid_t pid)
+{
+	FD_AUTO int pidfd = pidfd_of(pid);
+	struct pollfd p = { .fd = pidfd };
+
+	poll(&p, 1, LOOK_MS);
+}
+
 static int pid_free(struct back *b, pid_t pid)
 {
 	uint64_t deadline = clock_mono_ns() + REAP_MAX_MS * NS_PER_MS;
@@ -107,7 +144,7 @@ static int pid_free(struct back *b, pid_t pid)
 	int state;
 
 	while ((state = proc_state(pid)) == 'Z' && clock_mono_ns() < deadline)
-		poll(NULL, 0, 5);
+		wait_reaped(pid);
 	if (state < 0)
 		return 0;
 	comm_of(pid, name, sizeof(name));
@@ -115,7 +152,7 @@ static int pid_free(struct back *b, pid_t pid)
 		return err_set(b->err, -EEXIST, "cannot restore %s: it needs the process id %d, and the process that had it (%s) has ended but was not waited for by its parent", b->o->image,
 			       (int)pid, name);
 	return err_set(b->err, -EEXIST, "cannot restore %s: it needs the process id %d, which process \"%s\" has now%s", b->o->image, (int)pid, name,
-		       json_integer_value(json_object_get(b->tree, "root")) == pid ? "; does the program still run?" : "");
+		       root_of(b) == pid ? "; does the program still run?" : "");
 }
 
 static bool is_ours(const struct back *b, pid_t id)
@@ -154,7 +191,7 @@ static int groups_free(struct back *b)
 	pid_t pid;
 
 	while ((pid = find_member(b)) && clock_mono_ns() < deadline)
-		poll(NULL, 0, 5);
+		wait_reaped(pid);
 	if (!pid)
 		return 0;
 	comm_of(pid, name, sizeof(name));
@@ -210,8 +247,9 @@ static int claim(struct back *b)
 		return err_set(b->err, -EPROTO, "image %s does not say which program it is of", b->o->image);
 	/* its own record: it is parked, or ended. What it wrote stays in the log */
 	if (program_load(b->o->run_dir, name, &old, &none) == 0) {
-		if (old.state != PROGRAM_RUNNING) {
+		if (old.state == PROGRAM_PARKED || old.state == PROGRAM_ENDED) {
 			b->program = old;
+			b->program.pid = 0;             /* not ours yet: it may be somebody else's by now */
 			return 0;
 		}
 		program_done(&old);
@@ -472,7 +510,9 @@ static int make(struct back *b)
 	b->restored = clock_mono_ns();
 	b->program.state = PROGRAM_RUNNING;
 	b->program.detached = b->o->detach;
-	return program_save(b->o->run_dir, &b->program, b->err);
+	r = program_save(b->o->run_dir, &b->program, b->err);
+	program_unlock(&b->lock, root_of(b));   /* not for as long as the program is attended */
+	return r;
 }
 
 static double ms(uint64_t from, uint64_t to)
@@ -489,6 +529,7 @@ static json_t *report(const struct back *b)
 
 static void clean_up(struct back *b)
 {
+	program_unlock(&b->lock, root_of(b));
 	relay_end(&b->relay);
 	for (size_t k = 0; k < b->give_n; k++)
 		fd_close(&b->give[k].fd);
@@ -564,7 +605,7 @@ static int make_attached(struct back *b, json_t **ret, int *ret_status)
 
 int engine_restore(const struct engine_restore *o, json_t **ret, int *ret_status, struct hearth_err *err)
 {
-	struct back b = { .o = o, .err = err, .work_lock = -1, .relay = { .from = { -1, -1 }, .log_fd = -1, .signals = -1 }, .pager = PAGER_NONE, .t0 = clock_mono_ns() };
+	struct back b = { .o = o, .err = err, .work_lock = -1, .lock = -1, .relay = { .from = { -1, -1 }, .log_fd = -1, .signals = -1 }, .pager = PAGER_NONE, .t0 = clock_mono_ns() };
 	char version[64];
 	int r;
 
@@ -574,6 +615,8 @@ int engine_restore(const struct engine_restore *o, json_t **ret, int *ret_status
 	r = criu_version(o->criu, version, sizeof(version), err);
 	if (r == 0)
 		r = open_image(&b);
+	if (r == 0)
+		r = program_lock(o->run_dir, root_of(&b), &b.lock, err);
 	if (r == 0)
 		r = check(&b);
 	if (r == 0)

@@ -198,6 +198,15 @@ static bool owns(const struct scan *s, uint64_t inode)
 
 struct endpoint { char local[80], remote[80]; bool ours; };
 
+/* an IPv4 address as a server sees it that listens on both, as the client sees it */
+static void unmap(char *address)
+{
+	static const char mapped[] = "0000000000000000FFFF0000";
+
+	if (!strncmp(address, mapped, sizeof(mapped) - 1))
+		memmove(address, address + sizeof(mapped) - 1, strlen(address + sizeof(mapped) - 1) + 1);
+}
+
 static int read_tcp(const struct scan *s, pid_t root, const char *which, struct endpoint **v, size_t *n)
 {
 	char path[64], *text = NULL, *save = NULL;
@@ -214,6 +223,8 @@ static int read_tcp(const struct scan *s, pid_t root, const char *which, struct 
 
 		if (sscanf(line, " %*d: %79s %79s %x %*s %*s %*s %*d %*d %llu", e.local, e.remote, &state, &inode) != 4 || state != TCP_ESTABLISHED)
 			continue;
+		unmap(e.local);
+		unmap(e.remote);
 		e.ours = owns(s, inode);
 		more = realloc(*v, (*n + 1) * sizeof(**v));
 		if (!more) {
@@ -328,27 +339,6 @@ int tree_inspect(pid_t root, json_t **ret, struct hearth_err *err)
 	return r;
 }
 
-/* Return: whether one of a process's descriptors is such */
-static bool any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link))
-{
-	char path[64], link[64];
-	bool found = false;
-	struct dirent *e;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	d = opendir(path);
-	while (d && !found && (e = readdir(d))) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
-
-		link[n < 0 ? 0 : n] = '\0';
-		found = n > 0 && is(pid, atoi(e->d_name), link);
-	}
-	if (d)
-		closedir(d);
-	return found;
-}
-
 static bool is_gpu(pid_t pid, int fd, const char *link)
 {
 	return !strncmp(link, "/dev/nvidia", 11);
@@ -361,12 +351,12 @@ static bool is_written_unseen(pid_t pid, int fd, const char *link)
 
 bool tree_uses_gpu(pid_t pid)
 {
-	return any_fd(pid, is_gpu);
+	return proc_any_fd(pid, is_gpu);
 }
 
 bool tree_devices_write(pid_t pid)
 {
-	return any_fd(pid, is_written_unseen);
+	return proc_any_fd(pid, is_written_unseen);
 }
 
 #define WORK_NAME "hearth-dump-"

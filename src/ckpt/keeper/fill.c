@@ -108,7 +108,7 @@ static void *work(void *arg)
 	size_t k;
 
 	if (r == 0)
-		lane_stage(l);
+		(void)lane_can_hash(l);
 	while (r == 0 && !atomic_load(&f->stop) && (k = atomic_fetch_add(&f->next, 1)) < f->n) {
 		/* another device's: its context is made current for the one slice */
 		if (f->parts[k].b->device != l->device) {
@@ -116,7 +116,7 @@ static void *work(void *arg)
 			l = NULL;
 			r = lane_get(f->parts[k].b->device, &l, &err);
 			if (r == 0)
-				lane_stage(l);
+				(void)lane_can_hash(l);
 		}
 		if (r == 0)
 			r = fill_part(f, l, &f->parts[k], &err);

@@ -79,14 +79,19 @@ int lane_get(struct device *d, struct lane **ret, struct hearth_err *err)
 	return *ret ? 0 : lane_new(d, ret, err);
 }
 
+bool lane_can_hash(struct lane *l)
+{
+	if (l->device->hash && !l->small.at && mapping_new(l->device, TABLE_OFFSET + sizeof(struct kernel_range), &l->small, NULL) == 0) {
+		l->digests_at = l->small.at;
+		l->table_at = l->small.at + TABLE_OFFSET;
+	}
+	return l->small.at != 0;
+}
+
 void lane_stage(struct lane *l)
 {
-	if (!l->device->hash)
+	if (l->slice || !lane_can_hash(l))
 		return;
-	if (!l->small.at && mapping_new(l->device, TABLE_OFFSET + sizeof(struct kernel_range), &l->small, NULL) < 0)
-		return;
-	l->digests_at = l->small.at;
-	l->table_at = l->small.at + TABLE_OFFSET;
 	for (l->slice = SLICE_MAX; l->slice >= SLICE_MIN; l->slice /= 2)
 		if (mapping_new(l->device, l->slice, &l->staging, NULL) == 0)
 			return;
@@ -97,12 +102,31 @@ void lane_put(struct lane *l)
 {
 	struct device *d = l->device;
 
-	mapping_drop(&l->staging);
-	l->slice = 0;
 	pthread_mutex_lock(&d->lock);
 	l->next = d->lanes;
 	d->lanes = l;
 	pthread_mutex_unlock(&d->lock);
+}
+
+void lanes_unstage(struct device *d)
+{
+	struct lane *idle;
+
+	pthread_mutex_lock(&d->lock);
+	idle = d->lanes;
+	d->lanes = NULL;
+	pthread_mutex_unlock(&d->lock);
+	/* one without lanes may have no context either, and is not to get one for this */
+	if (idle)
+		(void)device_use(d, NULL);
+	while (idle) {
+		struct lane *l = idle;
+
+		idle = l->next;
+		mapping_drop(&l->staging);
+		l->slice = 0;
+		lane_put(l);
+	}
 }
 
 void lanes_prepare(struct device *d)
@@ -111,7 +135,7 @@ void lanes_prepare(struct device *d)
 	unsigned n = 0;
 
 	while (n < lanes_wanted() && lane_get(d, &all[n], NULL) == 0)
-		n++;
+		lane_stage(all[n++]);
 	while (n > 0)
 		lane_put(all[--n]);
 }

@@ -9,7 +9,7 @@
 #define SLICE_CHUNKS (SLICE_MAX / CHUNK)
 
 /**
- * struct lane - what one thread needs to copy slices of a device: a stream, a pinned buffer, and room for digests. Staging memory on the device is there only between lane_stage() and lane_put().
+ * struct lane - what one thread needs to copy slices of a device: a stream, a pinned buffer, and room for digests. Staging memory on the device is there from lane_stage() to lanes_unstage().
  * @host: SLICE_MAX bytes; @pinned: whether the driver knows it (slower if not)
  * @digests: SLICE_CHUNKS of them, as the kernel wrote them; @digests_at, @table_at: on the device, 0: no room there
  * @staging: none where device memory is short; @slice: its size
@@ -31,12 +31,16 @@ struct lane {
 unsigned lanes_wanted(void);
 /** lane_get - one that nobody uses, or a new one. Makes the device current. Return: 0, -ENOMEM, -errno. */
 int lane_get(struct device *d, struct lane **ret, struct hearth_err *err);
+/** lane_can_hash - room for digests on the device. Return: whether there is. */
+bool lane_can_hash(struct lane *l);
 /** lane_stage - staging memory, as much of SLICE_MAX as there is. l->slice 0: there was none. */
 void lane_stage(struct lane *l);
-/** lane_put - give it back; its staging memory goes */
+/** lane_put - give it back, with its staging memory */
 void lane_put(struct lane *l);
-/** lanes_prepare - have as many as are wanted: their pinned memory takes a while the first time (16 MiB each, 8 ms). What cannot be made now is made when it is needed. */
+/** lanes_prepare - have as many as are wanted, staged: their pinned memory takes a while the first time (16 MiB each, 8 ms). What cannot be made now is made when it is needed. */
 void lanes_prepare(struct device *d);
+/** lanes_unstage - the device memory of those that nobody has is given back */
+void lanes_unstage(struct device *d);
 void lanes_free(struct device *d);
 /** lane_sync - wait for what the stream has. Return: 0, -errno. */
 int lane_sync(struct lane *l, struct hearth_err *err);

@@ -172,6 +172,8 @@ void op_free(struct op *op)
 	struct keeper_server *k = op->k;
 
 	stage_end(op);
+	for (int d = 0; d < k->devices_n; d++)
+		lanes_unstage(&k->devices[d]);
 	areas_drop(op);
 	objects_free(op);
 	op_store_drop(op);

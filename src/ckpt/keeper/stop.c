@@ -72,8 +72,10 @@ static int reserve_all(struct op *op, bool snapshot, struct hearth_err *err)
 			bytes[at] += o->bytes;
 			ranges[at]++;
 		}
-	for (size_t k = 0; k < op->areas_n && r == 0; k++)
+	for (size_t k = 0; k < op->areas_n && r == 0; k++) {
+		lanes_unstage(op->areas[k].device);
 		r = reserve(op, &op->areas[k], bytes[k], ranges[k], snapshot, err);
+	}
 	op->report.reserve_ns = clock_mono_ns() - began;
 	return r;
 }

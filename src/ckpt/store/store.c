@@ -144,7 +144,8 @@ static int open_in(struct store *s, struct hearth_err *err)
 	if (r == 0)
 		r = lock_all(s, true);
 	if (r < 0)
-		return err_set(err, r, "cannot open the store %s: %s", s->dir, strerror(-r));
+		return err_set(err, r, "cannot open the store %s: %s%s", s->dir, strerror(-r),
+			       r == -EROFS ? "; who only reads it locks what he reads there, too: mount it writable, or copy it" : "");
 	r = identify(s, err);
 	if (r == 0) {
 		r = set_counters(s);

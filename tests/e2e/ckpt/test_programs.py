@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`hearth run`, `checkpoint`, `restore`, `park`, `wake` and `ps` on programs, with real CRIU."""
+import fcntl
+import json
 import os
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import unittest
 
@@ -16,7 +20,7 @@ class Run(Programs):
         self.assertEqual((done.stdout, done.stderr), ('out\n', 'err\n'))
         self.assertEqual(self.hearth('run', '--', 'sh', '-c', 'kill -TERM $$', code=143).stdout, '')
         self.assertIn('/no/such/program', self.hearth('run', '--', '/no/such/program', code=127).stderr)
-        self.assertEqual(os.listdir(os.path.join(self.run_dir, 'programs')), [])
+        self.assertEqual(os.listdir(os.path.join(self.run_dir, 'programs')), ['.lock'])
 
     def test_options(self):
         self.assertEqual(self.hearth('run', '--env', 'A=b c', '--', 'sh', '-c', 'echo "$A"').stdout, 'b c\n')
@@ -47,6 +51,69 @@ class Run(Programs):
         self.start('one')       # one that ended makes room
 
 
+    def test_many_at_once(self):
+        """Each gets a name of its own, also while others begin, and while those of before are found to have ended."""
+        many = 40
+        for _ in range(2):
+            begun = [subprocess.Popen([HEARTH, '--run', self.run_dir, '--json', 'run', '-d', '--', 'sleep', '1000'], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) for _ in range(many)]
+            said = [json.loads(p.communicate()[0]) for p in begun]
+            self.assertEqual({p.returncode for p in begun}, {0})
+            self.assertEqual(len({o['name'] for o in said}), many)
+            shown = [p for p in self.json('ps')['programs'] if p['state'] == 'running']
+            self.assertEqual({(p['name'], p['pid']) for p in shown}, {(o['name'], o['pid']) for o in said})
+            for o in said:
+                os.kill(o['pid'], signal.SIGKILL)
+            until(lambda pids=[o['pid'] for o in said]: all(state(pid) is None for pid in pids), 'all are gone')
+
+    def test_one_of_many_gets_the_name_of_one_that_ended(self):
+        self.kill_and_wait(self.start_words('n', 'sleep', '1000'))
+        begun = [subprocess.Popen([HEARTH, '--run', self.run_dir, 'run', '-d', '--name', 'n', '--', 'sleep', '1000'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                  text=True) for _ in range(10)]
+        said = [p.communicate()[1] for p in begun]
+        self.assertEqual(sorted(p.returncode for p in begun), [0] + [1] * 9)
+        self.assertEqual(sum('choose another --name' in text for text in said), 9)
+
+    @staticmethod
+    def kill_and_wait(pid):
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: state(pid) is None, 'it is gone')
+
+    def test_killed_while_it_claims_a_name(self):
+        done = self.hearth('run', '-d', '--name', 'n', '--', 'sleep', '1000', code=None, env={'HEARTH_FAULT': 'program-claimed'})
+        self.assertEqual(done.returncode, -signal.SIGKILL)
+        self.start_words('n', 'sleep', '1000')
+
+    def test_no_such_command(self):
+        for words in ((), ('-d',)):
+            done = self.hearth('run', *words, '--', '/no/such/command', code=127)
+            self.assertEqual(done.stderr, 'hearth: cannot run /no/such/command: No such file or directory\n')
+        self.assertEqual(os.listdir(os.path.join(self.run_dir, 'programs')), ['.lock'])
+
+    def test_damaged_record(self):
+        """It is shown, it is said what to do, and that helps."""
+        pid = self.start_words('n', 'sleep', '1000')
+        folder = os.path.join(self.run_dir, 'programs', 'n')
+        with open(os.path.join(folder, 'program.json'), 'rb') as file:
+            whole = file.read()
+        for text in (b'', b'garbage', b'{"version":1}', whole[:-5], whole.replace(b'running', b'rubbish')):
+            with open(os.path.join(folder, 'program.json'), 'wb') as file:
+                file.write(text)
+            self.assertEqual([(p['name'], p['state'], p['pid']) for p in self.json('ps')['programs']], [('n', 'damaged', 0)])
+            for words in (('checkpoint', 'n', '--to', self.store), ('wake', 'n'), ('run', '-d', '--name', 'n', '--', 'sleep', '1000')):
+                done = self.hearth(*words, code=1)
+                self.assertIn(f'{folder}/program.json is damaged: end the program', done.stderr)
+                self.assertEqual(done.stderr.count('\n'), 1)
+        self.kill_and_wait(pid)
+        shutil.rmtree(folder)
+        self.start_words('n', 'sleep', '1000')
+
+    def test_park_takes_no_options(self):
+        pid = self.start_words('n', 'sleep', '1000')
+        for words in (('park', 'n', '--to', self.store), ('wake', '-d', 'n')):
+            self.assertIn('no options', self.hearth(*words, code=2).stderr)
+        self.assertEqual(state(pid), 'S')
+
+
 class Course(Programs):
     """What is restored goes on exactly as if nothing had been."""
 
@@ -71,8 +138,8 @@ class Course(Programs):
         made = self.checkpoint()
         self.kill()
         self.assertTrue(self.restore(made['image'])['lazy'])
-        self.goes_on(by=50)
         again = self.checkpoint()               # waits until all of it is in
+        self.goes_on(by=50)
         self.assertLess(again['new_bytes'], made['new_bytes'] // 2)
         self.kill()
         self.restore(again['image'])
@@ -230,10 +297,9 @@ class Refused(Programs):
         self.start()
         self.goes_on(by=1)
         # whoever holds the lock is at work; here it is us
-        lock = os.path.join(self.run_dir, 'programs', f'.lock-{self.record()["pid"]}')
-        done = subprocess.run(['flock', '-n', lock, HEARTH, '--run', self.run_dir, 'checkpoint', 't', '--to', self.store], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              check=False, timeout=PATIENCE_S)
-        self.assertEqual(done.returncode, 1, done)
+        with open(os.path.join(self.run_dir, 'programs', '.lock'), 'wb') as lock:
+            fcntl.fcntl(lock, fcntl.F_OFD_SETLK, struct.pack('hh4xqqi4x', fcntl.F_WRLCK, os.SEEK_SET, self.record()['pid'], 1, 0))
+            done = self.hearth('checkpoint', 't', '--to', self.store, code=1)
         self.assertIn('in progress', done.stderr)
         self.goes_on()
         self.checkpoint()
@@ -249,13 +315,90 @@ class Refused(Programs):
         self.kill(f'pid-{p.pid}')
 
 
+    def test_store_that_cannot_be_written(self):
+        self.start()
+        self.goes_on(by=1)
+        where = os.path.join(self.dir, 'mounted')
+        os.mkdir(where)
+        subprocess.run(['mount', '-t', 'tmpfs', 'none', where], check=True)
+        self.addCleanup(subprocess.run, ['umount', where], check=True)
+        self.json('checkpoint', 't', '--to', where + '/store')
+        subprocess.run(['mount', '-o', 'remount,ro', where], check=True)
+        for words in (('checkpoint', 't', '--to', where + '/store'), ('restore', 't-1', '--store', where + '/store', '-d'), ('images', '--store', where + '/store')):
+            done = self.hearth(*words, code=1)
+            self.assertIn(where + '/store', done.stderr)
+            self.assertIn('mount it writable', done.stderr)
+            self.assertEqual(done.stderr.count('\n'), 1)
+        self.goes_on()
+
+    def test_disk_full(self):
+        """In the middle of a dump, and from the beginning; the space is free again, and the program runs on."""
+        pid = self.start(mib=16)
+        self.goes_on(by=1)
+        where = os.path.join(self.dir, 'mounted')
+        os.mkdir(where)
+        for size in ('16k', '8m'):
+            subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'none', where], check=True)
+            self.addCleanup(subprocess.run, ['umount', where], check=True)
+            for words in ((), ('--zstd', '1')):
+                done = self.hearth('checkpoint', 't', '--to', where + '/store', *words, code=1)
+                self.assertIn(f'cannot write to {where}/store: No space left on device; remove images', done.stderr)
+                self.assertEqual(done.stderr.count('\n'), 1)
+                self.goes_on()
+            self.assertEqual([f for _, _, files in os.walk(where) for f in files if f not in ('lock', 'store.json')], [])
+        self.assertEqual(self.record()['pid'], pid)
+        self.check_course(mib=16)
+
+
 class Restored(Programs):
+    def test_two_at_once(self):
+        """One brings it back; the others say so, and leave it alone."""
+        self.start()
+        self.goes_on(by=1)
+        image = self.checkpoint()['image']
+        self.kill()
+        begun = [subprocess.Popen([HEARTH, '--run', self.run_dir, 'restore', image, '--store', self.store, '-d'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                  text=True) for _ in range(4)]
+        said = [p.communicate()[1] for p in begun]
+        self.assertEqual(sorted(p.returncode for p in begun), [0, 1, 1, 1], said)
+        for text in said:
+            self.assertTrue('runs again' in text or 'in progress' in text or 'does the program still run' in text, said)
+        self.goes_on()
+        self.check_course()
+
+    def test_image_of_another_user(self):
+        self.start()
+        self.goes_on(by=1)
+        image = self.checkpoint()['image']
+        self.kill()
+        for path in (self.store, os.path.join(self.store, 'images', image)):
+            os.chown(path, 65534, 65534)
+            self.assertIn(f'{path} belongs to user 65534', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
+            os.chown(path, 0, 0)
+        os.chmod(self.store, 0o777)
+        self.assertIn('may be written by others than root', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
+        os.chmod(self.store, 0o755)
+        self.restore(image)
+        self.goes_on()
+
     def test_pid_in_use(self):
         self.start()
         self.goes_on(by=1)
         image = self.checkpoint()['image']
         self.assertIn('does the program still run', self.hearth('restore', image, '--store', self.store, '-d', code=1).stderr)
         self.goes_on()
+
+    def test_pid_of_one_that_was_not_waited_for(self):
+        with subprocess.Popen(['sleep', '1000'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as p:
+            image = self.checkpoint(str(p.pid))['image']
+            p.kill()
+            done = self.hearth('restore', image, '--store', self.store, '-d', code=1)
+            self.assertIn('was not waited for by its parent', done.stderr)
+            # its parent does so while the restore waits
+            with subprocess.Popen([HEARTH, '--run', self.run_dir, 'restore', image, '--store', self.store, '-d'], stdin=subprocess.DEVNULL) as restore:
+                p.wait()
+            self.assertEqual(restore.returncode, 0)
+        self.kill(f'pid-{p.pid}')
 
     def test_files_that_grew(self):
         path = os.path.join(self.dir, 'data')
@@ -282,26 +425,100 @@ class Restored(Programs):
 
 
 class Sockets(Programs):
-    def test_sockets(self):
-        """A connection within the tree, and one to the outside, which is closed afterwards."""
-        with socket.create_server(('127.0.0.1', 0)) as server:
-            code = ('import socket,time,sys\n'
-                    'a=socket.create_server(("127.0.0.1",0)); b=socket.create_connection(a.getsockname()); c,_=a.accept(); u,v=socket.socketpair()\n'
-                    'n=0\n'
-                    'while True:\n'
-                    '  b.sendall(b"%d"%n); u.send(b"%d"%n); print(c.recv(9).decode(),v.recv(9).decode(),flush=True); n+=1; time.sleep(0.005)\n')
-            self.start_words('s', '/usr/bin/python3', '-c', code)
-            until(lambda: len(self.lines('s')) > 10, 'it talks')
-            image = self.checkpoint('s')['image']
-            until(lambda: len(self.lines('s')) > 20, 'it talks on')
+    """Whole lines are written at once, so that none is in part of one incarnation and in part of another."""
+    SAY = ('import os, socket, sys, time\n'
+           'def say(*words): os.write(1, (" ".join(map(str, words)) + "\\n").encode())\n'
+           'def get(s, n):\n'
+           '  got = b""\n'
+           '  while len(got) < n:\n'
+           '    more = s.recv(n - len(got))\n'
+           '    if not more: say("END", "of a connection after", len(got)); os._exit(1)\n'
+           '    got += more\n'
+           '  return got\n')
+
+    def talks(self, code):
+        """Checkpointed, killed, and restored, twice out of the same image: both words of a line are always the same."""
+        self.start_words('s', '/usr/bin/python3', '-c', self.SAY + code)
+        until(lambda: len(self.lines('s')) > 10, 'it talks')
+        image = self.checkpoint('s')['image']
+        until(lambda: len(self.lines('s')) > 20, 'it talks on')
+        for _ in range(2):
             self.kill('s')
             n = len(self.lines('s'))
             self.restore(image)
             until(lambda: len(self.lines('s')) > n + 10, 'it talks again')
-            for line in self.lines('s')[n:]:
-                self.assertEqual(*line.split())
-            self.kill('s')
-            server.settimeout(1)
+        self.kill('s')
+        for line in self.lines('s'):
+            self.assertEqual(*line.split(' ', 1))
+
+    def test_within_a_process(self):
+        self.talks('a = socket.create_server(("127.0.0.1", 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept(); u, v = socket.socketpair()\n'
+                   'n = 0\n'
+                   'while True:\n'
+                   '  word = b"%08d" % n; b.sendall(word); u.send(word); say(get(c, 8).decode(), get(v, 8).decode()); n += 1; time.sleep(0.005)\n')
+
+    # one side is always five words ahead, so that there is always something that was sent and not read, and (Nagle) something that was not sent
+    AHEAD = ('if os.fork() == 0:\n'
+             '  n = 0\n'
+             '  while True:\n'
+             '    b.sendall(b"%08d" % n)\n'
+             '    if n >= 5 and int(get(b, 8)) != n - 5: say("WRONG", "answer")\n'
+             '    n += 1; time.sleep(0.002)\n'
+             'n = 0\n'
+             'while True:\n'
+             '  word = get(c, 8); c.sendall(word); say(n, int(word)); n += 1; time.sleep(0.002)\n')
+
+    def test_between_processes(self):
+        self.talks('a = socket.create_server(("127.0.0.1", 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept()\n' + self.AHEAD)
+
+    def test_server_of_both_families(self):
+        self.talks('a = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True); b = socket.create_connection(("127.0.0.1", a.getsockname()[1])); c, _ = a.accept()\n' +
+                   self.AHEAD)
+
+    def test_full_in_both_directions(self):
+        """More than the windows take: part of it was never sent when the checkpoint is made, and all of it comes out of the image."""
+        stop = os.path.join(self.dir, 'full')
+        self.start_words('s', '/usr/bin/python3', '-c', self.SAY +
+                         'a = socket.create_server(("127.0.0.1", 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept()\n'
+                         'def fill(s):\n'
+                         '  n = 0\n'
+                         '  s.setblocking(False)\n'
+                         '  while True:\n'
+                         '    try: n += s.send(b"".join(b"%08d" % k for k in range(n // 8, n // 8 + 512))[n % 8:])\n'
+                         '    except BlockingIOError: s.setblocking(True); return n\n'
+                         'def drain(s, n):\n'
+                         '  got = get(s, n); return n if got == b"".join(b"%08d" % k for k in range(n // 8 + 1))[:n] else "WRONG"\n'
+                         'x, y = fill(b), fill(c); say(0, 0)\n'
+                         f'while not os.path.exists("{stop}"): time.sleep(0.005)\n'
+                         'say(x, drain(c, x)); say(y, drain(b, y)); b.sendall(b"12345678"); say(int(get(c, 8)), 12345678)\n'
+                         'while True: time.sleep(1)\n')
+        until(lambda: self.lines('s'), 'it is full')
+        image = self.checkpoint('s')['image']
+        self.kill('s')
+        self.restore(image)
+        with open(stop, 'w', encoding='utf-8'):
+            pass
+        until(lambda: len(self.lines('s')) == 4, 'all came out')
+        for line in self.lines('s'):
+            self.assertEqual(*line.split(' ', 1))
+
+    def test_outside(self):
+        """A connection that leads out of the tree goes on when the program does, and is closed after a restore."""
+        with socket.create_server(('127.0.0.1', 0)) as server:
+            self.start_words('s', '/usr/bin/python3', '-c', self.SAY + f'b = socket.create_connection(("127.0.0.1", {server.getsockname()[1]}))\n'
+                             'while True:\n'
+                             '  try: word = b.recv(8)\n'
+                             '  except OSError: word = b""\n'
+                             '  say(word.decode() or "closed"); time.sleep(0.005 if word else 1)\n')
+            with server.accept()[0] as connection:
+                connection.sendall(b'before')
+                until(lambda: self.lines('s') == ['before'], 'it listens')
+                image = self.checkpoint('s')['image']
+                connection.sendall(b'after')
+                until(lambda: self.lines('s') == ['before', 'after'], 'it goes on')
+                self.kill('s')
+            self.restore(image)
+            until(lambda: 'closed' in self.lines('s'), 'it is told')
 
 
 if __name__ == '__main__':

@@ -87,7 +87,7 @@ class Program(Talker):
         self.gate = os.path.join(folder, 'gate')
         with open(self.gate, 'wb') as f:
             f.write((0x68736741).to_bytes(4, 'little') + (1).to_bytes(4, 'little') + bytes(4088))
-        env = dict(node.env, LD_PRELOAD=SHIM, HEARTH_KEEPER=node.socket, HEARTH_GATE=self.gate, HEARTH_PROGRAM=name)
+        env = dict(node.env, LD_PRELOAD=SHIM, HEARTH_KEEPER=node.socket, HEARTH_GATE=self.gate, HEARTH_PROGRAM=name, SHIM_HANDLE=os.path.join(node.run, 'handle'))
         super().__init__(PROGRAM, 'direct', env=env)
         self.node = node
         self.do('init')
@@ -371,6 +371,39 @@ class Dump(Case):
         self.assertEqual(code, -95)
         self.assertIn('managed memory', why)
         p.right()
+
+
+    def refused(self, e, pid):
+        for _ in range(2000):
+            seen = e.ok('inspect', pid)['refusals']
+            if seen:
+                return seen
+            select.select([], [], [], 0.01)
+        raise AssertionError('nothing is refused')
+
+    def test_shared_by_handle(self):
+        """cuIpc*: another process sees the memory, also after a small part of a block was shared; neither can be checkpointed meanwhile"""
+        a, b, e = self.program('a'), self.program('b'), self.engine()
+        for size in 3 * MIB, 700:
+            at = a.alloc(size, 5)
+            a.right()
+            self.assertEqual(a.do('ipc', at), 'ok')
+            there = int(b.do('openipc'))
+            self.assertEqual(int(b.do('sum', there, size)), sum_of(size, 5))
+            self.assertEqual(b.do('fill', there, size, 9), 'ok')
+            a.buffers[at] = (size, 9)
+            a.right()
+            self.assertEqual(self.refused(e, a.pid), 2)
+            self.assertEqual(self.refused(e, b.pid), 2)
+            self.assertEqual(b.do('closeipc', there), 'ok')
+            self.assertEqual(b.do('closeipc', there), 'error 1')
+            while e.ok('inspect', b.pid)['refusals']:
+                select.select([], [], [], 0.01)
+        code, why = e.fails('begin', a.pid)
+        self.assertEqual(code, -95)
+        self.assertIn('CUDA IPC', why)
+        a.kill()
+        self.assertEqual(b.do('openipc'), 'error 1')
 
 
 class Short(Case):

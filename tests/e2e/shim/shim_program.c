@@ -35,7 +35,7 @@
 	X(cuMemAllocManaged, 6000, cuMemAllocManaged) X(cuMemsetD8, 3020, cuMemsetD8_v2) X(cuMemsetD8Async, 3020, cuMemsetD8Async) X(cuMemcpyDtoH, 3020, cuMemcpyDtoH_v2) X(cuMemcpyDtoD, 3020, cuMemcpyDtoD_v2) X(cuMemcpyAsync, 4000, cuMemcpyAsync) \
 	X(cuMemGetAddressRange, 3020, cuMemGetAddressRange_v2) X(cuPointerGetAttribute, 4000, cuPointerGetAttribute) X(cuMemCreate, 10020, cuMemCreate) X(cuMemRelease, 10020, cuMemRelease) \
 	X(cuMemMap, 10020, cuMemMap) X(cuMemUnmap, 10020, cuMemUnmap) X(cuMemSetAccess, 10020, cuMemSetAccess) X(cuMemAddressReserve, 10020, cuMemAddressReserve) \
-	X(cuMemRetainAllocationHandle, 11000, cuMemRetainAllocationHandle) X(cuIpcGetMemHandle, 4010, cuIpcGetMemHandle) X(cuStreamCreate, 2000, cuStreamCreate) \
+	X(cuMemRetainAllocationHandle, 11000, cuMemRetainAllocationHandle) X(cuIpcGetMemHandle, 4010, cuIpcGetMemHandle) X(cuIpcOpenMemHandle, 11000, cuIpcOpenMemHandle_v2) X(cuIpcCloseMemHandle, 4010, cuIpcCloseMemHandle) X(cuStreamCreate, 2000, cuStreamCreate) \
 	X(cuStreamSynchronize, 2000, cuStreamSynchronize) X(cuLaunchHostFunc, 10000, cuLaunchHostFunc) X(cuStreamBeginCapture, 10010, cuStreamBeginCapture_v2) X(cuStreamEndCapture, 10000, cuStreamEndCapture)
 
 #define DECLARE(name, version, symbol) static __typeof__(&symbol) p_##name;
@@ -215,6 +215,29 @@ static unsigned long long child(void)
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? (unsigned long long)WEXITSTATUS(status) : 99;
 }
 
+/* the file SHIM_HANDLE is how the handle goes to another process */
+static CUresult ipc_give(CUdeviceptr at)
+{
+	CUipcMemHandle handle;
+	CUresult ret = p_cuIpcGetMemHandle(&handle, at);
+	FILE *f = ret ? NULL : fopen(getenv("SHIM_HANDLE"), "w");
+
+	return ret ? ret : f && fwrite(&handle, sizeof handle, 1, f) == 1 && fclose(f) == 0 ? CUDA_SUCCESS : CUDA_ERROR_FILE_NOT_FOUND;
+}
+
+static CUresult ipc_take(unsigned long long *ret)
+{
+	FILE *f = fopen(getenv("SHIM_HANDLE"), "r");
+	CUipcMemHandle handle;
+	CUdeviceptr at = 0;
+	CUresult err = f && fread(&handle, sizeof handle, 1, f) == 1 ? p_cuIpcOpenMemHandle(&at, handle, 1) : CUDA_ERROR_FILE_NOT_FOUND;
+
+	if (f)
+		fclose(f);
+	*ret = at;
+	return err;
+}
+
 static void obey(const char *word, unsigned long long a, unsigned long long b, unsigned long long c)
 {
 	unsigned long long x = 0, y = 0, z = 0;
@@ -264,9 +287,11 @@ static void obey(const char *word, unsigned long long a, unsigned long long b, u
 		ret = ret ? ret : p_cuPointerGetAttribute(&z, CU_POINTER_ATTRIBUTE_RANGE_SIZE, a);
 		fmt = "%llu %llu %llu";
 	} else if (IS("ipc")) {
-		CUipcMemHandle handle;
-
-		ret = p_cuIpcGetMemHandle(&handle, a);
+		ret = ipc_give(a);
+	} else if (IS("openipc")) {
+		ret = ipc_take(&x), fmt = "%llu";
+	} else if (IS("closeipc")) {
+		ret = p_cuIpcCloseMemHandle(a);
 	} else if (IS("create")) {
 		ret = make(&x, a), fmt = "%llu";
 	} else if (IS("map")) {

@@ -207,7 +207,6 @@ class Memory(Case):
         ctx, start, size = p.do('attr', a + 699)
         self.assertNotEqual(ctx, 0)
         self.assertEqual((start, size), (a, 700))
-        self.assertEqual(p.do('ipc', a), 'error 801')
         self.assertEqual(p.do('retain', a), 'error 1')
         at, pitch = p.do('pitch', 1000, 10)
         self.assertEqual(pitch, 1024)

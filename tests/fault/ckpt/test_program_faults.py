@@ -51,6 +51,7 @@ class Killed(Programs):
             self.assertEqual(done.returncode, -signal.SIGKILL, (step, done))
             self.runs_on(pid, step)
             self.assertEqual(self.images(), [], step)
+            self.assertEqual(sorted(os.listdir(os.path.join(self.run_dir, 'programs'))), ['.lock', 't'], step)
             done = self.checkpoint_with(f'fail:{step}', *words)
             self.assertEqual(done.returncode, 1, (step, done))
             self.assertIn(f'injected failure at {step}', done.stderr)

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """By hand, on a machine with a GPU: what the keeper does with so much device memory, and how fast.
 usage: keeper_speed.py KEEPER SHIM PROGRAM ENGINE [BUFFERS MIB [STORE]]"""
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,13 @@ class Talker:
         self.process.stdin.write(' '.join(str(w) for w in words) + '\n')
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
+
+
+def info(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.connect(path)
+        s.send(b'{"op":"info"}')
+        return json.loads(s.recv(65536))['result']
 
 
 def ms(seen, *names):
@@ -39,6 +48,8 @@ def main():
     t = time.monotonic()
     k = subprocess.Popen([keeper, '--socket', sock, *pool], stdout=subprocess.PIPE)
     k.stdout.readline()
+    while pool and info(sock)['pool_ready_bytes'] < int(pool[-1]):
+        time.sleep(.05)
     print(f'keeper ready after {time.monotonic() - t:.2f} s')
     p = Talker(program, str(buffers), str(mib), env=dict(os.environ, LD_PRELOAD=shim, HEARTH_KEEPER=sock, HEARTH_GATE=gate, HEARTH_PROGRAM='test'))
     assert p.process.stdout.readline() == 'ok\n'

@@ -61,8 +61,12 @@ void criu_end_helpers(void);
 void criu_kill_orphans(pid_t spare);
 /** criu_run_on - let a stopped tree go on: its TCP connections leave repair mode, which a killed CRIU leaves them in; then SIGCONT */
 void criu_run_on(pid_t root);
-/** criu_tree_waits - whether memory of a process of the tree is served by a userfaultfd: CRIU would take pages that are still to come for ones that never were. Return: 0, -errno. */
-int criu_tree_waits(pid_t root, bool *ret);
+/**
+ * criu_tree_whole - wait until no memory of a tree is served by a userfaultfd: CRIU would take pages that are still to come for ones that never were
+ * A userfaultfd is gone when the last process that has it ended, the pager or its guard: their ends are waited for.
+ * Return: 0, -EBUSY (not within @limit_ms, or nobody else has one, so it is the tree's own), -ESRCH, -errno.
+ */
+int criu_tree_whole(pid_t root, int limit_ms);
 
 /**
  * criu_minder - fork the process that undoes a dump should this one be killed

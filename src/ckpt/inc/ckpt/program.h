@@ -19,7 +19,8 @@
  */
 #define PROGRAM_NAME_MAX 63
 
-enum program_state { PROGRAM_RUNNING, PROGRAM_PARKED, PROGRAM_ENDED };
+/* PROGRAM_STARTING: @pid is the command's that begins it; PROGRAM_DAMAGED: only @name is known */
+enum program_state { PROGRAM_RUNNING, PROGRAM_PARKED, PROGRAM_ENDED, PROGRAM_STARTING, PROGRAM_DAMAGED };
 
 /** struct program - strings are heap; see program_done(). @store, @image: where it is parked; @status: of wait(2), once it ended */
 struct program {
@@ -36,15 +37,23 @@ struct program {
 /** program_dir - "RUN/programs/NAME". Return: 0, -ENAMETOOLONG. */
 int program_dir(const char *run_dir, const char *name, char ret[PATH_MAX]);
 bool program_name_ok(const char *name);
+/**
+ * program_lock - checkpoints and restores of a tree exclude each other
+ * @root: pid of its root. @ret: to hand to program_unlock(), or it ends with the last process that has the descriptor: a child that lives on keeps it.
+ * Return: 0, -EBUSY, -errno.
+ */
+int program_lock(const char *run_dir, pid_t root, int *ret, struct hearth_err *err);
+/** program_unlock - at once, whoever has the descriptor still; closes it. -1: nothing. */
+void program_unlock(int *lock, pid_t root);
 /** program_claim - make the folder of a new program. @name: NULL = after @command, with a number if that is taken. Return: 0, -EEXIST (one of that name runs or is parked), -EINVAL, -errno. */
 int program_claim(const char *run_dir, const char *name, const char *command, char ret_name[PROGRAM_NAME_MAX + 1], struct hearth_err *err);
 int program_save(const char *run_dir, const struct program *p, struct hearth_err *err);
-/** program_load - a program that is said to run but does not is PROGRAM_ENDED. Return: 0, -ENOENT, -EBADMSG, -errno. */
+/** program_load - a program that is said to run or start but does not is PROGRAM_ENDED. Return: 0, -ENOENT, -EBADMSG, -errno. */
 int program_load(const char *run_dir, const char *name, struct program *ret, struct hearth_err *err);
 void program_done(struct program *p);
 /** program_remove - its folder goes */
 void program_remove(const char *run_dir, const char *name);
-/** program_list - sorted by name; caller: program_done() each, free(). Damaged ones are left out. */
+/** program_list - sorted by name; caller: program_done() each, free(). Those whose record can't be read are PROGRAM_DAMAGED. */
 int program_list(const char *run_dir, struct program **ret, size_t *ret_n, struct hearth_err *err);
 /** program_find - by name, or by the pid of its root as text. Return: 0, -ENOENT. */
 int program_find(const char *run_dir, const char *text, struct program *ret, struct hearth_err *err);

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fd.h"
+#include "ckpt/criu.h"
+
+#define BYTES (16u << 12)
+
+/* a process some of whose memory a userfaultfd is to bring in, which it hands to @to and (@keep) keeps. One byte on @to: it is so; 'n': not possible here */
+static _Noreturn void client(int to, bool keep)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	struct uffdio_api api = { .api = UFFD_API };
+	void *at = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_register reg = { .range = { (uintptr_t)at, BYTES }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	bool ok = fd >= 0 && at != MAP_FAILED && ioctl(fd, UFFDIO_API, &api) == 0 && ioctl(fd, UFFDIO_REGISTER, &reg) == 0;
+
+	(void)sock_send_fd(to, ok ? 'y' : 'n', ok ? fd : -1);
+	if (!keep)
+		fd_close(&fd);
+	for (;;)
+		pause();
+}
+
+/* what a pager is here: it has the descriptor until @from says so */
+static _Noreturn void server(int from, int tell)
+{
+	char what = 'n', word;
+	int fd = -1;
+
+	(void)sock_recv_fd(from, &what, &fd);
+	(void)fd_write_full(tell, &what, 1);
+	(void)fd_read_full(tell, &word, 1);
+	_exit(0);
+}
+
+struct pair { pid_t client, server; int to_server; bool possible; };
+
+static struct pair begin(bool keep)
+{
+	int a[2], b[2];
+	struct pair p;
+	char what = 'n';
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, a), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b), 0);
+	p.server = fork();
+	if (p.server == 0) {
+		close(a[0]);
+		close(b[0]);
+		server(a[1], b[1]);
+	}
+	p.client = fork();
+	if (p.client == 0)
+		client(a[0], keep);
+	close(a[0]);
+	close(a[1]);
+	close(b[1]);
+	p.to_server = b[0];
+	p.possible = fd_read_full(p.to_server, &what, 1) == 1 && what == 'y';
+	return p;
+}
+
+static void end(struct pair *p)
+{
+	kill(p->client, SIGKILL);
+	waitpid(p->client, NULL, 0);
+	close(p->to_server);
+	waitpid(p->server, NULL, 0);
+}
+
+static void served_by_another(void **state)
+{
+	struct pair p = begin(false);
+
+	if (p.possible) {
+		/* it is told of the end, not of the time */
+		assert_int_equal(criu_tree_whole(p.client, 0), -EBUSY);
+		assert_int_equal(criu_tree_whole(p.client, 20), -EBUSY);
+		assert_int_equal(fd_write_full(p.to_server, "e", 1), 0);
+		assert_int_equal(criu_tree_whole(p.client, 3600 * 1000), 0);
+	}
+	end(&p);
+	if (!p.possible)
+		skip();
+}
+
+/* its own: nobody's end would change that */
+static void its_own(void **state)
+{
+	struct pair p = begin(true);
+
+	if (p.possible) {
+		assert_int_equal(fd_write_full(p.to_server, "e", 1), 0);
+		assert_int_equal(criu_tree_whole(p.client, 3600 * 1000), -EBUSY);
+	}
+	end(&p);
+	if (!p.possible)
+		skip();
+}
+
+static void none(void **state)
+{
+	assert_int_equal(criu_tree_whole(getpid(), 3600 * 1000), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(served_by_another),
+		cmocka_unit_test(its_own),
+		cmocka_unit_test(none),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
