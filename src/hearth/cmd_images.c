@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "ckpt/keeper.h"
 #include "ckpt/store.h"
 #include "cli.h"
 #include "node/node.h"
@@ -313,6 +314,24 @@ static int do_verify(struct cli *cli, struct shelf *s, const struct options *o, 
 
 /* ---- rm ---- */
 
+/* device memory that a parked program left under the image's name is of no use without it. Without a keeper there is none. */
+static void release_held(struct cli *cli, struct store *store, const char *image)
+{
+	struct store_image *img = NULL;
+	struct keeper *k = NULL;
+	struct hearth_err none;
+	char path[PATH_MAX], *name = NULL;
+
+	if (store_image_open(store, image, &img, &none) == 0)
+		name = strdup(json_string_value(json_object_get(json_object_get(store_image_meta(img), "gpu"), "hold")) ?: "");
+	store_image_close(img);
+	snprintf(path, sizeof(path), "%s/keeper.sock", cli->run_dir);
+	if (name && *name && keeper_connect(path, &k, &none) == 0)
+		(void)keeper_release_held(k, name, &none);
+	keeper_close(k);
+	free(name);
+}
+
 static int do_rm(struct cli *cli, struct shelf *s, const struct options *o, int argc, char **argv)
 {
 	json_t *list = json_array();
@@ -330,6 +349,8 @@ static int do_rm(struct cli *cli, struct shelf *s, const struct options *o, int 
 		if (shelf_find(s, argv[i], &k, &err) < 0)
 			r = cli_fail(cli, &err);
 	for (int i = 0; i < argc && r == CLI_OK; i++) {
+		if (shelf_find(s, argv[i], &k, &err) == 0)
+			release_held(cli, s->store[k], argv[i]);
 		if (shelf_find(s, argv[i], &k, &err) < 0 || store_rm(s->store[k], argv[i], &err) < 0)
 			r = cli_fail(cli, &err);
 		else

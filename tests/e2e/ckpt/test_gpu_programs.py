@@ -207,6 +207,12 @@ class Held(Base):
             self.assertEqual(self.wake(True)['bytes'], self.bytes)
             self.kill('g')
 
+    def test_it_goes_with_its_image(self):
+        image = self.park()['image']
+        self.assertEqual(len(self.ask_keeper('held')), 1)
+        self.hearth('images', 'rm', image, '--store', self.store)
+        self.assertEqual(self.ask_keeper('held'), [])
+
     def test_each_image_has_its_own(self):
         """The image before is not what is held."""
         first = self.park()['image']
