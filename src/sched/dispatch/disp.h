@@ -20,6 +20,7 @@ struct disp;
 /**
  * struct disp_front - all called on the dispatcher's thread
  * @receive: call disp_offer for up to @max requests that are there. Return: how much there was to do; 0 = nothing.
+ * @fetch:   a worker has finished @r, and done follows soon: fetch what it reads, wait for nothing. NULL: nothing to fetch.
  * @done:    a worker has finished @r, which is the front's again
  * @ended:   @r ended without: r->status says how (WIRE_OVERLOAD; WIRE_LOST with the worker, which was as far as @stage). It is the front's again.
  * @flush:   end of a round: what was collected goes out, or is held for a moment while more comes in; @now 0: everything, now
@@ -28,6 +29,7 @@ struct disp;
  */
 struct disp_front {
 	unsigned (*receive)(void *ctx, uint64_t now, unsigned max);
+	void (*fetch)(void *ctx, const struct req *r);
 	void (*done)(void *ctx, uint64_t now, struct req *r);
 	void (*ended)(void *ctx, uint64_t now, struct req *r, uint32_t worker, enum stage stage);
 	void (*flush)(void *ctx, uint64_t now);
