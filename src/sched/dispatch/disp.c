@@ -116,9 +116,17 @@ static void give(struct disp *d, uint64_t now, const struct sched_start *start)
 	worker->given_ns = now;
 	r->seq = ++worker->given;
 	worker->running = r;
+	d->latest = start->worker;
 	d->busy[start->worker / 64] |= 1ull << start->worker % 64;
 	d->running++;
 	slot_give(worker->slot, r);
+}
+
+bool disp_expects(const struct disp *d, uint64_t now, uint64_t ns)
+{
+	const struct worker *latest = &d->worker[d->latest];
+
+	return latest->running != NULL && now - latest->given_ns < ns;
 }
 
 static void start_requests(struct disp *d, uint64_t now)

@@ -96,6 +96,8 @@ void disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void 
 
 /* ---- for fronts and crews, on the dispatcher's thread ---- */
 
+/** disp_expects - the request that was started last is not done and was started within @ns: another reply may follow at once. Who runs for longer is not waited for. */
+bool disp_expects(const struct disp *d, uint64_t now, uint64_t ns);
 /** disp_offer - a request that came at @arrival: enqueued, or ended with WIRE_OVERLOAD. Sets arrival_ns, type and status of @r. */
 void disp_offer(struct disp *d, uint64_t now, uint64_t arrival, uint32_t type, uint32_t flow, struct req *r);
 /** disp_died - no one is behind @worker's slot any more */

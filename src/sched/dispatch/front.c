@@ -30,7 +30,8 @@ static void front_flush(void *ctx, uint64_t now)
 		return;
 	if (f->held_ns == 0)
 		f->held_ns = now;
-	if (now == 0 || f->received == 0 || f->answers_n + f->drops_n >= FRONT_HOLD || now - f->held_ns >= FRONT_HOLD_NS)
+	if (now == 0 || f->answers_n + f->drops_n >= FRONT_HOLD || now - f->held_ns >= FRONT_HOLD_NS ||
+	    (f->received == 0 && !disp_expects(f->disp, now, FRONT_HOLD_NS)))
 		send_all(f);
 }
 
