@@ -233,8 +233,8 @@ static void rest(struct disp *d, uint64_t now)
 	if (d->cfg.idle.mode == IDLE_SLEEP || (d->cfg.idle.mode == IDLE_ADAPTIVE && now - d->idle_ns >= d->cfg.idle.spin_ns)) {
 		sleep_until(d, now);
 		d->idle_ns = 0;
-	} else {
-		idle_pause(&d->cfg.idle);
+	} else if (d->cfg.idle.mode != IDLE_POLL || d->cfg.idle.yield) {
+		idle_pause(&d->cfg.idle);       /* who polls on a core of its own looks again at once: a round is long enough */
 	}
 }
 
