@@ -212,6 +212,7 @@ static void sleep_until(struct disp *d, uint64_t now)
 	uint64_t until, ns;
 	struct timespec ts;
 
+	d->cfg.front->flush(d->cfg.front_ctx, 0);
 	bell_arm(d->cfg.bell);
 	if (nothing_there(d, now)) {
 		until = wake_ns(d);
