@@ -244,35 +244,66 @@ int gpu_restore_possible(const char *socket, const json_t *description, struct h
 	return r < 0 ? err_set(err, r, "the image has device memory, and no hearth-keeper answers at %s; start hearthd", socket) : 0;
 }
 
-int gpu_restore(const struct gpu_target *t, const char *image, const json_t *description, json_t **ret, struct hearth_err *err)
+struct gpu_back { struct keeper *k; struct keeper_pid_map *map; size_t n; struct keeper_report stage; };
+
+struct gpu_back *gpu_back_free(struct gpu_back *g)
+{
+	if (g) {
+		keeper_close(g->k);
+		free(g->map);
+		free(g);
+	}
+	return NULL;
+}
+
+int gpu_restore_begin(const struct gpu_target *t, const char *image, const json_t *description, struct gpu_back **ret, struct hearth_err *err)
 {
 	struct keeper_store store = { .dir = t->store };
-	struct keeper_pid_map *map;
-	struct keeper *k = NULL;
-	struct keeper_report load, driver, attach;
 	json_t *pids = json_object_get(description, "pids"), *pid;
-	size_t n = json_array_size(pids), at;
+	struct gpu_back *g;
+	size_t at;
 	int r;
 
-	if (!n)
+	if (!json_array_size(pids))
 		return 0;
-	map = calloc(n, sizeof(*map));
-	r = map ? keeper_connect(t->socket, &k, err) : err_set(err, -ENOMEM, "out of memory");
+	g = calloc(1, sizeof(*g));
+	if (g)
+		g->map = calloc(json_array_size(pids), sizeof(*g->map));
+	r = g && g->map ? keeper_connect(t->socket, &g->k, err) : err_set(err, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = keeper_stage(g->k, &store, image, json_string_value(json_object_get(description, "hold")), err);
+	if (r < 0) {
+		gpu_back_free(g);
+		return r;
+	}
 	json_array_foreach(pids, at, pid)
-		if (map)
-			map[at].was = map[at].is = (pid_t)json_integer_value(pid);
+		g->map[at].was = g->map[at].is = (pid_t)json_integer_value(pid);
+	g->n = json_array_size(pids);
+	*ret = g;
+	return 0;
+}
+
+int gpu_restore_begun(struct gpu_back *g, struct hearth_err *err)
+{
+	return g ? keeper_staged(g->k, &g->stage, err) : 0;
+}
+
+int gpu_restore(struct gpu_back *g, json_t **ret, struct hearth_err *err)
+{
+	struct keeper_report load, driver, attach;
+	int r;
+
+	if (!g)
+		return 0;
+	r = keeper_load(g->k, NULL, NULL, NULL, g->map, g->n, &load, err);
 	if (r == 0)
-		r = keeper_load(k, &store, image, json_string_value(json_object_get(description, "hold")), map, n, &load, err);
+		r = keeper_driver_restore(g->k, &driver, err);
 	if (r == 0)
-		r = keeper_driver_restore(k, &driver, err);
+		r = keeper_attach(g->k, 0, NULL, NULL, &attach, err);
 	if (r == 0)
-		r = keeper_attach(k, 0, NULL, NULL, &attach, err);
+		r = keeper_end(g->k, err);
 	if (r == 0)
-		r = keeper_end(k, err);
-	if (r == 0)
-		*ret = json_pack("{s:I,s:I,s:f,s:f,s:f,s:f,s:s}", "bytes", (json_int_t)attach.bytes, "copied_bytes", (json_int_t)attach.copied_bytes, "load", ms(load.total_ns), "driver",
-				 ms(driver.total_ns), "back", ms(attach.wait_ns), "attach", ms(attach.total_ns), "notes", load.notes);
-	keeper_close(k);
-	free(map);
+		*ret = json_pack("{s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:s}", "bytes", (json_int_t)attach.bytes, "copied_bytes", (json_int_t)attach.copied_bytes, "stage", ms(g->stage.total_ns), "load",
+				 ms(load.total_ns), "driver", ms(driver.total_ns), "back", ms(attach.wait_ns), "copy", ms(attach.copy_ns), "attach", ms(attach.total_ns), "notes", g->stage.notes);
 	return r;
 }

@@ -45,11 +45,20 @@ struct gpu *gpu_free(struct gpu *g);
 
 /** gpu_restore_possible - before anything is made: is there a keeper, if the image needs one? @description: of gpu_describe(), may be NULL. Return: 0, -ENOENT, -errno. */
 int gpu_restore_possible(const char *socket, const json_t *description, struct hearth_err *err);
+/* struct gpu_back - a restore in progress; NULL: there is no device memory. The keeper makes it ready while CRIU is at work. */
+struct gpu_back;
+/** gpu_restore_begin - before CRIU; waits for nothing. @description: of gpu_describe(), may be NULL. Return: 0, -errno. */
+int gpu_restore_begin(const struct gpu_target *t, const char *image, const json_t *description, struct gpu_back **ret, struct hearth_err *err);
+/** gpu_restore_begun - whether the keeper has what it needs. Return: 0, -EBADMSG, -EOPNOTSUPP (no such device here), -errno. */
+int gpu_restore_begun(struct gpu_back *g, struct hearth_err *err);
 /**
  * gpu_restore - the processes are back from CRIU: driver's restore and memory
- * @ret: for people, {"bytes", "copied_bytes", "load", "driver", "back", "attach"}, milliseconds; copied_bytes 0: the keeper held it. A new reference, NULL: there was nothing to do.
+ * @ret: for people, {"bytes", "copied_bytes", "stage", "load", "driver", "back", "copy", "attach"}, milliseconds; copied_bytes 0: the keeper held it; copy: waited for it. A new reference; untouched when there was
+ *       nothing to do.
  * Return: 0, -EBADMSG, -ENOMEM, -errno.
  */
-int gpu_restore(const struct gpu_target *t, const char *image, const json_t *description, json_t **ret, struct hearth_err *err);
+int gpu_restore(struct gpu_back *g, json_t **ret, struct hearth_err *err);
+/** gpu_back_free - NULL is fine; returns NULL. Before the end of gpu_restore() what was held is held again. */
+struct gpu_back *gpu_back_free(struct gpu_back *g);
 
 #endif

@@ -25,6 +25,7 @@
 #include "ckpt/pager.h"
 #include "ckpt/program.h"
 #include "ckpt/store.h"
+#include "files.h"
 #include "gate.h"
 #include "gpu.h"
 #include "memory.h"
@@ -58,7 +59,8 @@ struct back {
 	struct pager pager;
 	struct pager_source source;
 	struct hearth_err *damage;      /* shared with the pager: what it found */
-	json_t *gpu;                    /* what was done of device memory; NULL: there is none */
+	struct gpu_back *device;        /* NULL: it has no device memory */
+	json_t *gpu;                    /* what was done of that */
 	uint64_t bytes, t0, opened, verified, extracted, made, restored;
 };
 
@@ -222,15 +224,8 @@ static int check(struct back *b)
 /* CRIU's files, checked as they are read */
 static int extract(struct back *b)
 {
-	int r = tree_work_folder(b->work, sizeof(b->work), &b->work_lock, b->err);
-	FD_AUTO int dir = r == 0 ? open(b->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int r = files_extract(b->img, b->work, b->err);
 
-	for (size_t k = 0; k < store_image_objects(b->img) && r == 0; k++) {
-		const char *name = store_image_object_name(b->img, (int)k);
-
-		if (!strncmp(name, "criu/", 5) && !strchr(name + 5, '/') && name[5] != '.')
-			r = store_extract(b->img, (int)k, dir, name + 5, b->err);
-	}
 	if (r == 0)
 		r = mapped_check(b->work, b->err);
 	if (r == 0 && !b->lazy)
@@ -447,13 +442,13 @@ static int bring_back(struct back *b)
 	return r;
 }
 
-static int bring_device_memory_back(struct back *b)
+static int begin_device_memory(struct back *b)
 {
 	char store[PATH_MAX];
 
 	if (!realpath(b->o->store, store))
 		return err_set(b->err, -errno, "cannot find the folder %s: %s", b->o->store, strerror(errno));
-	return gpu_restore(&(struct gpu_target){ .socket = b->o->keeper, .store = store }, b->o->image, json_object_get(store_image_meta(b->img), "gpu"), &b->gpu, b->err);
+	return gpu_restore_begin(&(struct gpu_target){ .socket = b->o->keeper, .store = store }, b->o->image, json_object_get(store_image_meta(b->img), "gpu"), &b->device, b->err);
 }
 
 static int let_pager_go(struct back *b)
@@ -481,6 +476,13 @@ static int make(struct back *b)
 	if (r == 0 && b->o->detach)
 		b->relay.log = strcat(b->log, "/log");
 	if (r == 0)
+		r = tree_work_folder(b->work, sizeof(b->work), &b->work_lock, b->err);
+	/* what goes on beside us comes first; the pager before all, so that it has no descriptor of what follows */
+	if (r == 0 && b->lazy)
+		r = start_pager(b);
+	if (r == 0)
+		r = begin_device_memory(b);
+	if (r == 0)
 		r = extract(b);
 	if (r == 0)
 		r = gate_put(b->o->run_dir, b->program.name, b->work, b->err);
@@ -488,8 +490,8 @@ static int make(struct back *b)
 		r = relay_begin(&b->relay, b->err);
 	if (r == 0)
 		r = make_pipes(b);
-	if (r == 0 && b->lazy)
-		r = start_pager(b);
+	if (r == 0)
+		r = gpu_restore_begun(b->device, b->err);
 	if (r == 0)
 		r = bring_back(b);
 	b->made = clock_mono_ns();
@@ -497,7 +499,8 @@ static int make(struct back *b)
 	if (r == 0 && b->lazy)
 		r = let_pager_go(b);
 	if (r == 0)
-		r = bring_device_memory_back(b);
+		r = gpu_restore(b->device, &b->gpu, b->err);
+	b->device = gpu_back_free(b->device);
 	if (r < 0) {
 		end_program(b);
 		criu_kill_orphans(b->pager.guard);        /* before the pager lets go of their memory */

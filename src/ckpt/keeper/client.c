@@ -74,20 +74,27 @@ static int answer_error(const json_t *o, struct hearth_err *err)
 	return err_set(err, code < 0 && code > -4096 ? (int)code : -EIO, "%s", text ? text : "the keeper failed and does not say why");
 }
 
-/* @request: stolen. @ret_result, @ret_fd: NULL where none is expected */
-static int call(struct keeper *k, json_t *request, keeper_progress progress, void *ctx, struct keeper_report *ret, json_t **ret_result, int *ret_fd, struct hearth_err *err)
+/* @request: stolen */
+static int ask(struct keeper *k, json_t *request, struct hearth_err *err)
 {
-	char *text = json_dumps(request, JSON_COMPACT), *room = malloc(ANSWER_MAX);
+	char *text = json_dumps(request, JSON_COMPACT);
+	int r = text ? sock_packet_send(k->fd, text, strlen(text), -1, true) : err_set(err, -ENOMEM, "out of memory");
+
+	if (text && r < 0)
+		err_set(err, r, "cannot reach the keeper: %s", strerror(-r));
+	json_decref(request);
+	free(text);
+	return r;
+}
+
+/* @ret_result, @ret_fd: NULL where none is expected */
+static int answer(struct keeper *k, keeper_progress progress, void *ctx, struct keeper_report *ret, json_t **ret_result, int *ret_fd, struct hearth_err *err)
+{
+	char *room = malloc(ANSWER_MAX);
 	json_t *o = NULL;
 	bool given_up = false;
-	int fd = -1, r = text && room ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int fd = -1, r = room ? 0 : err_set(err, -ENOMEM, "out of memory");
 
-	json_decref(request);
-	if (r == 0) {
-		r = sock_packet_send(k->fd, text, strlen(text), -1, true);
-		if (r < 0)
-			err_set(err, r, "cannot reach the keeper: %s", strerror(-r));
-	}
 	while (r == 0) {
 		r = receive(k, room, &o, &fd, err);
 		if (r < 0 || json_object_get(o, "ok"))
@@ -114,9 +121,16 @@ static int call(struct keeper *k, json_t *request, keeper_progress progress, voi
 	}
 	fd_close(&fd);
 	json_decref(o);
-	free(text);
 	free(room);
 	return r;
+}
+
+/* @request: stolen */
+static int call(struct keeper *k, json_t *request, keeper_progress progress, void *ctx, struct keeper_report *ret, json_t **ret_result, int *ret_fd, struct hearth_err *err)
+{
+	int r = ask(k, request, err);
+
+	return r == 0 ? answer(k, progress, ctx, ret, ret_result, ret_fd, err) : r;
 }
 
 static int step(struct keeper *k, json_t *request, struct keeper_report *ret, struct hearth_err *err)
@@ -286,21 +300,36 @@ int keeper_release_held(struct keeper *k, const char *name, struct hearth_err *e
 	return step(k, json_pack("{s:s,s:s}", "op", "release_held", "hold", name), NULL, err);
 }
 
-int keeper_load(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, const struct keeper_pid_map *map, size_t n, struct keeper_report *ret,
-		struct hearth_err *err)
+static json_t *from_where(json_t *o, const struct keeper_store *store, const char *image, const char *hold)
 {
-	json_t *list = json_array(), *o;
-
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_pack("[i,i]", (int)map[i].was, (int)map[i].is));
-	o = with_store(json_pack("{s:s,s:o}", "op", "load", "pids", list), store);
+	o = with_store(o, store);
 	json_object_del(o, "base");
 	json_object_del(o, "zstd");
 	if (image)
 		json_object_set_new(o, "image", json_string(image));
 	if (hold)
 		json_object_set_new(o, "hold", json_string(hold));
-	return step(k, o, ret, err);
+	return o;
+}
+
+int keeper_stage(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, struct hearth_err *err)
+{
+	return ask(k, from_where(json_pack("{s:s}", "op", "stage"), store, image, hold), err);
+}
+
+int keeper_staged(struct keeper *k, struct keeper_report *ret, struct hearth_err *err)
+{
+	return answer(k, NULL, NULL, ret, NULL, NULL, err);
+}
+
+int keeper_load(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, const struct keeper_pid_map *map, size_t n, struct keeper_report *ret,
+		struct hearth_err *err)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("[i,i]", (int)map[i].was, (int)map[i].is));
+	return step(k, from_where(json_pack("{s:s,s:o}", "op", "load", "pids", list), store, image, hold), ret, err);
 }
 
 int keeper_abort(struct keeper *k, struct keeper_report *ret, struct hearth_err *err)

@@ -123,7 +123,7 @@ static int carry_on(struct engine *e, const struct request *r, int *fd, struct h
 
 static int carry_out(struct engine *e, const struct request *r, struct keeper_report *report, json_t **more, int *fd, struct hearth_err *err)
 {
-	bool begins = r->op == REQUEST_BEGIN || r->op == REQUEST_LOAD;
+	bool staged = e->op && e->op->phase == OP_STAGED, begins = r->op == REQUEST_BEGIN || r->op == REQUEST_STAGE || (r->op == REQUEST_LOAD && !staged);
 
 	if (r->op == REQUEST_INFO) {
 		*more = info(e->k);
@@ -141,6 +141,8 @@ static int carry_out(struct engine *e, const struct request *r, struct keeper_re
 		return err_set(err, -EPROTO, "this connection has an operation already");
 	if (r->op == REQUEST_BEGIN)
 		return op_begin(e, r, err);
+	if (r->op == REQUEST_STAGE)
+		return op_stage(e, r, report, err);
 	if (r->op == REQUEST_LOAD)
 		return op_load(e, r, report, err);
 	if (r->op == REQUEST_RELEASE_HELD)
@@ -159,7 +161,7 @@ static void handle(struct engine *e, const struct request *r)
 	if (e->op)
 		e->op->report = (struct keeper_report){ 0 };
 	failed = carry_out(e, r, &report, &more, &fd, &err);
-	if (e->op && r->op != REQUEST_LOAD)
+	if (e->op && r->op != REQUEST_LOAD && r->op != REQUEST_STAGE)
 		report = e->op->report;
 	report.total_ns = clock_mono_ns() - began;
 	pthread_mutex_lock(&e->k->lock);

@@ -16,6 +16,7 @@ struct part { struct buffer *b; uint64_t first, n; };
 
 struct fill {
 	struct op *op;
+	bool staging;
 	struct part *parts;
 	size_t n;
 	atomic_size_t next;
@@ -160,6 +161,11 @@ static int list_parts(struct fill *f, uint64_t *ret_bytes, struct hearth_err *er
 	return 0;
 }
 
+static bool given_up(const struct fill *f)
+{
+	return f->staging ? atomic_load(&f->op->stage_stop) : engine_gone(f->op->engine);
+}
+
 static void supervise(struct fill *f, uint64_t total)
 {
 	struct keeper_server *k = f->op->k;
@@ -167,9 +173,9 @@ static void supervise(struct fill *f, uint64_t total)
 	pthread_mutex_lock(&k->lock);
 	while (f->running > 0) {
 		keeper_until(k, clock_mono_ns() + TICK_NS);
-		if (engine_gone(f->op->engine))
+		if (given_up(f))
 			atomic_store(&f->stop, true);
-		if (f->op->engine) {
+		if (!f->staging && f->op->engine) {
 			pthread_mutex_unlock(&k->lock);
 			engine_progress(f->op->engine, atomic_load(&f->done), total);
 			pthread_mutex_lock(&k->lock);
@@ -192,9 +198,9 @@ static void filled(struct op *op)
 		}
 }
 
-int fill_image(struct op *op, struct hearth_err *err)
+int fill_image(struct op *op, struct keeper_report *report, bool staging, struct hearth_err *err)
 {
-	struct fill f = { .op = op };
+	struct fill f = { .op = op, .staging = staging };
 	struct worker workers[LANES_MAX];
 	uint64_t total, began = clock_mono_ns();
 	size_t n = 0;
@@ -217,14 +223,14 @@ int fill_image(struct op *op, struct hearth_err *err)
 	while (n > 0)
 		pthread_join(workers[--n].thread, NULL);
 	free(f.parts);
-	op->report.copy_ns += clock_mono_ns() - began;
-	op->report.copied_bytes += atomic_load(&f.copied);
-	op->report.zero_bytes += atomic_load(&f.zero);
+	report->copy_ns += clock_mono_ns() - began;
+	report->copied_bytes += atomic_load(&f.copied);
+	report->zero_bytes += atomic_load(&f.zero);
 	if (atomic_load(&f.cpu))
-		report_note(&op->report, "no kernels: chunks were checked on the CPU");
+		report_note(report, "no kernels: chunks were checked on the CPU");
 	if (r == 0 && f.failed)
 		r = err_set(err, f.failed, "%s", f.err.msg);
-	if (r == 0 && engine_gone(op->engine))
+	if (r == 0 && given_up(&f))
 		r = err_set(err, -ECANCELED, "given up while device memory was filled");
 	if (r == 0)
 		filled(op);

@@ -117,27 +117,23 @@ int hold_take(struct op *op, struct hearth_err *err)
 	return 0;
 }
 
-int hold_into(struct op *op, const char *name, bool *ret_shim, struct hearth_err *err)
+bool hold_into(struct op *op, const char *name)
 {
 	struct hold **at = find(op->k, name), *h = *at;
 
 	if (!h)
-		return 0;
-	for (struct process *p = h->processes; p; p = p->next)
-		if (p->n > 0 && !op_was(op, p->pid))
-			return err_set(err, -ESRCH, "process %d has device memory held as %s, but nobody said what it is called now", (int)p->pid, name);
-	for (struct process *p = h->processes; p; p = p->next) {
-		struct process **to = op_was(op, p->pid);
+		return false;
+	while (h->processes) {
+		struct process *p = h->processes;
 
-		if (!to)
-			continue;
-		ret_shim[to - op->processes] = true;
-		memcpy((*to)->name, p->name, sizeof((*to)->name));
-		buffers_move(p, *to);
+		h->processes = p->next;
+		p->next = NULL;
+		op_add_record(op, p);
 	}
+	snprintf(op->hold, sizeof(op->hold), "%s", name);
 	*at = h->next;
-	hold_free(h);
-	return 1;
+	free(h);
+	return true;
 }
 
 /* ---- given back ---- */

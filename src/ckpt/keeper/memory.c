@@ -15,7 +15,6 @@
 #include "op.h"
 #include "lane.h"
 
-#define WINDOW 8                        /* requests under way in one process */
 #define BACK_NS (30 * NS_PER_S)
 #define CREATE_NS (30 * NS_PER_S)
 
@@ -143,11 +142,11 @@ out:
 
 /* ---- one process ---- */
 
-/* those that are not there yet, WINDOW asked for ahead; what found no room beside what is held goes over the host */
+/* those that are not there yet, ATTACH_WINDOW asked for ahead; what found no room beside what is held goes over the host */
 static int refill(struct filler *f, struct buffer **list, size_t n, struct lane **l, struct hearth_err *err)
 {
 	struct keeper_server *k = f->op->k;
-	struct ask *asks[WINDOW];
+	struct ask *asks[ATTACH_WINDOW];
 	size_t asked = 0, done = 0;
 	int r = 0;
 
@@ -156,14 +155,14 @@ static int refill(struct filler *f, struct buffer **list, size_t n, struct lane 
 		int this;
 
 		pthread_mutex_lock(&k->lock);
-		while (r == 0 && asked < n && asked - done < WINDOW) {
-			r = shim_ask(k, f->p, SHIM_CREATE, list[asked]->id, 0, 0, &asks[asked % WINDOW], err);
+		while (r == 0 && asked < n && asked - done < ATTACH_WINDOW) {
+			r = shim_ask(k, f->p, SHIM_CREATE, list[asked]->id, 0, 0, &asks[asked % ATTACH_WINDOW], err);
 			asked += r == 0;
 		}
 		pthread_mutex_unlock(&k->lock);
 		if (done == asked)      /* all, or after an error all whose answers were due */
 			return r;
-		this = made(f, l, b, asks[done % WINDOW], r < 0 ? NULL : err);
+		this = made(f, l, b, asks[done % ATTACH_WINDOW], r < 0 ? NULL : err);
 		if (this == -ENOMEM && r == 0 && !b->fresh.at && holds_make_way(k, b))
 			this = made_again(f, l, b, err);
 		if (this == -ENOMEM && r == 0 && b->map.at && !b->fresh.at)
@@ -289,6 +288,7 @@ int op_attach(struct op *op, uint64_t timeout_ns, struct hearth_err *err)
 	wake_all(op);
 	r = wait_back(op, timeout_ns, err);
 	op->report.wait_ns = clock_mono_ns() - began;
+	stage_wait(op);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < op->n; i++) {
@@ -298,9 +298,10 @@ int op_attach(struct op *op, uint64_t timeout_ns, struct hearth_err *err)
 	/* what only lay in the memory that is let go now cannot be drained any more */
 	if (undrained(op))
 		areas_drop(op);
+	op->touched = true;
 	r = refill_all(op, err);
 	if (r == 0 && op->image)
-		r = fill_image(op, err);
+		r = fill_image(op, &op->report, false, err);
 	if (r < 0)
 		return r;
 	t = clock_mono_ns();

@@ -6,13 +6,9 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "base/fd.h"
 #include "op.h"
 
-#define TABLE_VERSION 2
-#define TABLE_NAME "gpu"
-
-static struct digest zero_chunk(uint64_t seed)
+struct digest zero_chunk(uint64_t seed)
 {
 	static const uint8_t zeros[CHUNK];
 	XXH128_hash_t h = XXH3_128bits_withSeed(zeros, CHUNK, seed);
@@ -182,7 +178,7 @@ static int put_table(struct op *op, const json_t *table, struct hearth_err *err)
 
 	if (!text)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = store_object_begin(op->draft, TABLE_NAME, strlen(text), NULL, &to, err);
+	r = store_object_begin(op->draft, GPU_TABLE_NAME, strlen(text), NULL, &to, err);
 	if (r == 0)
 		r = store_put(to, 0, text, strlen(text), NULL, err);
 	free(text);
@@ -191,7 +187,7 @@ static int put_table(struct op *op, const json_t *table, struct hearth_err *err)
 
 int objects_seal(struct op *op, int *ret_fd, struct hearth_err *err)
 {
-	json_t *table = json_pack("{s:i,s:[],s:[]}", "version", TABLE_VERSION, "processes", "buffers"), *list = json_object_get(table, "buffers");
+	json_t *table = json_pack("{s:i,s:[],s:[]}", "version", GPU_TABLE_VERSION, "processes", "buffers"), *list = json_object_get(table, "buffers");
 	int r = 0;
 
 	for (size_t i = 0; i < op->n; i++)
@@ -216,191 +212,4 @@ int objects_seal(struct op *op, int *ret_fd, struct hearth_err *err)
 		r = put_table(op, table, err);
 	json_decref(table);
 	return r == 0 ? store_seal(op->draft, ret_fd, err) : r;
-}
-
-/* ---- the way back ---- */
-
-static size_t find_was(const struct op *op, pid_t pid)
-{
-	size_t i = 0;
-
-	while (i < op->n && op->was[i] != pid)
-		i++;
-	return i;
-}
-
-struct process **op_was(struct op *op, pid_t pid)
-{
-	size_t i = find_was(op, pid);
-
-	return i < op->n ? &op->processes[i] : NULL;
-}
-
-/* a process with the shim: the gate file of @program wakes it */
-static int process_from_json(struct op *op, const json_t *o, bool *shim, struct hearth_err *err)
-{
-	const char *program = json_string_value(json_object_get(o, "program"));
-	pid_t pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
-	size_t i = find_was(op, pid);
-
-	if (!program || strlen(program) >= sizeof(op->processes[0]->name) || !name_ok(program))
-		return err_set(err, -EBADMSG, "the image's table of device memory makes no sense");
-	if (i == op->n)
-		return err_set(err, -ESRCH, "process %d of the image has device memory, but nobody said what it is called now", (int)pid);
-	memcpy(op->processes[i]->name, program, strlen(program) + 1);
-	shim[i] = true;
-	return 0;
-}
-
-/* The driver alone brings back those without the shim: nobody waits for their connection. Lock held. */
-static void drop_others(struct op *op, const bool *shim)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < op->n; i++) {
-		if (!shim[i]) {
-			op->processes[i]->op = NULL;
-			process_drop(op->k, op->processes[i], "the driver alone brings it back");
-			continue;
-		}
-		op->was[n] = op->was[i];
-		op->processes[n++] = op->processes[i];
-	}
-	op->n = n;
-}
-
-static int buffer_from_json(struct op *op, const json_t *o, struct hearth_err *err)
-{
-	const char *name = json_string_value(json_object_get(o, "object")), *uuid = json_string_value(json_object_get(o, "device"));
-	struct buffer b = { .id = (uint64_t)json_integer_value(json_object_get(o, "id")), .va = (uint64_t)json_integer_value(json_object_get(o, "va")),
-			    .bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes")), .flags = (unsigned)json_integer_value(json_object_get(o, "flags")) }, *added;
-	pid_t pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
-	uint8_t bytes[16];
-	size_t i;
-	int r;
-
-	b.image_object = name ? store_image_object(op->image, name) : -ENOENT;
-	if (b.image_object < 0 || b.bytes == 0 || b.bytes % CHUNK || store_image_object_bytes(op->image, b.image_object) != b.bytes || !uuid || strlen(uuid) != 32)
-		return err_set(err, -EBADMSG, "the image's table of device memory makes no sense");
-	for (int k = 0; k < 16; k++)
-		if (sscanf(uuid + 2 * k, "%2hhx", &bytes[k]) != 1)
-			return err_set(err, -EBADMSG, "the image's table of device memory makes no sense");
-	b.device = device_of(op->k, bytes);
-	if (!b.device)
-		return err_set(err, -EOPNOTSUPP, "the image needs the device %s (%.60s), which is not here", uuid, json_string_value(json_object_get(o, "device_name")) ?: "?");
-	i = find_was(op, pid);
-	if (i == op->n)
-		return err_set(err, -EBADMSG, "the image's table of device memory makes no sense: buffer %llu is of no process", (unsigned long long)b.id);
-	r = buffer_add(op->processes[i], &b, &added);
-	return r < 0 ? err_set(err, r, "the image's table of device memory makes no sense (buffer %llu)", (unsigned long long)b.id) : 0;
-}
-
-static int load_image(struct op *op, const struct request *r, struct hearth_err *err)
-{
-	bool shim[KEEPER_PIDS_MAX] = { 0 };
-	json_t *table = NULL, *o;
-	char *text = NULL;
-	size_t k, bytes = 0;
-	int object, failed = pool_open(&op->k->pool, r->store, &op->store, err);
-
-	if (failed == 0)
-		failed = store_image_open(op->store, r->image, &op->image, err);
-	if (failed < 0)
-		return failed;
-	op->seed = store_seed(op->store);
-	op->zero = zero_chunk(op->seed);
-	object = store_image_object(op->image, TABLE_NAME);
-	if (object >= 0)
-		bytes = store_image_object_bytes(op->image, object);
-	text = object >= 0 && bytes < 64u << 20 ? malloc(bytes + 1) : NULL;
-	if (!text)
-		return err_set(err, object < 0 ? -ENOENT : -ENOMEM, "image %s holds no device memory that can be read", r->image);
-	failed = store_read(op->image, object, 0, text, bytes, err);
-	if (failed == 0)
-		table = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
-	free(text);
-	if (failed == 0 && json_integer_value(json_object_get(table, "version")) != TABLE_VERSION)
-		failed = err_set(err, table ? -EPROTO : -EBADMSG, "image %s: its device memory is described in a way that this version does not know", r->image);
-	if (failed == 0)
-		json_array_foreach(json_object_get(table, "processes"), k, o)
-			if (failed == 0)
-				failed = process_from_json(op, o, shim, err);
-	pthread_mutex_lock(&op->k->lock);
-	if (failed == 0)
-		drop_others(op, shim);
-	pthread_mutex_unlock(&op->k->lock);
-	if (failed == 0)
-		json_array_foreach(json_object_get(table, "buffers"), k, o)
-			if (failed == 0)
-				failed = buffer_from_json(op, o, err);
-	json_decref(table);
-	return failed;
-}
-
-static int claim(struct op *op, const struct request *r, struct hearth_err *err)
-{
-	struct keeper_server *k = op->k;
-
-	for (size_t i = 0; i < r->n; i++) {
-		struct process *p = process_find(k, r->pids[i]);
-
-		if (p)
-			return err_set(err, -EBUSY, "process %d is known already; was it restored twice?", (int)r->pids[i]);
-		p = process_new(r->pids[i], "restored");
-		if (!p)
-			return err_set(err, -ENOMEM, "out of memory");
-		p->pidfd = pidfd_of(r->pids[i]);
-		p->state = PROCESS_DETACHED;
-		p->op = op;
-		p->next = k->processes;
-		k->processes = p;
-		k->processes_n++;
-		op->was[op->n] = r->was[i];
-		op->pids[op->n] = r->pids[i];
-		op->processes[op->n++] = p;
-		op->pids_n = op->n;
-		if (p->pidfd < 0 || keeper_watch(k, p->pidfd, WATCH_PIDFD) < 0)
-			return err_set(err, -ESRCH, "process %d does not exist", (int)r->pids[i]);
-	}
-	return 0;
-}
-
-int op_load(struct engine *e, const struct request *r, struct keeper_report *report, struct hearth_err *err)
-{
-	struct op *op = calloc(1, sizeof(*op));
-	bool shim[KEEPER_PIDS_MAX] = { 0 };
-	int failed, held = 0;
-
-	if (!op)
-		return err_set(err, -ENOMEM, "out of memory");
-	op->k = e->k;
-	op->engine = e;
-	op->loaded = true;
-	op->phase = OP_CHECKPOINTED;
-	pool_work(&e->k->pool);
-	pthread_mutex_lock(&e->k->lock);
-	failed = claim(op, r, err);
-	if (failed == 0 && r->hold[0])
-		held = hold_into(op, r->hold, shim, err);
-	if (held < 0)
-		failed = held;
-	if (held > 0)
-		drop_others(op, shim);
-	pthread_mutex_unlock(&e->k->lock);
-	if (failed == 0 && !held && r->hold[0])
-		report_note(report, "%s is not held any more: device memory comes from the image", r->hold);
-	if (failed == 0 && !held)
-		failed = r->image[0] ? load_image(op, r, err) : err_set(err, -ENOENT, "nothing is held as %s", r->hold);
-	for (size_t i = 0; i < op->pids_n; i++)
-		op->checkpointed[i] = true;
-	for (size_t i = 0; i < op->n; i++) {
-		report->buffers += op->processes[i]->n;
-		report->bytes += process_bytes(op->processes[i]);
-	}
-	if (failed < 0) {
-		op_free(op);
-		return failed;
-	}
-	e->op = op;
-	return 0;
 }

@@ -171,6 +171,7 @@ void op_free(struct op *op)
 {
 	struct keeper_server *k = op->k;
 
+	stage_end(op);
 	for (int d = 0; d < k->devices_n; d++)
 		lanes_unstage(&k->devices[d]);
 	areas_drop(op);
@@ -222,9 +223,11 @@ int op_undo(struct op *op, struct hearth_err *err)
 	bool dead;
 	int r = 0;
 
+	stage_end(op);
 	pthread_mutex_lock(&op->k->lock);
 	dead = all_dead(op);
-	if (dead && op->hold[0] && op->phase >= OP_DETACHED && op->phase != OP_ATTACHED)
+	/* what was taken out of a hold goes back as long as no process has had any of it */
+	if (op->hold[0] && (op->loaded ? !op->touched : dead && op->phase >= OP_DETACHED && op->phase != OP_ATTACHED))
 		r = hold_take(op, err);
 	pthread_mutex_unlock(&op->k->lock);
 	if (!dead && !op->loaded) {

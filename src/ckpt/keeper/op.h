@@ -5,7 +5,7 @@
 #include "keeper.h"
 
 /* where an operation is. What has its own state besides is each process: after a step that failed half-way they may differ. */
-enum op_phase { OP_BEGUN, OP_STOPPED, OP_DETACHED, OP_CHECKPOINTED, OP_RESTORED, OP_ATTACHED };
+enum op_phase { OP_BEGUN, OP_STOPPED, OP_DETACHED, OP_CHECKPOINTED, OP_RESTORED, OP_ATTACHED, OP_STAGED };
 
 /**
  * struct object - what an operation knows of a buffer
@@ -58,8 +58,13 @@ struct op {
 	struct object *objects;
 	struct area areas[DEVICES_MAX];
 	size_t areas_n;
-	char hold[REQUEST_NAME_MAX + 1];
-	struct keeper_report report;
+	char hold[REQUEST_NAME_MAX + 1]; /* what is to be held when it ends; of a loaded one: what it was held as, until it is @touched */
+	bool touched;
+	/* of a loaded one: the thread that fills memory of our own beforehand */
+	pthread_t stager;
+	bool staging, stage_done;
+	atomic_bool stage_stop;
+	struct keeper_report staged, report;
 };
 
 /* ---- op.c ---- */
@@ -78,12 +83,18 @@ int op_refused(struct op *op, struct hearth_err *err);
 int hold_name(struct op *op, const char *name, struct hearth_err *err);
 /** hold_take - what was detached moves from the processes to the hold. Lock held. Return: 0, -ENOMEM (it is given back then). */
 int hold_take(struct op *op, struct hearth_err *err);
-/** hold_into - from a hold to the processes of an operation; the hold is gone then. @ret_shim: which of them it has. Lock held. Return: 1, 0 (not there any more), -ESRCH. */
-int hold_into(struct op *op, const char *name, bool *ret_shim, struct hearth_err *err);
+/** hold_into - what is held becomes the operation's; the hold is gone then. Lock held. Return: whether it was there. */
+bool hold_into(struct op *op, const char *name);
+
+/* ---- load.c ---- */
+/** op_add_record - a process that is not there yet, with its buffers; taken over. @p->pid: what it is called in the image. */
+void op_add_record(struct op *op, struct process *p);
 
 /* ---- objects.c ---- */
-/** op_was - the process that was called so in the image; NULL: none */
-struct process **op_was(struct op *op, pid_t pid);
+#define GPU_TABLE_VERSION 2
+#define GPU_TABLE_NAME "gpu"
+/** zero_chunk - the digest of a chunk of zeros */
+struct digest zero_chunk(uint64_t seed);
 /** op_store - open store, draft and base. The same store again is fine. Return: 0, -EPROTO (another store), -errno. */
 int op_store(struct op *op, const struct request *r, struct hearth_err *err);
 /** op_store_drop - draft and all that was put in it are forgotten */
@@ -97,7 +108,9 @@ static inline bool object_has(const struct object *o, uint64_t chunk) { return o
 static inline void object_set(struct object *o, uint64_t chunk, struct digest d) { o->now[chunk] = d; o->have[chunk / 64] |= 1ull << chunk % 64; }
 /** objects_seal - fill what is gone with zeros, describe the rest in object "gpu", seal the draft. Return: 0, -errno. */
 int objects_seal(struct op *op, int *ret_fd, struct hearth_err *err);
-/** op_load - processes and their buffers from an image or from what is held */
+/** op_stage - an operation with processes and their buffers from an image or from what is held. Nobody is there yet. */
+int op_stage(struct engine *e, const struct request *r, struct keeper_report *report, struct hearth_err *err);
+/** op_load - the processes are there; without op_stage() that comes first. On failure the operation is over. */
 int op_load(struct engine *e, const struct request *r, struct keeper_report *report, struct hearth_err *err);
 
 /* ---- copy.c ---- */
@@ -115,8 +128,13 @@ void areas_drop(struct op *op);
 int drain_area(struct op *op, struct area *a, bool quiet, struct hearth_err *err);
 int op_detach(struct op *op, struct hearth_err *err);
 int op_attach(struct op *op, uint64_t timeout_ns, struct hearth_err *err);
-/** fill_image - buffers whose memory is there (fresh) from the operation's image. Return: 0, -EBADMSG, -errno. */
-int fill_image(struct op *op, struct hearth_err *err);
+#define ATTACH_WINDOW 8                 /* buffers that a process makes at a time */
+/** fill_image - buffers whose memory is there (fresh) from the operation's image. @staging: in the stager's thread. Return: 0, -EBADMSG, -errno. */
+int fill_image(struct op *op, struct keeper_report *report, bool staging, struct hearth_err *err);
+/** stage_start - begin to fill memory of our own. stage_wait - until that is done; what it did is in the operation's report. stage_end - give it up. */
+void stage_start(struct op *op);
+void stage_wait(struct op *op);
+void stage_end(struct op *op);
 int op_driver_checkpoint(struct op *op, uint64_t timeout_ns, struct hearth_err *err);
 int op_driver_restore(struct op *op, struct hearth_err *err);
 

@@ -12,7 +12,7 @@
 #define CHUNK_ALIGN 65536u
 
 const char *const request_names[REQUEST_OPS] = {
-	"info", "inspect", "begin", "precopy", "stop", "detach", "driver_checkpoint", "driver_restore", "attach", "drain", "hold", "release_held", "held", "load", "abort", "end", "cancel",
+	"info", "inspect", "begin", "precopy", "stop", "detach", "driver_checkpoint", "driver_restore", "attach", "drain", "hold", "release_held", "held", "stage", "load", "abort", "end", "cancel",
 };
 
 bool name_ok(const char *name)
@@ -114,7 +114,9 @@ static bool complete(const struct request *r)
 		for (size_t k = 0; k < r->n; k++)
 			if (!r->was[k])
 				return false;
-		return r->n > 0 && (r->hold[0] || (r->image[0] && r->store[0])) && !r->image[0] == !r->store[0];
+		return r->n > 0 && !r->image[0] == !r->store[0];
+	case REQUEST_STAGE:
+		return (r->hold[0] || r->image[0]) && !r->image[0] == !r->store[0];
 	default:
 		return true;
 	}

@@ -38,7 +38,7 @@
 #define FAULT_BYTES (64ull << 10)
 #define FOLLOWING_BYTES (512ull << 10)
 #define NEAR_GAP_BYTES (1ull << 20)
-#define FILLERS_MAX 2
+#define FILLERS_MAX 6
 #define FILLER_NICE 5
 #define IDLE_MAX_NS NS_PER_S
 #define ENOMEM_TRIES 100
@@ -656,14 +656,22 @@ static int progress(struct server *s)
 	return r;
 }
 
+/* one a processor where there are few; where there are many, what is woken wants most of them */
+static long fillers_wanted(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN), most = n < 4 ? n : n / 2;
+
+	return most < FILLERS_MAX ? most : FILLERS_MAX;
+}
+
 /* those that have ended; none has before there was nothing to do for it */
 static int start_fillers(struct server *s)
 {
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	long n = fillers_wanted();
 	bool any = false;
 	pthread_t t;
 
-	for (long k = 0; k < n && k < FILLERS_MAX; k++) {
+	for (long k = 0; k < n; k++) {
 		struct filler *f = &s->fillers[k];
 		bool runs;
 

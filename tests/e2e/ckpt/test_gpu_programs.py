@@ -236,19 +236,6 @@ class Held(Base):
         self.kill('h')
         self.wake(False)
 
-    def test_a_wake_needs_it(self):
-        """Another program's memory comes back from its image, where there is no room for both."""
-        self.start_words('h', COUNTER, '--bytes', str(26 << 20), '--pace', '2000')
-        until(lambda: any(l.startswith('step ') for l in self.lines('h')), 'the other runs')
-        image = self.checkpoint('h')['image']
-        self.kill('h')
-        self.park()
-        self.restore(image)
-        self.goes_on('h', 3)
-        self.assertEqual(self.held(), 0)
-        self.kill('h')
-        self.wake(False)
-
     def test_a_checkpoint_fails(self):
         """What is not parked is not held."""
         self.start_counter()

@@ -136,6 +136,11 @@ static int run(const char *socket, char **w, size_t n)
 		return keeper_end(k, &err);
 	if (!strcmp(w[0], "drain"))
 		return drain(w, n);
+	if (!strcmp(w[0], "stage")) {
+		int r = keeper_stage(k, n > 1 && dash(w[1]) ? &store : NULL, n > 2 ? dash(w[2]) : NULL, n > 3 ? dash(w[3]) : NULL, &err);
+
+		return r == 0 ? keeper_staged(k, &report, &err) : r;
+	}
 	return !strcmp(w[0], "load") ? load(w, n) : -EINVAL;
 }
 

@@ -540,6 +540,101 @@ class Held(Case):
             p.alloc(300 * MIB, 6)       # there is nothing left to give back
         p.right()
 
+    def parked(self, *megabytes):
+        """a program that gave up its memory, which is in image one and nowhere else"""
+        p, e = self.program(), self.engine()
+        for k, m in enumerate(megabytes):
+            p.alloc(m * MIB, k + 1)
+        p.known(e)
+        p.right()
+        e.ok('begin', p.pid)
+        e.ok('stop', 0)
+        e.ok('detach')
+        e.ok('checkpoint')
+        e.ok('hold', 'aside')
+        e.ok('drain', self.node.store, 'one')
+        e.ok('end')
+        return p, e
+
+    def comes_back(self, p, e):
+        e.ok('load', '-', '-', '-', f'{p.pid}:{p.pid}')
+        e.ok('restore')
+        seen = e.ok('attach')
+        p.right()
+        e.ok('end')
+        return seen
+
+    def test_made_ready_beforehand(self):
+        p, e = self.parked(20, 2, 10)
+        e.ok('release', 'aside')
+        for _ in range(2):
+            self.assertEqual(e.ok('stage', self.node.store, 'one')['bytes'], 32 * MIB)
+            self.assertEqual(e.fails('stage', self.node.store, 'one')[0], -71)
+            self.assertEqual(e.fails('attach')[0], -71)
+            self.assertIn('what it is called now', e.fails('load', '-', '-', '-', f'{os.getpid()}:{os.getpid()}')[1])      # and the operation is over
+        e.ok('stage', self.node.store, 'one')
+        seen = self.comes_back(p, e)
+        self.assertEqual(seen['copied'] + seen['zero'], 32 * MIB)
+
+    def test_held_until_it_is_taken(self):
+        p, e = self.parked(20, 2)
+        e.ok('stage', self.node.store, 'one', 'aside')
+        self.assertEqual(e.ok('info')['held'], 0)
+        self.assertIn('not held any more', self.engine().ok('stage', self.node.store, 'one', 'aside')['notes'])
+        e.kill()                        # the hold is there again
+        e = self.engine()
+        for _ in range(2000):
+            if e.ok('info')['held']:
+                break
+            select.select([], [], [], 0.01)
+        e.ok('stage', self.node.store, 'one', 'aside')
+        self.assertEqual(self.comes_back(p, e)['copied'], 0)
+
+    def test_engine_killed_while_it_is_made_ready(self):
+        p, e = self.parked(100)
+        e.ok('release', 'aside')
+        for _ in range(3):
+            e.ok('stage', self.node.store, 'one')
+            e.kill()
+            e = self.engine()
+        e.ok('stage', self.node.store, 'one')
+        self.comes_back(p, e)
+
+    def test_a_wake_needs_it(self):
+        """memory comes back from an image, where there is no room beside what is held for another"""
+        for stage in (False, True):
+            p, e = self.parked(150, 150)
+            e.ok('release', 'aside')
+            self.hold('other', 300)
+            if stage:
+                e.ok('stage', self.node.store, 'one')
+            else:
+                e.ok('load', self.node.store, 'one', 'elsewhere', f'{p.pid}:{p.pid}')
+                e.ok('restore')
+                e.ok('attach')
+                p.right()
+                e.ok('end')
+            if stage:
+                self.comes_back(p, e)
+            self.assertEqual(e.fails('release', 'other')[0], -2)
+            p.kill()
+            shutil.rmtree(self.node.store)
+
+    def test_damaged(self):
+        """what lies ready was checked; what is damaged is told in the end"""
+        p, e = self.parked(20)
+        e.ok('release', 'aside')
+        pack = os.path.join(self.node.store, 'packs', os.listdir(os.path.join(self.node.store, 'packs'))[0])
+        with open(pack, 'r+b') as f:
+            f.seek(77)
+            byte = f.read(1)[0]
+            f.seek(77)
+            f.write(bytes([byte ^ 1]))
+        e.ok('stage', self.node.store, 'one')
+        e.ok('load', '-', '-', '-', f'{p.pid}:{p.pid}')
+        e.ok('restore')
+        self.assertEqual(e.fails('attach')[0], -74)
+
     def test_no_more_than_that(self):
         self.node.stop()
         self.node.start('--hold-bytes', '300MiB')

@@ -14,7 +14,7 @@
  *
  *   begin -> [precopy] -> stop -> detach -> driver_checkpoint -> (CRIU) -> [driver_restore -> attach] -> [drain] -> (store_adopt, store_commit) -> end
  *
- * and a restore is  (CRIU) -> load -> driver_restore -> attach -> end.  A call in another order is -EPROTO and changes nothing.
+ * and a restore is  [stage] -> (CRIU) -> load -> driver_restore -> attach -> end.  A call in another order is -EPROTO and changes nothing.
  *
  * A step that fails leaves the operation where it was before, unless it says otherwise. A connection that ends before keeper_end(), for whatever reason, is undone as by keeper_abort(): gates are
  * opened, checkpointed processes restored, memory put back, from whichever step. What keeper_hold() named stays if all its processes are dead by then.
@@ -155,8 +155,18 @@ int keeper_release_held(struct keeper *k, const char *name, struct hearth_err *e
 /** struct keeper_pid_map - a process of an image, and what it is called now */
 struct keeper_pid_map { pid_t was, is; };
 /**
+ * keeper_stage - begin an operation that brings processes back before they are there
+ * Takes what is held, or opens the image and goes on, while this has long returned, to copy device memory from it into memory of the keeper's own, checked, as far as the device has room: keeper_attach() then finds it there.
+ * What was held is held again if the operation ends before keeper_attach().
+ * @store, @image, @hold: as for keeper_load(), which comes later and names none of them again
+ * Waits for nothing; keeper_staged() is to be called next. Return: 0, -errno.
+ */
+int keeper_stage(struct keeper *k, const struct keeper_store *store, const char *image, const char *hold, struct hearth_err *err);
+/** keeper_staged - the image is open, or what was held is taken. Return: 0, -ENOENT, -EBADMSG, -EPROTO, -EOPNOTSUPP (no such device here). */
+int keeper_staged(struct keeper *k, struct keeper_report *ret, struct hearth_err *err);
+/**
  * keeper_load - an operation that brings restored processes back
- * @store:  where the image is; @base and @zstd_level unused. @image: in it. Both NULL: from @hold alone
+ * @store:  where the image is; @base and @zstd_level unused. @image: in it. Both NULL: from @hold alone, or after keeper_stage()
  * @hold:   name given to keeper_hold(); NULL = none. When it is not there (any more), the image is used and @ret says so
  * @map:    every process of the image that had device memory must be in it; all processes that the driver must restore
  * Return: 0, -ENOENT, -EBADMSG, -EPROTO (order, or the image is of a newer version), -EOPNOTSUPP (no such device here; too little memory on it), -EBUSY, -ESRCH.
