@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The park and resume jobs. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,7 +16,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -100,6 +104,30 @@ static void unescape(char *text)
 		}
 	}
 	*to = '\0';
+}
+
+/* Return: the size of an instance's /tmp; 0 if there is something in it, or it is not as root_enter() makes it */
+static uint64_t empty_tmp(pid_t pid)
+{
+	char path[64];
+	struct statfs fs;
+	struct stat st;
+	struct dirent *e;
+	uint64_t bytes;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/root/tmp", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return 0;
+	bytes = fstatfs(dirfd(d), &fs) == 0 && fs.f_type == TMPFS_MAGIC ? fs.f_blocks * (uint64_t)fs.f_bsize : 0;
+	if (fstat(dirfd(d), &st) < 0 || (st.st_mode & 07777) != 01777 || st.st_uid != 0 || st.st_gid != 0 || flistxattr(dirfd(d), NULL, 0) > 0)
+		bytes = 0;
+	while (bytes && (e = readdir(d)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			bytes = 0;
+	closedir(d);
+	return bytes;
 }
 
 /* every mount of the sandbox that is the host's: all but its own root, /proc and /tmp */
@@ -189,6 +217,7 @@ static struct image *describe(struct park *p, struct hearth_err *err)
 	}
 	if (find_mounts((pid_t)p->spec->pid, &img->mounts, err) < 0)
 		goto err;
+	img->empty_tmp_bytes = empty_tmp((pid_t)p->spec->pid);
 	return img;
 err:
 	if (!img)
@@ -229,6 +258,10 @@ static int build_args(const struct park *p, struct args *a)
 	for (size_t k = 0; p->img->mounts[k]; k++) {
 		args_add(a, "--external");
 		args_add(a, "mnt[%s]:m%zu", p->img->mounts[k], k);
+	}
+	if (p->img->empty_tmp_bytes) {
+		args_add(a, "--external");
+		args_add(a, "mnt[/tmp]:hearthtmp");
 	}
 	return a->failed ? -ENOMEM : 0;
 }
@@ -344,6 +377,9 @@ int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
 	snprintf(p.log, sizeof(p.log), "%s/" CRIU_LOG, p.work);
 	if (r == 0)
 		r = dump(&p, err);
+	/* it is stopped now, and was not when it was looked at before */
+	if (r == 0 && p.img->empty_tmp_bytes && !empty_tmp((pid_t)spec->pid))
+		r = err_set(err, -EAGAIN, "instance %s runs on: it made files in /tmp while it was parked", spec->id);
 	if (r == 0)
 		r = mapped_save((pid_t)spec->pid, p.draft.tmp, err);
 	if (r == 0)

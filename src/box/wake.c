@@ -2,6 +2,7 @@
 /* The wake and verify jobs. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
@@ -32,6 +33,7 @@
 #define RESTORE_MAX_MS 60000
 #define LAZY_MIN_BYTES (32ll << 20)
 #define VERIFY_THREADS 2
+#define EMPTY_TMP "/tmp"              /* in the work folder */
 
 struct wake {
 	const struct spec *spec;
@@ -102,9 +104,25 @@ static int build_args(const struct wake *w, struct args *a, int netns)
 		args_add(a, "--external");
 		args_add(a, "mnt[m%zu]:%s", k, w->img->mounts[k]);
 	}
+	if (w->img->empty_tmp_bytes) {
+		args_add(a, "--external");
+		args_add(a, "mnt[hearthtmp]:%s" EMPTY_TMP, w->work);
+	}
 	if (w->lazy)
 		args_add(a, "--lazy-pages");
 	return a->failed ? -ENOMEM : 0;
+}
+
+/* what CRIU binds at /tmp, where it was empty: it would start tar and gzip to unpack nothing */
+static int mount_tmp(const struct wake *w)
+{
+	char at[PATH_MAX + 16], options[64];
+
+	if (!w->img->empty_tmp_bytes)
+		return 0;
+	snprintf(at, sizeof(at), "%s" EMPTY_TMP, w->work);
+	snprintf(options, sizeof(options), "mode=1777,size=%" PRIu64, w->img->empty_tmp_bytes);
+	return mkdir(at, 0700) < 0 || mount("tmpfs", at, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 ? -errno : 0;
 }
 
 /* CRIU's own surroundings: the instance's group, a private mount name space with the root as a mount point */
@@ -132,6 +150,8 @@ static int surround(const struct wake *w, struct hearth_err *err)
 		r = criu_private_run(keep);
 	if (r == 0)
 		r = criu_private_tmp(keep);
+	if (r == 0)
+		r = mount_tmp(w);
 	free(keep);
 	if (r == 0 && mount(w->spec->root, w->spec->root, NULL, MS_BIND, NULL) < 0)
 		r = -errno;

@@ -131,6 +131,8 @@ static int from_json(json_t *root, struct image *img)
 		r = copy_u64(root, "pages_bytes", &img->pages_bytes);
 	if (r == 0)
 		r = copy_u64(root, "image_bytes", &img->image_bytes);
+	if (r == 0 && json_object_get(root, "empty_tmp_bytes"))
+		r = copy_u64(root, "empty_tmp_bytes", &img->empty_tmp_bytes);
 	if (r == 0)
 		r = copy_mounts(root, img);
 	if (r == 0)
@@ -202,6 +204,8 @@ static json_t *to_json(const struct image *img)
 	root = json_pack("{s:i,s:s,s:s,s:I,s:s,s:I,s:I,s:o,s:o}", "version", IMAGE_VERSION, "id", img->id, "function", img->function,
 			 "created_ns", (json_int_t)img->created_ns, "criu", img->criu, "pages_bytes", (json_int_t)img->pages_bytes,
 			 "image_bytes", (json_int_t)img->image_bytes, "mounts", mounts, "files", files);
+	if (root && img->empty_tmp_bytes)
+		json_object_set_new(root, "empty_tmp_bytes", json_integer((json_int_t)img->empty_tmp_bytes));
 	if (root && img->meta)
 		json_object_set_new(root, "meta", json_loads(img->meta, 0, NULL));
 	return root;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,19 +31,39 @@ _Static_assert(sizeof(struct shared) <= sizeof(CUipcMemHandle), "it must fit in 
 struct opened { struct opened *next; CUdeviceptr address; uint64_t at, bytes; };
 static struct opened *opened;           /* shim_lock */
 
-/* field 22 of /proc/PID/stat; 0: it is not there */
+static void read_text(const char *path, char *text, size_t room)
+{
+	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : fd_read_full(fd, text, room - 1);
+
+	text[n < 0 ? 0 : n] = '\0';
+}
+
+/* Field 22 of /proc/PID/stat, as it is outside of time name spaces: a program that was restored has one, in which all others began at another time. 0: it is not there. */
 static uint64_t starttime_of(int pid)
 {
 	char path[32], text[1024], *p;
-	unsigned long long t = 0;
-	ssize_t n;
+	long long s = 0, ns = 0;
+	unsigned long long t;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : fd_read_full(fd, text, sizeof text - 1);
-	text[n < 0 ? 0 : n] = '\0';
+	read_text(path, text, sizeof text);
 	p = strrchr(text, ')');         /* the name before it may have blanks */
-	return p && sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &t) == 1 ? t : 0;
+	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &t) != 1)
+		return 0;
+	read_text("/proc/self/timens_offsets", text, sizeof text);
+	p = strstr(text, "boottime");
+	if (p)
+		(void)sscanf(p, "boottime %lld %lld", &s, &ns);
+	return t - (uint64_t)((s * 1000000000 + ns) / (1000000000 / sysconf(_SC_CLK_TCK)));
+}
+
+/* shifting there and back rounds */
+static bool began_at(int pid, uint64_t then)
+{
+	uint64_t t = starttime_of(pid);
+
+	return t && t + 1 >= then && then + 1 >= t;
 }
 
 /* shim_lock held. Return: CUDA_ERROR_NOT_SUPPORTED: it is not of the kind that can be shared so */
@@ -98,7 +119,7 @@ SHIM_EXPORT CUresult cuIpcGetMemHandle(CUipcMemHandle *pHandle, CUdeviceptr dptr
 static int fetch(const struct shared *s)
 {
 	FD_AUTO int pidfd = pidfd_of(s->pid);
-	int fd = pidfd < 0 ? pidfd : starttime_of(s->pid) != s->starttime ? -ESRCH : (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0);
+	int fd = pidfd < 0 ? pidfd : !began_at(s->pid, s->starttime) ? -ESRCH : (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0);
 
 	return fd == -1 ? -errno : fd;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,22 @@ void machine_lock(pthread_mutex_t *lock)
 		pthread_mutex_consistent(lock);         /* every change under it is one store, or is set right by a sweep */
 }
 
+/* a process that CRIU restored has a time name space, in which all others began at another time */
+static int64_t shift_ticks(void)
+{
+	FILE *f = fopen("/proc/self/timens_offsets", "re");
+	char line[128];
+	long long s, ns, ticks = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "boottime %lld %lld", &s, &ns) == 2)
+			ticks = (s * 1000000000 + ns) / (1000000000 / sysconf(_SC_CLK_TCK));
+	if (f)
+		fclose(f);
+	return ticks;
+}
+
+/* 0: it is not there */
 static uint64_t start_time(pid_t pid)
 {
 	char path[64], text[1024], *p;
@@ -31,7 +48,13 @@ static uint64_t start_time(pid_t pid)
 	p = strrchr(text, ')');
 	if (p && sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start) != 1)
 		start = 0;
-	return start;
+	return start ? start - (uint64_t)shift_ticks() : 0;
+}
+
+/* shifting there and back rounds */
+static bool same_time(uint64_t a, uint64_t b)
+{
+	return a && b && a + 1 >= b && b + 1 >= a;
 }
 
 static void entry_drop(struct fake_machine *m, struct fake_phys *e, uint64_t who)
@@ -51,7 +74,7 @@ static void sweep(struct fake_machine *m)
 	for (int k = 0; k < FAKE_SLOTS; k++) {
 		struct fake_slot *s = &m->slot[k];
 
-		if (!s->pid || start_time(s->pid) == s->start)
+		if (!s->pid || same_time(start_time(s->pid), s->start))
 			continue;
 		for (int e = 0; e < FAKE_PHYS_MAX; e++)
 			entry_drop(m, &m->phys[e], 1ull << k);

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs under test, the driver's own way, and this project's commands, for tests and experiments on a GPU machine.
 
-Programs print a line a step with an exact value (programs/program.py). What a program printed is kept with the time at which it was read.
+Programs print a line a step with an exact value (programs/program.py). What a program printed is kept with the time at which it was read. Times are the wall clock's:
+the monotonic clock of a restored program goes on where it stopped.
 """
 import json
 import os
@@ -46,7 +47,7 @@ class Output:
         with os.fdopen(self.read_fd, encoding='utf-8', errors='replace') as file:
             for line in file:
                 with self.changed:
-                    self.lines.append((time.monotonic(), line.rstrip('\n')))
+                    self.lines.append((time.time(), line.rstrip('\n')))
                     self.changed.notify_all()
                 if self.echo:
                     print(line, end='', file=self.echo, flush=True)
@@ -282,7 +283,7 @@ class Followed(Output):
                     continue
                 *whole, kept = (kept + more).split(b'\n')
                 with self.changed:
-                    self.lines += [(time.monotonic(), line.decode(errors='replace')) for line in whole]
+                    self.lines += [(time.time(), line.decode(errors='replace')) for line in whole]
                     self.changed.notify_all()
                 for line in whole if self.echo else ():
                     print(line.decode(errors='replace'), file=self.echo, flush=True)
@@ -388,15 +389,15 @@ class Run:
 
     def checkpoint(self, *options):
         """Return: what `hearth checkpoint` reports, and 'began' and 'ended' on the programs' clock."""
-        began = time.monotonic()
+        began = time.time()
         found = self.ours.call('checkpoint', *options, self.name)
-        return {**found, 'began': began, 'ended': time.monotonic()}
+        return {**found, 'began': began, 'ended': time.time()}
 
     def restore(self, store, image, *options):
-        began = time.monotonic()
+        began = time.time()
         found = self.ours.call('restore', '--store', store, '--detach', *options, image)
         self.pid = found['pid']
-        return {**found, 'began': began, 'ended': time.monotonic()}
+        return {**found, 'began': began, 'ended': time.time()}
 
     def end(self, patience=PATIENCE):
         wait_gone(self.pid, patience)

@@ -96,7 +96,7 @@ class Suites:
             target.wait('step', target.out.count())
             target.kill()
             seen = target.out.count()
-            began = time.monotonic()
+            began = time.time()
             back = tool.restore(target, 'train')
             first, _ = target.out.first_step(seen, began, target.alive)
             target.wait('end', seen)
@@ -175,9 +175,9 @@ class Suites:
         """Woken at once, while the keeper may still have its memory."""
         print('parked:', node.call('park', target.name), flush=True)
         gpulib.wait_gone(target.pid, gpulib.PATIENCE)
-        seen, began = target.out.count(), time.monotonic()
+        seen, began = target.out.count(), time.time()
         target.pid = node.call('wake', target.name)['pid']
-        ended = time.monotonic()
+        ended = time.time()
         print('woken, then printed:', ended - began, [(text, read - began) for read, text in target.out.lines[seen:seen + 6]], flush=True)
         first, _ = target.out.first_step(seen, began, target.alive)
         self.table.add('hearth park, then hearth wake at once: to running again', ended - began, 's', bar=.8)
@@ -243,23 +243,31 @@ class Suites:
 
     def decoder_ours(self, node):
         node.wait_for_pool()
-        gates = [os.path.join(self.work, f'decoder-{k}') for k in range(2)]
-        target = Run(node, 'decoder', program('decoder', '--steps', '2000', '--hold', f'20:{gates[0]}', '--hold', f'30:{gates[1]}'))
+        first, second = self.ten_steps(node, 'decoder', node.memory)
+        self.table.add('second image after 10 steps of inference / the first, new bytes', second['new_bytes'] / first['bytes'], '', bar=.1)
+        other = tempfile.mkdtemp(dir=self.work)
+        first, second = self.ten_steps(node, 'compressed', other, '--zstd', '1')
+        self.table.add('the same, both compressed (--zstd 1), stored bytes', second['stored_bytes'] / first['stored_bytes'], '', bar=.1)
+        shutil.rmtree(other)
+
+    def ten_steps(self, node, name, store, *options):
+        """Return: the reports of two images with ten steps between them."""
+        gates = [os.path.join(self.work, f'{name}-{k}') for k in range(2)]
+        target = Run(node, name, program('decoder', '--steps', '2000', '--hold', f'20:{gates[0]}', '--hold', f'30:{gates[1]}'))
+        found = []
         try:
-            target.wait('hold 20')
-            first = target.checkpoint('--to', node.memory)
-            print('first:', first, flush=True)
-            open(gates[0], 'w', encoding='utf-8').close()
-            target.wait('hold 30')
-            second = target.checkpoint('--to', node.memory)
-            print('second:', second, flush=True)
-            open(gates[1], 'w', encoding='utf-8').close()
-            self.table.add('second image after 10 steps of inference / the first, new bytes', second['new_bytes'] / first['bytes'], '', bar=.1)
-            target.wait('step 40 ')
-            node.wait_for_pool()
-            self.table.add('whole leave-running stop, decoder', self.stop(target, node)['ms']['stop'] / 1e3, 's')
+            for hold, gate in zip((20, 30), gates):
+                target.wait(f'hold {hold}')
+                found.append(target.checkpoint(*options, '--to', store))
+                print(f'{name}:', found[-1], flush=True)
+                open(gate, 'w', encoding='utf-8').close()
+            if not options:
+                target.wait('step 40 ')
+                node.wait_for_pool()
+                self.table.add('whole leave-running stop, decoder', self.stop(target, node)['ms']['stop'] / 1e3, 's')
         finally:
             target.close()
+        return found
 
     # ---- disk: a dump as fast as the drive ----
 

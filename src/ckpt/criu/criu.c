@@ -110,8 +110,8 @@ void criu_main_error(const char *log, char *ret, size_t n)
 	if (file_read(log, LOG_MAX, &text, NULL) < 0)
 		return;
 	for (char *p = text; !found && (p = strstr(p, "Error (")); p++)
-		/* neither the summary at the end nor a harmless complaint about limits says anything */
-		if (!strstr_line(p, "FAILED.") && !strstr_line(p, "RLIMIT_NOFILE for self"))
+		/* neither the summary at the end nor a harmless complaint about limits, or about a tool that it asked for something, says anything */
+		if (!strstr_line(p, "FAILED.") && !strstr_line(p, "RLIMIT_NOFILE for self") && !strstr_line(p, "exited, status="))
 			found = p;
 	if (found)
 		snprintf(ret, n, "%.*s", (int)strcspn(found, "\n"), found);

@@ -155,6 +155,8 @@ static int prepare(struct work *w)
 		r = tree_inspect(c->pid, &w->tree, w->err);
 	if (r == 0)
 		r = wait_whole(w);
+	if (r == 0 && c->name)
+		r = gate_check(c->run_dir, c->name, c->pid, w->err);
 	if (r == 0)
 		r = store_open(c->store, &w->store, w->err);
 	if (r == 0 && !realpath(c->store, w->store_path))

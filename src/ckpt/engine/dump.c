@@ -160,7 +160,7 @@ static int wait_criu(struct dump *d, struct hearth_err *err)
 	snprintf(what, sizeof(what), "dump process %d", (int)d->root);
 	r = criu_wait(pid, DUMP_MAX_MS, what, log, err);
 	criu_end_helpers();
-	return r;
+	return tree_work_room(d->work, r, err);
 }
 
 int dump_hold(struct dump *d, struct hearth_err *err)

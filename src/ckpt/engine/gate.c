@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "shim/wire.h"
 
 #define GATE_BYTES 4096
@@ -55,6 +57,55 @@ static int copy_page(const char *from, const char *to, int flags)
 		return -errno;
 	n = fd_read_full(in, page, sizeof(page));
 	return n < 0 ? (int)n : fd_write_full(out, page, (size_t)n);
+}
+
+/* Return: 1 a process maps it, 0 none does, -ESTALE one maps a file that was there before */
+static int mapped_by(pid_t pid, const char *name, ino_t inode)
+{
+	char path[64], own[PROGRAM_NAME_MAX + 32], *line = NULL;
+	size_t cap = 0, n;
+	int r = 0;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	n = (size_t)snprintf(own, sizeof(own), "/programs/%s/gate", name);
+	maps = fopen(path, "re");
+	while (maps && r >= 0 && getline(&line, &cap, maps) > 0) {
+		const char *at = strstr(line, own);
+		unsigned long long of;
+
+		if (!at || (at[n] != '\n' && strcmp(at + n, " (deleted)\n")) || sscanf(line, "%*s %*s %*s %*s %llu", &of) != 1)
+			continue;
+		r = of == inode ? 1 : -ESTALE;
+	}
+	free(line);
+	if (maps)
+		fclose(maps);
+	return r;
+}
+
+int gate_check(const char *run_dir, const char *name, pid_t root, struct hearth_err *err)
+{
+	struct shim_gate gate = { 0 };
+	char path[PATH_MAX];
+	struct stat st = { 0 };
+	pid_t *tree = NULL;
+	ssize_t n = proc_tree(root, &tree);
+	int r = gate_path(run_dir, name, path), mapped = 0;
+	FD_AUTO int fd = r < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fd_pread_full(fd, &gate, sizeof(gate), 0) < 0))
+		st.st_ino = 0;
+	for (ssize_t k = 0; k < n && mapped >= 0; k++) {
+		r = mapped_by(tree[k], name, st.st_ino);
+		mapped = r ? r : mapped;
+	}
+	free(tree);
+	if (mapped < 0)
+		return err_set(err, mapped, "cannot checkpoint: %s was removed or replaced while program %s runs, which could not be woken afterwards; it must be begun anew", path, name);
+	if (mapped && (gate.magic != SHIM_GATE_MAGIC || gate.version != SHIM_WIRE_VERSION))
+		return err_set(err, -EBADMSG, "cannot checkpoint: %s is damaged, and program %s could not be woken afterwards; it must be begun anew", path, name);
+	return 0;
 }
 
 int gate_save(const char *run_dir, const char *name, const char *dir, struct hearth_err *err)

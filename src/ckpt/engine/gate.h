@@ -13,6 +13,11 @@ int gate_make(const char *run_dir, const char *name, struct hearth_err *err);
  */
 int gate_save(const char *run_dir, const char *name, const char *dir, struct hearth_err *err);
 int gate_put(const char *run_dir, const char *name, const char *dir, struct hearth_err *err);
+/**
+ * gate_check - is the gate that processes of the tree map the program's file, and whole? Otherwise nobody could wake them once they are detached.
+ * Return: 0 (also if none maps one), -ESTALE (it was removed or replaced), -EBADMSG, -errno.
+ */
+int gate_check(const char *run_dir, const char *name, pid_t root, struct hearth_err *err);
 /** gate_environment - tell the shim where it and the keeper are; in the program's process, before exec */
 void gate_environment(const char *run_dir, const char *name, const char *keeper);
 

@@ -505,7 +505,7 @@ static int make(struct back *b)
 		end_program(b);
 		criu_kill_orphans(b->pager.guard);        /* before the pager lets go of their memory */
 		pager_abort(&b->pager);
-		return r;
+		return tree_work_room(b->work, r, b->err);
 	}
 	b->restored = clock_mono_ns();
 	b->program.state = PROGRAM_RUNNING;

@@ -360,6 +360,7 @@ bool tree_devices_write(pid_t pid)
 }
 
 #define WORK_NAME "hearth-dump-"
+#define FULL_BYTES 65536
 
 /* those whose owners were killed. A folder has its name only once it is locked, so one without a lock is nobody's. */
 static void sweep_work_folders(const char *parent)
@@ -413,4 +414,13 @@ err:
 	fd_close(&fd);
 	ret[0] = '\0';
 	return err->code;
+}
+
+int tree_work_room(const char *work, int r, struct hearth_err *err)
+{
+	struct statfs fs;
+
+	if (r >= 0 || !*work || statfs(work, &fs) < 0 || (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize >= FULL_BYTES)
+		return r;
+	return err_set(err, -ENOSPC, "no room is left for CRIU's files in %.*s; free some, or make it larger", (int)(strrchr(work, '/') - work), work);
 }

@@ -30,4 +30,7 @@ bool tree_devices_write(pid_t pid);
  */
 int tree_work_folder(char *ret, size_t n, int *ret_lock, struct hearth_err *err);
 
+/** tree_work_room - @r, or, if it is an error and no room is left where the work folder is, -ENOSPC, and that told instead of what came of it */
+int tree_work_room(const char *work, int r, struct hearth_err *err);
+
 #endif

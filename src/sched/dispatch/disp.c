@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/ring.h"
 #include "disp_private.h"
 
 #define DISP_BATCH 8            /* requests taken from the front a round, as published: workers that are done wait no longer than for these */
@@ -55,13 +54,36 @@ void disp_end(struct disp *d, uint64_t now, struct req *r, enum wire_status stat
 
 unsigned disp_collect(struct disp *d, uint64_t now, uint32_t w)
 {
-	struct req *r = slot_take(d->worker[w].slot);
+	struct req *r = d->worker[w].running;
 
-	/* anything but what the worker was given is not from a worker that keeps to the rules: its memory is damaged */
-	if (r == NULL || r != d->worker[w].running)
+	if (r == NULL || !slot_done(d->worker[w].slot))
 		return 0;
 	disp_complete(d, now, w, r);
 	return 1;
+}
+
+static struct worker *worker_at(struct disp *d, uint32_t word, uint64_t left)
+{
+	return &d->worker[word * 64 + (uint32_t)__builtin_ctzll(left)];
+}
+
+/* What is with another core is asked for, for all workers, before the first answer is waited for: so the time that it takes passes once, not once for each. */
+static uint64_t finished_of(struct disp *d, uint32_t word)
+{
+	uint64_t finished = 0;
+
+	for (uint64_t left = d->busy[word]; left != 0; left &= left - 1)
+		slot_look(worker_at(d, word, left)->slot);
+	for (uint64_t left = d->busy[word]; left != 0; left &= left - 1) {
+		struct worker *worker = worker_at(d, word, left);
+
+		if (!slot_done(worker->slot))
+			continue;
+		finished |= left & -left;
+		if (d->cfg.front->fetch != NULL)
+			d->cfg.front->fetch(d->cfg.front_ctx, worker->running);
+	}
+	return finished;
 }
 
 static unsigned collect(struct disp *d, uint64_t now)
@@ -69,7 +91,7 @@ static unsigned collect(struct disp *d, uint64_t now)
 	unsigned n = 0;
 
 	for (uint32_t i = 0; i < SCHED_WORKERS_WORDS; i++)
-		for (uint64_t left = d->busy[i]; left != 0; left &= left - 1)
+		for (uint64_t left = finished_of(d, i); left != 0; left &= left - 1)
 			n += disp_collect(d, now, i * 64 + (uint32_t)__builtin_ctzll(left));
 	return n;
 }
@@ -94,9 +116,17 @@ static void give(struct disp *d, uint64_t now, const struct sched_start *start)
 	worker->given_ns = now;
 	r->seq = ++worker->given;
 	worker->running = r;
+	d->latest = start->worker;
 	d->busy[start->worker / 64] |= 1ull << start->worker % 64;
 	d->running++;
 	slot_give(worker->slot, r);
+}
+
+bool disp_expects(const struct disp *d, uint64_t now, uint64_t ns)
+{
+	const struct worker *latest = &d->worker[d->latest];
+
+	return latest->running != NULL && now - latest->given_ns < ns;
 }
 
 static void start_requests(struct disp *d, uint64_t now)
@@ -156,7 +186,7 @@ static bool nothing_there(struct disp *d, uint64_t now)
 		return false;
 	for (uint32_t i = 0; i < SCHED_WORKERS_WORDS; i++)
 		for (uint64_t left = d->busy[i]; left != 0; left &= left - 1)
-			if (!spsc_empty(d->worker[i * 64 + (uint32_t)__builtin_ctzll(left)].slot->out))
+			if (slot_done(d->worker[i * 64 + (uint32_t)__builtin_ctzll(left)].slot))
 				return false;
 	return stopping(d) || d->cfg.front->arm(d->cfg.front_ctx);
 }
@@ -182,6 +212,7 @@ static void sleep_until(struct disp *d, uint64_t now)
 	uint64_t until, ns;
 	struct timespec ts;
 
+	d->cfg.front->flush(d->cfg.front_ctx, 0);
 	bell_arm(d->cfg.bell);
 	if (nothing_there(d, now)) {
 		until = wake_ns(d);
@@ -203,8 +234,8 @@ static void rest(struct disp *d, uint64_t now)
 	if (d->cfg.idle.mode == IDLE_SLEEP || (d->cfg.idle.mode == IDLE_ADAPTIVE && now - d->idle_ns >= d->cfg.idle.spin_ns)) {
 		sleep_until(d, now);
 		d->idle_ns = 0;
-	} else {
-		idle_pause(&d->cfg.idle);
+	} else if (d->cfg.idle.mode != IDLE_POLL || d->cfg.idle.yield) {
+		idle_pause(&d->cfg.idle);       /* who polls on a core of its own looks again at once: a round is long enough */
 	}
 }
 

@@ -20,6 +20,7 @@ struct disp;
 /**
  * struct disp_front - all called on the dispatcher's thread
  * @receive: call disp_offer for up to @max requests that are there. Return: how much there was to do; 0 = nothing.
+ * @fetch:   a worker has finished @r, and done follows soon: fetch what it reads, wait for nothing. NULL: nothing to fetch.
  * @done:    a worker has finished @r, which is the front's again
  * @ended:   @r ended without: r->status says how (WIRE_OVERLOAD; WIRE_LOST with the worker, which was as far as @stage). It is the front's again.
  * @flush:   end of a round: what was collected goes out, or is held for a moment while more comes in; @now 0: everything, now
@@ -28,6 +29,7 @@ struct disp;
  */
 struct disp_front {
 	unsigned (*receive)(void *ctx, uint64_t now, unsigned max);
+	void (*fetch)(void *ctx, const struct req *r);
 	void (*done)(void *ctx, uint64_t now, struct req *r);
 	void (*ended)(void *ctx, uint64_t now, struct req *r, uint32_t worker, enum stage stage);
 	void (*flush)(void *ctx, uint64_t now);
@@ -94,6 +96,8 @@ void disp_call(struct disp *d, void (*call)(struct sched *s, uint64_t now, void 
 
 /* ---- for fronts and crews, on the dispatcher's thread ---- */
 
+/** disp_expects - the request that was started last is not done and was started within @ns: another reply may follow at once. Who runs for longer is not waited for. */
+bool disp_expects(const struct disp *d, uint64_t now, uint64_t ns);
 /** disp_offer - a request that came at @arrival: enqueued, or ended with WIRE_OVERLOAD. Sets arrival_ns, type and status of @r. */
 void disp_offer(struct disp *d, uint64_t now, uint64_t arrival, uint32_t type, uint32_t flow, struct req *r);
 /** disp_died - no one is behind @worker's slot any more */

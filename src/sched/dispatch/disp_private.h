@@ -22,6 +22,7 @@ struct disp {
 	struct disp_config cfg;
 	struct sched *sched;
 	uint32_t workers, types, order;         /* order: of the next request that is enqueued */
+	uint32_t latest;                        /* the worker that was given the last request */
 	uint64_t busy[SCHED_WORKERS_WORDS];     /* bit w: worker w has a request */
 	uint32_t running, starting, down;       /* how many have a request; in which state the others are */
 	uint64_t care_ns;                       /* when to look after the workers again */

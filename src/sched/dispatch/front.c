@@ -6,6 +6,9 @@
 
 #include "front.h"
 
+#define MESSAGE_MAX (WIRE_HEADER_BYTES + WIRE_PAYLOAD_MAX)
+_Static_assert(MESSAGE_MAX <= UINT16_MAX, "struct req has 16 bits for lengths");
+
 /* ---- what leaves from here ---- */
 
 static void send_all(struct front *f)
@@ -27,7 +30,8 @@ static void front_flush(void *ctx, uint64_t now)
 		return;
 	if (f->held_ns == 0)
 		f->held_ns = now;
-	if (now == 0 || f->received == 0 || f->answers_n + f->drops_n >= FRONT_HOLD || now - f->held_ns >= FRONT_HOLD_NS)
+	if (now == 0 || f->answers_n + f->drops_n >= FRONT_HOLD || now - f->held_ns >= FRONT_HOLD_NS ||
+	    (f->received == 0 && !disp_expects(f->disp, now, FRONT_HOLD_NS)))
 		send_all(f);
 }
 
@@ -93,6 +97,10 @@ static void take_in(struct front *f, uint64_t now, struct net_buf *buf)
 	}
 	r = f->free[--f->free_n];
 	r->item = buf;
+	r->data = r->reply = buf->data;
+	r->len = (uint16_t)buf->len;
+	r->room = (uint16_t)(buf->room < MESSAGE_MAX ? buf->room : MESSAGE_MAX);
+	r->fetch = f->net->forks ? buf : NULL;
 	r->gen = buf->gen;
 	r->id = h.id;
 	r->wire_type = h.type;
@@ -132,9 +140,24 @@ static void front_req_done(void *ctx, uint64_t now, struct req *r)
 {
 	struct front *f = ctx;
 
-	if (!f->net->forks)
-		transmit(f, r->item);
+	if (!f->net->forks) {
+		struct net_buf *buf = r->item;
+
+		buf->len = r->len;
+		transmit(f, buf);
+	}
 	give_back(f, r);
+}
+
+static void front_req_fetch(void *ctx, const struct req *r)
+{
+	const struct front *f = ctx;
+
+	__builtin_prefetch(r, 1);
+	if (!f->net->forks) {
+		__builtin_prefetch(r->reply, 1);
+		__builtin_prefetch(r->reply + 64, 1);
+	}
 }
 
 static void front_req_ended(void *ctx, uint64_t now, struct req *r, uint32_t worker, enum stage stage)
@@ -175,6 +198,7 @@ static bool front_arm(void *ctx)
 
 const struct disp_front front_ops = {
 	.receive = front_receive,
+	.fetch = front_req_fetch,
 	.done = front_req_done,
 	.ended = front_req_ended,
 	.flush = front_flush,

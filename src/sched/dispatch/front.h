@@ -23,8 +23,11 @@ struct front_counters { _Atomic uint64_t malformed, answered, replies, starved; 
  * @received: in this round
  */
 #define FRONT_BATCH 64
-/* While requests keep coming in, replies wait for one another for so many or so long: a burst costs the driver little more than a single one. */
-#define FRONT_HOLD 16
+/*
+ * While requests keep coming in, or the one that was started last may soon be done, replies wait for one another for so many or so long: a burst costs the
+ * driver little more than a single one. A reply that nothing follows waits for nothing.
+ */
+#define FRONT_HOLD 32
 #define FRONT_HOLD_NS 2000
 struct front {
 	const struct net_backend *net;

@@ -15,12 +15,10 @@ static uint8_t status_of(int said)
 static uint8_t work_handle(void *ctx, struct req *r)
 {
 	const struct front_worker *w = ctx;
-	struct net_buf *buf = r->item;
-	uint32_t room = buf->room - WIRE_HEADER_BYTES;
 	struct hearth_app_request request = {
-		.data = buf->data + WIRE_HEADER_BYTES,
-		.len = buf->len - WIRE_HEADER_BYTES,
-		.room = room < WIRE_PAYLOAD_MAX ? room : WIRE_PAYLOAD_MAX,
+		.data = r->data + WIRE_HEADER_BYTES,
+		.len = r->len - WIRE_HEADER_BYTES,
+		.room = r->room - WIRE_HEADER_BYTES,
 		.type = r->type,
 		.worker = w->worker,
 		.id = r->id,
@@ -30,7 +28,7 @@ static uint8_t work_handle(void *ctx, struct req *r)
 	/* what says that it is longer than there was room has overrun it */
 	if (request.len > request.room)
 		status = WIRE_FAILED;
-	buf->len = WIRE_HEADER_BYTES + (status == WIRE_OK ? request.len : 0);
+	r->len = (uint16_t)(WIRE_HEADER_BYTES + (status == WIRE_OK ? request.len : 0));
 	return status;
 }
 
@@ -43,14 +41,16 @@ static void work_send(void *ctx, struct req *r)
 		.type = r->wire_type,
 		.status = r->status,
 		.id = r->id,
-		.payload_len = buf->len - WIRE_HEADER_BYTES,
-		.queue_ns = wire_ns32(r->start_ns - r->arrival_ns),
+		.payload_len = r->len - WIRE_HEADER_BYTES,
+		.queue_ns = r->queue_ns,
 		.service_ns = wire_ns32(r->service_ns),
 	};
 
-	wire_write(&h, buf->data);
-	if (w->port->ops->forks)
-		w->port->ops->tx(w->port, w->worker, &buf, 1);
+	wire_write(&h, r->data);
+	if (!w->port->ops->forks)
+		return;         /* the dispatcher will, and has the buffer still in its own cache if nobody else looks at it */
+	buf->len = r->len;
+	w->port->ops->tx(w->port, w->worker, &buf, 1);
 }
 
 const struct slot_work front_work = { .handle = work_handle, .send = work_send };

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <assert.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
@@ -8,32 +7,22 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/ring.h"
 #include "sched/wire.h"
 #include "slot.h"
 
-#define SLOT_RING 4             /* one request at a time; the other places keep the producer from looking at the consumer's counter each time */
 #define STAGE_BITS 3
 #define IDLE_LOOKS 64           /* looks between two looks at the clock */
 
-static size_t lines(size_t n)
-{
-	return (n + 63) & ~(size_t)63;
-}
-
 size_t slot_bytes(void)
 {
-	return lines(sizeof(struct slot)) + 2 * spsc_bytes(SLOT_RING);
+	return sizeof(struct slot);
 }
 
 struct slot *slot_init(void *mem, uint32_t worker, struct bell *bell, const struct idle *idle)
 {
-	uint8_t *rings = (uint8_t *)mem + lines(sizeof(struct slot));
 	struct slot *s = mem;
 
 	memset(s, 0, sizeof(*s));
-	s->in = spsc_init(rings, SLOT_RING);
-	s->out = spsc_init(rings + spsc_bytes(SLOT_RING), SLOT_RING);
 	s->worker = worker;
 	s->bell = bell;
 	s->idle = *idle;
@@ -113,17 +102,19 @@ static uint64_t stage_word(uint32_t seq, enum stage stage)
 
 void slot_give(struct slot *s, struct req *r)
 {
-	bool pushed = spsc_push(s->in, r);
+	struct parcel *in = &s->in;
 
-	assert(pushed);
-	(void)pushed;
+	in->r = r;
+	in->fetch = r->fetch;
+	in->data = r->data;
+	atomic_store_explicit(&in->number, atomic_load_explicit(&in->number, memory_order_relaxed) + 1, memory_order_release);
 	if (s->idle.mode != IDLE_POLL && take_flag(&s->asleep))
 		futex(&s->asleep, FUTEX_WAKE, 1);
 }
 
-struct req *slot_take(struct slot *s)
+bool slot_done(const struct slot *s)
 {
-	return spsc_pop(s->out);
+	return atomic_load_explicit(&s->finished, memory_order_acquire) == atomic_load_explicit(&s->in.number, memory_order_relaxed);
 }
 
 enum stage slot_stage(const struct slot *s, const struct req *r)
@@ -158,6 +149,28 @@ void slot_ready(struct slot *s, const char *error)
 	bell_ring(s->bell);
 }
 
+static bool has_parcel(const struct slot *s)
+{
+	return atomic_load_explicit(&s->in.number, memory_order_acquire) != s->taken;
+}
+
+/* What is in it was last written by another core: all of it is asked for at once, not one after the other. */
+static struct req *open_parcel(struct slot *s)
+{
+	const struct parcel *in = &s->in;
+	struct req *r = in->r;
+
+	__builtin_prefetch(r, 1);
+	if (in->fetch != NULL)
+		__builtin_prefetch(in->fetch);
+	if (in->data != NULL) {
+		__builtin_prefetch(in->data, 1);
+		__builtin_prefetch(in->data + 64, 1);
+	}
+	s->taken++;
+	return r;
+}
+
 static bool stopped(const struct slot *s)
 {
 	return atomic_load_explicit(&s->stop, memory_order_relaxed) != 0;
@@ -167,7 +180,7 @@ static bool stopped(const struct slot *s)
 static void sleep_on(struct slot *s)
 {
 	raise_flag(&s->asleep);
-	if (!spsc_empty(s->in) || stopped(s))
+	if (has_parcel(s) || stopped(s))
 		atomic_store_explicit(&s->asleep, 0, memory_order_relaxed);
 	else
 		futex(&s->asleep, FUTEX_WAIT, 1);
@@ -177,9 +190,8 @@ static void sleep_on(struct slot *s)
 static struct req *slot_next(struct slot *s)
 {
 	uint64_t until = 0;
-	struct req *r;
 
-	for (unsigned looks = 0; (r = spsc_pop(s->in)) == NULL; looks++) {
+	for (unsigned looks = 0; !has_parcel(s); looks++) {
 		if (stopped(s))
 			return NULL;
 		idle_pause(&s->idle);
@@ -196,7 +208,7 @@ static struct req *slot_next(struct slot *s)
 		}
 		sleep_on(s);
 	}
-	return r;
+	return open_parcel(s);
 }
 
 bool slot_seized(const struct slot *s)
@@ -219,7 +231,7 @@ bool slot_run(struct slot *s, const struct slot_work *work, void *ctx)
 		if (!atomic_compare_exchange_strong(&s->stage, &running, stage_word(seq, STAGE_SENDING)))
 			return false;
 		r->status = status;
-		r->start_ns = begin;
+		r->queue_ns = wire_ns32(begin - r->arrival_ns);
 		r->service_ns = end - begin;
 		r->send_ns = 0;
 		if (work->send != NULL) {
@@ -227,7 +239,7 @@ bool slot_run(struct slot *s, const struct slot_work *work, void *ctx)
 			r->send_ns = wire_ns32(clock_mono_ns() - end);
 		}
 		atomic_store_explicit(&s->stage, stage_word(seq, STAGE_SENT), memory_order_release);
-		(void)spsc_push(s->out, r);
+		atomic_store_explicit(&s->finished, s->taken, memory_order_release);
 		bell_ring(s->bell);
 	}
 	return true;

@@ -4,6 +4,7 @@ import http.server
 import mmap
 import os
 import sys
+import tempfile
 
 PAGE = 4096
 MB = int(os.environ.get("TEST_MB", "0"))
@@ -12,6 +13,7 @@ region = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 for page in range(SIZE // PAGE):
     region[page * PAGE:page * PAGE + 8] = (page + 1).to_bytes(8, "little")
 count = 0
+unlinked = []
 
 
 def page_is(data, page, want):
@@ -67,6 +69,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with open("/tmp/note", "w") as f:
                 f.write("kept")
             text = "ok"
+        elif self.path == "/unlinked":
+            if unlinked:
+                unlinked[0].seek(0)
+                text = unlinked[0].read()
+            else:
+                unlinked.append(tempfile.TemporaryFile("w+", dir="/tmp"))
+                unlinked[0].write("kept")
+                unlinked[0].flush()
+                text = "ok"
         elif self.path == "/read":
             text = open("/tmp/note").read()
         elif self.path == "/sandbox":

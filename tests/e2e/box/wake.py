@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting, parking and waking: state survives, clones, eager and lazy, damaged images, the pager's death."""
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 
 from boxlib import Standby, begin, call, children, end, gone, job, main, of_its_own, state
@@ -87,6 +90,61 @@ def wake_modes(p, checks):
             assert os.readlink("/proc/%d/ns/net" % result["pid"]) != os.readlink("/proc/self/ns/net")
         for result in woken:
             end(result["pid"])
+
+
+def outside_tmp(p):
+    """The function's folder at another place: one below /tmp would be shown in the sandbox's."""
+    folder = tempfile.mkdtemp(prefix="hearth-box-test-", dir="/var/tmp")
+    os.chmod(folder, 0o755)
+    shutil.copy(os.path.join(p.fn, "server.py"), folder)
+    return folder
+
+
+def empty_tmp(p, checks):
+    """What is empty is not in the image, and is of the size and mode that it had; files of others in it come and go all the same."""
+    size = 'df --output=size -k /tmp | tail -n 1; stat -c "%a %u %g" /tmp; grep " /tmp " /proc/self/mountinfo | cut -d" " -f 4-6; ls /tmp'
+    inside = lambda pid: subprocess.run(["nsenter", "-t", str(pid), "-m", "sh", "-c", size], capture_output=True, text=True, check=True).stdout
+    folder = outside_tmp(p)
+    pid = p.start("a", 48, directory=folder)
+    before = inside(pid)
+    assert call(pid, "/unlinked") == "ok"
+    assert p.park("a", pid)["ok"]
+    end(pid)
+    assert not [n for n in os.listdir(p.image("a")) if n.startswith("tmpfs")], os.listdir(p.image("a"))
+    for lazy in ("never", "always"):
+        pid = p.wake("w", "a", lazy=lazy)["pid"]
+        assert inside(pid) == before, (inside(pid), before)
+        assert call(pid, "/unlinked") == "kept"
+        assert call(pid, "/write") == "ok" and call(pid, "/read") == "kept"
+        assert call(pid, "/touch") == "ok"
+        assert p.park(lazy, pid)["ok"]
+        assert [n for n in os.listdir(p.image(lazy)) if n.startswith("tmpfs")], os.listdir(p.image(lazy))
+        end(pid)
+        pid = p.wake("again", lazy)["pid"]
+        assert call(pid, "/read") == "kept"
+        end(pid)
+    shutil.rmtree(folder)
+
+
+def tmp_filled_late(p, checks):
+    """A file made between the look at /tmp and the stop is not lost: nothing is parked."""
+    folder = outside_tmp(p)
+    pid = p.start("a", directory=folder)
+    late = os.path.join(p.dir, "late-criu")
+    with open(late, "w") as f:
+        f.write("#!/usr/bin/python3\nimport os, sys\nif sys.argv[1] == 'dump':\n    open('/proc/%d/root/tmp/note', 'w').write('kept')\n"
+                "os.execv('%s', sys.argv)\n" % (pid, p.criu))
+    os.chmod(late, 0o755)
+    result = p.park("a", pid, criu=late)
+    assert not result["ok"] and "/tmp" in result["error"], result
+    assert not os.path.exists(p.image("a"))
+    assert call(pid, "/read") == "kept"
+    assert p.park("a", pid)["ok"]
+    end(pid)
+    pid = p.wake("w", "a")["pid"]
+    assert call(pid, "/read") == "kept"
+    end(pid)
+    shutil.rmtree(folder)
 
 
 def standing_by(p, checks):
@@ -285,6 +343,6 @@ def damaged(p, checks):
     end(result["pid"])
 
 
-ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, standing_by, standing_by_not_yet, park_a_woken_one_again, lazy_events, pages_in_hand,
+ALL = [sandbox, refused, not_executable_inside, park_then_resume, wake_modes, empty_tmp, tmp_filled_late, standing_by, standing_by_not_yet, park_a_woken_one_again, lazy_events, pages_in_hand,
        park_while_filling, pager_killed, box_killed_at_once, box_killed_while_waking, damaged]
 main([c for c in ALL if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]])

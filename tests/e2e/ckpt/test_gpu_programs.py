@@ -3,6 +3,7 @@
 """Programs with device memory, on the fake driver: shim, keeper, engine and real CRIU together. What goes on from an image prints what it would have printed."""
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -73,6 +74,29 @@ class Base(Programs):
 
 
 class Gpu(Base):
+    def test_gate_that_is_not_its_own(self):
+        """Who could not be woken is not put to sleep."""
+        self.start_counter()
+        gate = os.path.join(self.run_dir, 'programs', 'g', 'gate')
+        with open(gate, 'r+b') as file:
+            magic = file.read(4)
+            file.seek(0)
+            file.write(b'junk')
+        self.assertIn(f'{gate} is damaged', self.hearth('checkpoint', 'g', '--to', self.store, code=1).stderr)
+        self.goes_on('g', 5)
+        with open(gate, 'r+b') as file:
+            file.write(magic)
+        os.link(gate, gate + '-kept')
+        os.unlink(gate)
+        self.assertIn('was removed or replaced', self.hearth('checkpoint', 'g', '--to', self.store, code=1).stderr)
+        shutil.copy(gate + '-kept', gate)
+        self.assertIn('was removed or replaced', self.hearth('checkpoint', 'g', '--to', self.store, code=1).stderr)
+        self.goes_on('g', 5)
+        os.rename(gate + '-kept', gate)
+        self.checkpoint('g')
+        self.goes_on('g', 5)
+        self.check()
+
     def test_leave_running_killed_and_restored(self):
         for words in ((), ('--graph',), ('--churn', '--pinned'), ('--threads', '3', '--devices', '2')):
             with self.subTest(words=words):

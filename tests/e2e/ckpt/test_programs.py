@@ -301,6 +301,12 @@ class Refused(Programs):
             fcntl.fcntl(lock, fcntl.F_OFD_SETLK, struct.pack('hh4xqqi4x', fcntl.F_WRLCK, os.SEEK_SET, self.record()['pid'], 1, 0))
             done = self.hearth('checkpoint', 't', '--to', self.store, code=1)
         self.assertIn('in progress', done.stderr)
+        begun = [subprocess.Popen([HEARTH, '--run', self.run_dir, 'checkpoint', 't', '--to', self.store], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+                 for _ in range(4)]
+        said = [p.communicate()[1] for p in begun]
+        self.assertEqual(len(self.images()), sum(p.returncode == 0 for p in begun))
+        for p, text in zip(begun, said):
+            self.assertTrue(p.returncode == 0 or (p.returncode == 1 and 'in progress' in text), said)
         self.goes_on()
         self.checkpoint()
 
@@ -348,6 +354,26 @@ class Refused(Programs):
             self.assertEqual([f for _, _, files in os.walk(where) for f in files if f not in ('lock', 'store.json')], [])
         self.assertEqual(self.record()['pid'], pid)
         self.check_course(mib=16)
+
+
+    def test_no_room_for_criu(self):
+        self.start()
+        self.goes_on(by=1)
+        image = self.checkpoint()['image']
+
+        def with_little(*words):
+            done = subprocess.run(['unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=400k none /dev/shm && "$@"; r=$?; ls -A /dev/shm; exit $r', 'sh', HEARTH, '--run', self.run_dir, *words],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, text=True, timeout=PATIENCE_S)
+            self.assertEqual((done.returncode, done.stdout), (1, ''), done)
+            self.assertEqual(done.stderr, 'hearth: no room is left for CRIU\'s files in /dev/shm; free some, or make it larger\n')
+
+        with_little('checkpoint', 't', '--to', self.store)
+        self.goes_on()
+        self.kill()
+        with_little('restore', image, '--store', self.store, '-d')
+        self.restore(image)
+        self.goes_on()
+        self.check_course()
 
 
 class Restored(Programs):

@@ -49,7 +49,7 @@ class Program:
         for step in range(self.args.steps):
             if step in self.holds:
                 self.wait(step, self.holds[step])
-            self.step, self.began = step, time.monotonic()
+            self.step, self.began = step, time.time()
             yield step
         self.say('end', reserved=self.reserved())
 
@@ -60,15 +60,15 @@ class Program:
         while not os.path.exists(path):
             time.sleep(.001)
         self.first.add_(1).item()
-        print(f'go {step} {time.monotonic():.6f}', flush=True)
+        print(f'go {step} {time.time():.6f}', flush=True)
 
     def done(self, value):
         """@value: what the step came to, read back from the device, so the step is over."""
-        now = time.monotonic()
+        now = time.time()
         print(f'step {self.step} {value} {now - self.began:.4f} {now:.6f}', flush=True)
 
     def reserved(self):
         return torch.cuda.memory_reserved() if self.cuda else 0
 
     def say(self, what, **facts):
-        print(what, *(f'{k}={v}' for k, v in facts.items()), f'at={time.monotonic():.6f}', flush=True)
+        print(what, *(f'{k}={v}' for k, v in facts.items()), f'at={time.time():.6f}', flush=True)

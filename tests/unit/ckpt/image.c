@@ -40,6 +40,7 @@ static void commit_one(const char *target, struct image_draft *ret_before)
 	img->function = strdup("f");
 	img->criu = strdup("4.2.1");
 	img->meta = strdup("{\"a\":1}");
+	img->empty_tmp_bytes = 16 << 20;
 	img->mounts = calloc(3, sizeof(char *));
 	for (int k = 0; mounts[k]; k++)
 		img->mounts[k] = strdup(mounts[k]);
@@ -71,6 +72,7 @@ static void life(void **state)
 	assert_string_equal(img->id, "i1");
 	assert_string_equal(img->meta, "{\"a\":1}");
 	assert_string_equal(img->mounts[1], "/etc");
+	assert_int_equal(img->empty_tmp_bytes, 16 << 20);
 	assert_int_equal(img->files_n, 2);
 	assert_int_equal(img->pages_bytes, 8);
 	assert_int_equal(img->image_bytes, 17);

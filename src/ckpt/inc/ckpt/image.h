@@ -32,12 +32,13 @@ struct image_file {
  * @meta:            what the daemon wants to find again, one JSON object as text; may be NULL
  * @mounts:          folders and files of the host that the sandbox shows at the same place, outermost first; NULL-terminated
  * @pages_bytes:     memory contents; @image_bytes: everything
+ * @empty_tmp_bytes: the size of its /tmp, which was empty and is not in the image; 0: its contents are
  * @path:            where it was loaded from
  */
 struct image {
 	char *path, *id, *function, *criu, *meta;
 	char **mounts;
-	uint64_t created_ns, pages_bytes, image_bytes;
+	uint64_t created_ns, pages_bytes, image_bytes, empty_tmp_bytes;
 	struct image_file *files;
 	size_t files_n;
 };

@@ -110,6 +110,37 @@ static void test_overflow(void **state)
 	}
 }
 
+static int some_wait_at_gate(void *worker, struct hearth_app_request *r)
+{
+	return r->len > 0 ? wait_at_gate(worker, r) : HEARTH_APP_OK;
+}
+
+/* Who was started last may take for ever: the reply of the other one leaves meanwhile, in every way to idle. */
+static void test_not_held_by_a_long_one(void **state)
+{
+	static uint8_t messages[2][64];
+
+	rig_message(messages[0], 0, 1, "", 0);
+	rig_message(messages[1], 1, 2, "x", 1);
+	sem_init(&gate, 0, 0);
+	for (int mode = 0; mode < 3 * 20; mode++) {
+		struct rig *rig = rig_start(false, 2, SCHED_CFCFS, 0, (enum idle_mode)(mode % 3), some_wait_at_gate);
+		struct sums sums = { 0 };
+
+		rig->net.sent = add;
+		rig->net.ctx = &sums;
+		rig_run(rig);
+		mem_feed(&rig->net, messages, 2, 2);
+		while (atomic_load(&rig->net.sent_n) < 1)
+			sched_yield();
+		assert_int_equal(rig_status(rig, 0, WIRE_OK), 1);
+		assert_int_equal(rig_status(rig, 1, WIRE_OK), 0);
+		sem_post(&gate);
+		rig_end(rig);
+		assert_int_equal(sums.status[WIRE_OK], 2);
+	}
+}
+
 static void test_reject_unknown(void **state)
 {
 	static uint8_t messages[2][64];
@@ -242,6 +273,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_kinds),
 		cmocka_unit_test(test_overflow),
+		cmocka_unit_test(test_not_held_by_a_long_one),
 		cmocka_unit_test(test_reject_unknown),
 		cmocka_unit_test(test_replies_held),
 		cmocka_unit_test(test_died_while_sending),
