@@ -18,6 +18,9 @@ int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err);
 int job_verify(const struct spec *spec, json_t *out, struct hearth_err *err);
 int job_probe(const struct spec *spec, json_t *out, struct hearth_err *err);
 
+/** job_report - a result line: @out, with "ok" and what went wrong added. Return: 0, -ENOMEM, -EPIPE (nobody takes it), -errno. */
+int job_report(json_t *out, int r, const struct hearth_err *err);
+
 /**
  * job_die_with_parent - be killed when the parent ends, which may have happened already
  * @pipe:  to the parent, which holds the only descriptor of the other end; what the caller inherited of it is closed

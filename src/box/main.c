@@ -65,7 +65,7 @@ static int run(const struct spec *spec, json_t *out, struct hearth_err *err)
 	return err_set(err, -EINVAL, "unknown job '%s'; see hearth-box(8)", spec->job);
 }
 
-static int report(json_t *out, int r, const struct hearth_err *err)
+int job_report(json_t *out, int r, const struct hearth_err *err)
 {
 	char *text;
 	int written;
@@ -117,7 +117,7 @@ int main(int argc, char **argv)
 		r = spec_parse((const char *)buf_head(&in), in.len, &spec, &err);
 	if (r == 0)
 		r = run(&spec, out, &err);
-	if (report(out, r, &err) < 0)
+	if (job_report(out, r, &err) < 0)
 		r = -EPIPE;
 out:
 	standing = around_take();       /* if no wake took it */

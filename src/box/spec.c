@@ -18,7 +18,7 @@ static const struct {
 	FIELD(user, TEXT), FIELD(isolation, TEXT), FIELD(network, TEXT), FIELD(cgroup, TEXT), FIELD(suffix, TEXT), FIELD(command, LIST), FIELD(env, LIST),
 	FIELD(mounts, LIST), FIELD(port, INT), FIELD(concurrency, INT), FIELD(pids_max, INT), FIELD(nofile, INT), FIELD(memory_max_bytes, INT),
 	FIELD(tmp_max_bytes, INT), FIELD(cpu_max, REAL), FIELD(image, TEXT), FIELD(criu, TEXT), FIELD(work, TEXT), FIELD(lazy, TEXT), FIELD(pid, INT),
-	FIELD(starttime, INT), FIELD(lazy_min_bytes, INT), FIELD(meta, OBJECT),
+	FIELD(starttime, INT), FIELD(lazy_min_bytes, INT), FIELD(early, INT), FIELD(meta, OBJECT),
 };
 
 static int take_list(json_t *v, const char ***ret)

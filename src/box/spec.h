@@ -24,7 +24,7 @@ struct spec {
 	double cpu_max;
 	/* checkpoints */
 	const char *image, *criu, *work, *lazy;
-	int64_t pid, starttime, lazy_min_bytes;
+	int64_t pid, starttime, lazy_min_bytes, early;
 	json_t *meta;
 };
 

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +51,9 @@ struct wake {
 	bool verifying;
 	int heard, report;              /* pipe from the process that becomes CRIU */
 	int criu;                       /* pidfd of what it need not wait for if the image is damaged */
+	sem_t small;                    /* the files without memory contents have been verified */
+	bool small_damaged;
+	bool early;                     /* the result is out, but for the verdict on the others */
 	struct hearth_err verdict;
 	uint64_t t0, verify_ns, restore_ns;
 };
@@ -60,6 +65,8 @@ static void *verify(void *arg)
 	struct wake *w = arg;
 	int r = image_verify(w->img, !w->lazy, VERIFY_THREADS, &w->verdict);
 
+	w->small_damaged = r < 0;
+	sem_post(&w->small);
 	if (r == 0 && w->lazy)
 		r = pager_verified(&w->pager, &w->verdict);
 	/* CRIU can hang on damaged images */
@@ -322,14 +329,56 @@ static int find_around(struct wake *w, struct hearth_err *err)
 	return around_new(s->cgroup, &limits, &w->around, err);
 }
 
-static int bring_back(struct wake *w, struct hearth_err *err)
+static int report(const struct wake *w, json_t *out, struct hearth_err *err)
+{
+	uint64_t starttime;
+
+	if (proc_starttime(w->pid, &starttime) < 0)
+		return err_set(err, -ESRCH, "instance %s ended as soon as it was restored", w->spec->id);
+	json_object_set_new(out, "pid", json_integer(w->pid));
+	json_object_set_new(out, "starttime", json_integer((json_int_t)starttime));
+	json_object_set_new(out, "cgroup", around_tree(w->around) ? json_string(w->spec->cgroup) : json_null());
+	json_object_set_new(out, "lazy", json_boolean(w->lazy));
+	json_object_set_new(out, "pages_bytes", json_integer((json_int_t)w->img->pages_bytes));
+	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "verify", w->verifying ? 0.0 : (double)w->verify_ns / NS_PER_MS, "restore", (double)w->restore_ns / NS_PER_MS,
+						 "total", (double)(clock_mono_ns() - w->t0) / NS_PER_MS));
+	return 0;
+}
+
+/*
+ * The instance is there, and may run as far as the daemon keeps to itself what it says: a second line tells whether what it was restored from was what had been
+ * parked.
+ */
+static int say_early(struct wake *w, json_t *out, struct hearth_err *err)
+{
+	int r;
+
+	while (sem_wait(&w->small) < 0 && errno == EINTR)
+		;
+	if (w->small_damaged)
+		return 0;               /* verify_join() says how */
+	/* before the result is out: whoever ends the group must not meet this process in it */
+	around_leave(w->around);
+	r = report(w, out, err);
+	if (r < 0)
+		return r;
+	json_object_set_new(out, "more", json_true());
+	r = job_report(out, 0, NULL);
+	json_object_clear(out);
+	w->early = true;
+	if (fault_point("wake-early"))          /* for tests: time for a call before the verdict */
+		poll(NULL, 0, 300);
+	return r < 0 ? err_set(err, r, "nobody takes the result: %s", strerror(-r)) : 0;
+}
+
+static int bring_back(struct wake *w, json_t *out, struct hearth_err *err)
 {
 	int r = 0;
 
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_set(err, -errno, "cannot become a subreaper: %s", strerror(errno));
 	if (w->lazy)
-		r = pager_start(w->img->path, w->img, w->work, w->spec->id, NULL, &w->pager, err);
+		r = pager_start(w->img->path, w->img, w->work, w->spec->id, NULL, w->spec->early, &w->pager, err);
 	if (r < 0)
 		return r;
 	r = restore(w, err);
@@ -342,42 +391,32 @@ static int bring_back(struct wake *w, struct hearth_err *err)
 		return r;
 	}
 	(void)fault_point("wake-restored");
-	r = verify_join(w, err);
+	if (w->spec->early && w->lazy)
+		r = say_early(w, out, err);
+	if (r == 0)
+		r = verify_join(w, err);
 	if (r == 0 && w->lazy && pager_commit(&w->pager, w->pidfd) < 0)
 		r = err_set(err, -EIO, "the pager of %s died: the instance was ended", w->spec->id);
 	return r;
 }
 
-static void report(const struct wake *w, json_t *out, uint64_t starttime)
-{
-	json_object_set_new(out, "pid", json_integer(w->pid));
-	json_object_set_new(out, "starttime", json_integer((json_int_t)starttime));
-	json_object_set_new(out, "cgroup", around_tree(w->around) ? json_string(w->spec->cgroup) : json_null());
-	json_object_set_new(out, "lazy", json_boolean(w->lazy));
-	json_object_set_new(out, "pages_bytes", json_integer((json_int_t)w->img->pages_bytes));
-	json_object_set_new(out, "ms", json_pack("{s:f,s:f,s:f}", "verify", (double)w->verify_ns / NS_PER_MS, "restore", (double)w->restore_ns / NS_PER_MS,
-						 "total", (double)(clock_mono_ns() - w->t0) / NS_PER_MS));
-}
-
 int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
 {
 	struct wake w = { .spec = spec, .pidfd = -1, .criu = -1, .pager = PAGER_NONE, .t0 = clock_mono_ns() };
-	uint64_t starttime = 0;
 	int r = check(&w, err);
 
+	sem_init(&w.small, 0, 0);
 	if (r == 0)
 		r = find_around(&w, err);
 	if (r == 0)
 		r = prepare(&w, err);
 	if (r == 0)
-		r = bring_back(&w, err);
+		r = bring_back(&w, out, err);
 	if (w.verifying)
 		verify_join(&w, NULL);
-	if (r == 0 && proc_starttime(w.pid, &starttime) < 0)
-		r = err_set(err, -ESRCH, "instance %s ended as soon as it was restored", spec->id);
-	if (r == 0)
-		report(&w, out, starttime);
-	else
+	if (r == 0 && !w.early)
+		r = report(&w, out, err);
+	if (r < 0)
 		undo(&w);
 	/* before the result is out: whoever ends the group must not meet this process in it */
 	if (w.around)
@@ -386,6 +425,7 @@ int job_wake(const struct spec *spec, json_t *out, struct hearth_err *err)
 		dir_remove(w.work);
 	fd_close(&w.pidfd);
 	fd_close(&w.criu);
+	sem_destroy(&w.small);
 	around_free(w.around);
 	image_free(w.img);
 	return r;

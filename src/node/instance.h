@@ -22,7 +22,7 @@ void instance_ended(struct instance *inst);
 void instance_end_group(struct instance *inst);
 /** instance_idle - it has nothing to do: its time as hot begins to count */
 void instance_idle(struct instance *inst);
-/** instance_park_or_stop - it has been idle for long enough. Return: false when it has to wait for another checkpoint to end. */
+/** instance_park_or_stop - it has been idle for long enough. Return: false when it has to wait for another checkpoint to end, or for its image's verification. */
 bool instance_park_or_stop(struct instance *inst);
 /** instances_park_next - a checkpoint has ended: the next instance that has been due for one */
 void instances_park_next(struct node *n);

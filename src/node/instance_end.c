@@ -167,6 +167,8 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 	}
 	if (!inst->job)                 /* else the job's answer will find no process, and end it */
 		instance_ended(inst);
+	else if (inst->unverified)
+		inst->outdated = true;  /* no more calls */
 }
 
 void instance_kill(struct instance *inst, const char *why)

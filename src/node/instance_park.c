@@ -98,6 +98,8 @@ int instance_park(struct instance *inst, struct hearth_err *err)
 
 	if (inst->state != INST_HOT && inst->state != INST_WARM)
 		return err_set(err, -EBUSY, "instance %s is %s, not idle", inst->id, instance_state_names[inst->state]);
+	if (inst->job)
+		return err_set(err, -EBUSY, "instance %s was woken this moment; its image is being verified", inst->id);
 	if (inst->inflight > 0)
 		return err_set(err, -EBUSY, "instance %s runs %u calls; park it when it is idle", inst->id, inst->inflight);
 	if (!n->can_park)
@@ -153,7 +155,7 @@ bool instance_park_or_stop(struct instance *inst)
 		instance_stop(inst, "idle");
 		return true;
 	}
-	if (n->parks_running >= (unsigned)n->cfg->max_parks)
+	if (n->parks_running >= (unsigned)n->cfg->max_parks || inst->job)       /* verdict() looks again */
 		return false;
 	if (instance_park(inst, &err) < 0) {
 		log_warn("instance %s: %s", inst->id, err.msg);
@@ -274,13 +276,57 @@ static void wake_failed(struct instance *inst, const char *why)
 	node_settled(fn->node);
 }
 
+/* It has been running since it was restored; now it is known whether from what was parked. Nobody has had an answer of it. */
+static void verdict(struct instance *inst, json_t *result)
+{
+	struct function *fn = inst->fn;
+	struct node *n = fn->node;
+	char path[PATH_MAX];
+
+	inst->job = NULL;
+	inst->unverified = false;
+	if (!json_is_true(json_object_get(result, "ok"))) {
+		work_path(inst, path);
+		dir_remove(path);
+		inst->outdated = true;          /* no more calls */
+		instance_distrust_image(inst, job_error(result));
+		invocations_unplace(inst);
+		invocations_take_back(inst);
+		snprintf(inst->reason, sizeof(inst->reason), "its image was damaged");
+		instance_kill(inst, NULL);
+		if (!instance_has_process(inst))
+			instance_ended(inst);
+		function_pump(fn);
+		return;
+	}
+	instance_drop_image(inst);
+	record_write(inst);
+	if (!instance_has_process(inst)) {      /* ended meanwhile */
+		invocations_release(inst);
+		instance_ended(inst);
+		return;
+	}
+	invocations_release(inst);
+	if (inst->inflight == 0 && inst->outdated)
+		instance_stop(inst, "its function was changed or removed");
+	else if (inst->inflight == 0 && (inst->state == INST_HOT || inst->state == INST_WARM))
+		instance_idle(inst);
+	instances_park_next(n);
+}
+
 static void wake_done(void *ctx, json_t *result)
 {
 	struct instance *inst = ctx;
 	json_t *ms = json_object_get(result, "ms");
 	struct hearth_err err;
 
-	inst->job = NULL;
+	if (inst->unverified) {
+		verdict(inst, result);
+		return;
+	}
+	inst->unverified = json_is_true(json_object_get(result, "more"));
+	if (!inst->unverified)
+		inst->job = NULL;
 	log_debug("instance %s: wake job %.1f ms after the call: verified at %.1f, restored at %.1f, done at %.1f", inst->id,
 		  (double)(clock_mono_ns() - inst->created_ns) / NS_PER_MS, json_number_value(json_object_get(ms, "verify")),
 		  json_number_value(json_object_get(ms, "restore")), json_number_value(json_object_get(ms, "total")));
@@ -295,6 +341,8 @@ static void wake_done(void *ctx, json_t *result)
 	}
 	record_write(inst);
 	instance_attach(inst, START_WAKE);
+	if (inst->unverified)
+		return;
 	instance_drop_image(inst);
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");
@@ -318,6 +366,8 @@ int instance_wake(struct instance *inst, struct hearth_err *err)
 	json_object_set_new(spec, "image", json_string(path));
 	work_path(inst, path);
 	json_object_set_new(spec, "work", json_string(path));
+	/* answers over HTTP go to the caller as they come: none can be kept back */
+	json_object_set_new(spec, "early", json_integer(fn->m.contract != CONTRACT_HTTP));
 	instance_set_state(inst, INST_WAKING);
 	inst->job = job_run_soon(fn->node, spec, wake_done, inst, err);
 	if (!inst->job) {

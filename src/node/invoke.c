@@ -155,6 +155,7 @@ static void invocation_end(struct invocation *inv)
 	free(inv->owned);
 	free(inv->target);
 	free(inv->broken);
+	free(inv->kept);
 	free(inv);
 	if (inst) {
 		inst->served++;
@@ -239,9 +240,88 @@ static void reply_event(struct invocation *inv, bool failed, const char *content
 	inv->req = NULL;
 }
 
+static void set_timer(struct invocation *inv, uint64_t ns)
+{
+	struct ev_loop *loop = inv->fn->node->loop;
+
+	ev_timer_stop(loop, &inv->timer);
+	ev_timer_set(&inv->timer, (double)ns / NS_PER_S, 0);
+	ev_timer_start(loop, &inv->timer);
+}
+
+struct kept_result {
+	enum fn_outcome outcome;
+	char content_type[256], error_type[128];
+	size_t len;
+	uint8_t body[];
+};
+
+/* the call has ended, but its answer may be wrong: until that is known nobody gets it */
+static void keep_result(struct invocation *inv, enum fn_outcome outcome, const char *content_type, const char *error_type, const uint8_t *body, size_t len)
+{
+	struct kept_result *k = inv->kept ? NULL : malloc(sizeof(*k) + len);
+
+	ev_timer_stop(inv->fn->node->loop, &inv->timer);
+	if (!k) {
+		invocation_fail(inv, 502, "BadGateway", "function %s: its answer cannot be kept: out of memory", inv->fn->m.name);
+		return;
+	}
+	k->outcome = outcome;
+	k->len = len;
+	snprintf(k->content_type, sizeof(k->content_type), "%s", content_type);
+	snprintf(k->error_type, sizeof(k->error_type), "%s", error_type);
+	if (len)
+		memcpy(k->body, body, len);
+	inv->kept = k;
+}
+
+void invocations_release(struct instance *inst)
+{
+	struct invocation *inv;
+
+	do {    /* from the beginning: the end of one may bring another, or be the end of more */
+		struct kept_result *k;
+
+		LIST_FOREACH(inv, &inst->running, running)
+			if (inv->kept)
+				break;
+		if (inv) {
+			k = inv->kept;
+			inv->kept = NULL;
+			invocation_result(inv, k->outcome, k->content_type, k->error_type, k->body, k->len);
+			free(k);
+		}
+	} while (inv);
+}
+
+void invocations_take_back(struct instance *inst)
+{
+	struct invocation *inv;
+
+	while ((inv = LIST_FIRST(&inst->running))) {
+		struct function *fn = inv->fn;
+
+		if (!inv->req && !inv->owned) {
+			invocation_fail(inv, 502, "InstanceDied", "function %s: instance %s ended during the call, and its caller had left", fn->m.name, inst->id);
+			continue;
+		}
+		take_off(inv);
+		slots_done(fn->node->slots, clock_mono_ns(), &inv->call, false, 0);
+		free(inv->kept);
+		inv->kept = NULL;
+		waiting_return(fn, inv);
+		set_timer(inv, fn->m.queue_timeout_ns);
+	}
+}
+
 void invocation_result(struct invocation *inv, enum fn_outcome outcome, const char *content_type, const char *error_type, const uint8_t *body, size_t len)
 {
 	struct function *fn = inv->fn;
+
+	if (inv->instance->unverified) {
+		keep_result(inv, outcome, content_type, error_type, body, len);
+		return;
+	}
 
 	if (outcome == FN_REFUSED) {
 		/* it holds a call of an earlier daemon, or is no longer ready */
@@ -266,15 +346,6 @@ void invocation_result(struct invocation *inv, enum fn_outcome outcome, const ch
 }
 
 /* ---- running ---- */
-
-static void set_timer(struct invocation *inv, uint64_t ns)
-{
-	struct ev_loop *loop = inv->fn->node->loop;
-
-	ev_timer_stop(loop, &inv->timer);
-	ev_timer_set(&inv->timer, (double)ns / NS_PER_S, 0);
-	ev_timer_start(loop, &inv->timer);
-}
 
 /* A dying process closes its connections before its end can be seen: the answer waits for it, since fail_running knows the signal. */
 static bool wait_for_reason(struct invocation *inv, const struct http_result *result)

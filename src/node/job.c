@@ -57,6 +57,31 @@ static void job_failed(struct job *job, const char *why)
 	job_finish(job, json_pack("{s:b,s:s,s:i}", "ok", 0, "error", why, "code", -EIO));
 }
 
+/* one line of the answer, if it is there. Return: another one is expected */
+static bool job_line(struct job *job, bool ended)
+{
+	const uint8_t *head = buf_head(&job->answer), *end = job->answer.len ? memchr(head, '\n', job->answer.len) : NULL;
+	json_t *result;
+
+	if (!end && !ended)
+		return false;
+	result = json_loadb((const char *)head, end ? (size_t)(end - head) : job->answer.len, 0, NULL);
+	if (!json_is_object(result)) {
+		json_decref(result);
+		job_failed(job, "hearth-box ended without an answer (killed?); its messages are in the daemon's log");
+		return false;
+	}
+	if (!end || !json_is_true(json_object_get(result, "more"))) {
+		job_finish(job, result);
+		return false;
+	}
+	buf_consume(&job->answer, (size_t)(end - head) + 1);
+	if (job->done)
+		job->done(job->ctx, result);
+	json_decref(result);
+	return true;
+}
+
 static void job_readable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct job *job = w->data;
@@ -76,16 +101,8 @@ static void job_readable(struct ev_loop *loop, ev_io *w, int events)
 		return;
 	}
 	buf_commit(&job->answer, (size_t)n);
-	if (n == 0 || memchr(tail, '\n', (size_t)n)) {
-		json_t *result = json_loadb((const char *)buf_head(&job->answer), job->answer.len, JSON_DISABLE_EOF_CHECK, NULL);
-
-		if (!json_is_object(result)) {
-			json_decref(result);
-			job_failed(job, "hearth-box ended without an answer (killed?); its messages are in the daemon's log");
-			return;
-		}
-		job_finish(job, result);
-	}
+	while (job_line(job, n == 0))
+		;
 }
 
 static int spec_memfd(json_t *spec, struct hearth_err *err)

@@ -91,6 +91,8 @@ void waiting_remove(struct function *fn, struct invocation *inv);
 void waiting_place(struct function *fn, struct invocation *inv, struct instance *inst);
 /** waiting_unplace - it waits for an instance again; it keeps its turn */
 void waiting_unplace(struct function *fn, struct invocation *inv);
+/** waiting_return - one that ran waits again, in its old turn */
+void waiting_return(struct function *fn, struct invocation *inv);
 
 /* ---- invocations (invoke.c) ---- */
 
@@ -133,6 +135,7 @@ struct invocation {
 	enum start_kind start;
 	bool wrap;                              /* lambda called as a web address: event and answer are translated */
 	bool queued, answered;
+	struct kept_result *kept;               /* what an instance that is not verified answered */
 	char *broken;                           /* its connection to an http function ended so; the function's end may explain it better */
 	ev_timer timer;                         /* waiting: queue timeout; running: timeout; broken: how long an explanation is waited for */
 };
@@ -145,6 +148,10 @@ struct invocation *invocation_new(struct function *fn, enum invocation_kind kind
 void invocation_fail(struct invocation *inv, int status, const char *type, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /** invocation_result - a frame FN_RESULT came for it */
 void invocation_result(struct invocation *inv, enum fn_outcome outcome, const char *content_type, const char *error_type, const uint8_t *body, size_t len);
+/** invocations_release - their instance is what had been parked: what it answered meanwhile may go out */
+void invocations_release(struct instance *inst);
+/** invocations_take_back - their instance is not what had been parked: they run once more, on another; whoever calls this pumps the function */
+void invocations_take_back(struct instance *inst);
 /** invocation_client_gone - nobody waits for the answer any more */
 void invocation_client_gone(struct invocation *inv);
 struct invocation *invocation_find(struct node *n, uint64_t id);
@@ -238,6 +245,7 @@ struct instance {
 	bool outdated;                          /* its function was changed or removed: end it when free */
 	bool oom, for_snapshot, kill_sent, adopted;
 	bool channel_ended;                     /* and the reason says no more than that */
+	bool unverified;                        /* woken, and its image not verified yet: what it answers is kept back; the job will tell */
 	bool committed;                         /* parking: the image is complete, the process is to end */
 	pid_t pid;
 	uint64_t starttime;
@@ -321,9 +329,9 @@ struct channel *channel_close(struct channel *ch);      /* NULL is fine; returns
 /* ---- jobs of hearth-box (job.c) ---- */
 
 struct job;
-/** job_done - @result: borrowed, {"ok":...}; a job that died gives {"ok":false,"error":...} */
+/** job_done - @result: borrowed, {"ok":...}; a job that died gives {"ok":false,"error":...}. With "more" in it another one comes, and the job goes on. */
 typedef void (*job_done)(void *ctx, json_t *result);
-/** job_run - @spec: taken over. Return: the job or NULL with message; @done is called from the loop, exactly once, unless cancelled. */
+/** job_run - @spec: taken over. Return: the job or NULL with message; @done is called from the loop, once for each line of the answer, unless cancelled. */
 struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
 /** job_run_soon - the same, by the hearth-box that stands by if there is one: for wakes */
 struct job *job_run_soon(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);

@@ -51,6 +51,23 @@ void waiting_place(struct function *fn, struct invocation *inv, struct instance 
 		fn->unplaced = next_unplaced(inv);
 }
 
+void waiting_return(struct function *fn, struct invocation *inv)
+{
+	struct invocation *next;
+
+	TAILQ_FOREACH(next, &fn->queue, entry)
+		if (next->id > inv->id)
+			break;
+	if (next)
+		TAILQ_INSERT_BEFORE(next, inv, entry);
+	else
+		TAILQ_INSERT_TAIL(&fn->queue, inv, entry);
+	inv->queued = true;
+	fn->queued++;
+	if (!fn->unplaced || inv->id < fn->unplaced->id)
+		fn->unplaced = inv;
+}
+
 void waiting_unplace(struct function *fn, struct invocation *inv)
 {
 	leave_place(fn, inv);

@@ -383,7 +383,7 @@ static int start_pager(struct back *b)
 		return err_set(b->err, -errno, "cannot share memory with the pager: %s", strerror(errno));
 	b->damage = shared_damage = at;
 	b->source = (struct pager_source){ b, open_source, read_source };
-	return pager_start(b->work, NULL, b->work, b->o->image, &b->source, &b->pager, b->err);
+	return pager_start(b->work, NULL, b->work, b->o->image, &b->source, false, &b->pager, b->err);
 }
 
 static int learn_pid(struct back *b)

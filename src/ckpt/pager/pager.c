@@ -64,6 +64,7 @@ struct pages_file {
 
 struct filler {
 	struct server *server;
+	bool fills;                     /* rather than verifies, where the instance does not wait for that */
 	pid_t tid;                      /* 0: it has ended */
 	bool idle;                      /* gets a processor only where nobody else wants it */
 };
@@ -74,6 +75,7 @@ struct server {
 	const struct pager_source *source;
 	int guard, conn, wake;          /* wake: fillers tell the main thread that something changed */
 	int verdict;                    /* to pager_verified() */
+	bool early;                     /* as for pager_start() */
 	int instance;                   /* pidfd, once it is restored */
 	bool restored;
 	uint64_t restored_ns;
@@ -547,8 +549,21 @@ static bool take_next(struct server *s, struct step *step)
 	return false;
 }
 
-/* What every program needs before it can do anything, as soon as it has a place; then the digests, for the result waits for them; then the data. */
-static struct step next_step(struct server *s)
+static bool take_unverified(struct server *s, struct step *step)
+{
+	for (size_t k = 0; k < s->files_n; k++) {
+		step->file = &s->files[k];
+		if (!step->file->taken)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What every program needs before it can do anything, as soon as it has a place; then the digests, for the result waits for them; then the data. Where only the
+ * answer of a call waits for the digests, one of two fillers sees to the data first, and leaves its processor to CRIU before.
+ */
+static struct step next_step(struct server *s, const struct filler *f)
 {
 	struct step step = { .what = FILL, .read = all_verified(s), .seen = s->changes };
 
@@ -556,14 +571,11 @@ static struct step next_step(struct server *s)
 		step.what = END;
 		return step;
 	}
-	if (take_soon(s, &step))
+	if (take_soon(s, &step) || (f->fills && s->restored && take_next(s, &step)))
 		return step;
 	step.what = VERIFY;
-	for (size_t k = 0; k < s->files_n; k++) {
-		step.file = &s->files[k];
-		if (!step.file->taken)
-			return step;
-	}
+	if ((!f->fills || s->restored) && take_unverified(s, &step))
+		return step;
 	step.what = FILL;
 	if (s->restored && take_next(s, &step))
 		return step;
@@ -598,9 +610,9 @@ static bool filler_step(struct filler *f)
 
 	pthread_rwlock_rdlock(&s->events);
 	pthread_mutex_lock(&s->list);
-	step = next_step(s);
+	step = next_step(s, f);
 	/* the data: whoever was woken comes first. But not for ever, where no processor is ever idle: the image is still needed, and parking waits for the end */
-	idle = step.what == FILL && step.read && clock_mono_ns() - s->restored_ns < IDLE_MAX_NS;
+	idle = step.what == FILL && (step.read || (f->fills && s->restored)) && clock_mono_ns() - s->restored_ns < IDLE_MAX_NS;
 	if (idle != f->idle) {
 		f->idle = idle;
 		set_idle(f, idle);
@@ -679,6 +691,7 @@ static int start_fillers(struct server *s)
 		runs = f->tid != 0;
 		if (!runs) {
 			f->server = s;
+			f->fills = s->early && k > 0;
 			f->tid = -1;            /* on its way */
 		}
 		pthread_mutex_unlock(&s->list);
@@ -767,11 +780,12 @@ static int begin(struct server *s, int listen_fd)
 }
 
 /* how the two begin */
-struct start { const char *folder, *work, *id; const struct image *img; const struct pager_source *source; };
+struct start { const char *folder, *work, *id; const struct image *img; const struct pager_source *source; bool early; };
 
 static _Noreturn void pager(const struct start *start, int listen_fd, int guard, int verdict)
 {
-	struct server s = { .folder = start->folder, .img = start->img, .source = start->source, .guard = guard, .conn = -1, .instance = -1, .verdict = verdict };
+	struct server s = { .folder = start->folder, .img = start->img, .source = start->source, .guard = guard, .conn = -1, .instance = -1, .verdict = verdict,
+			    .early = start->early };
 	int r = begin(&s, listen_fd);
 
 	if (r == 0)
@@ -918,9 +932,10 @@ static int listen_in(const char *work, struct hearth_err *err)
 	return err->code;
 }
 
-int pager_start(const char *folder, const struct image *img, const char *work, const char *id, const struct pager_source *source, struct pager *ret, struct hearth_err *err)
+int pager_start(const char *folder, const struct image *img, const char *work, const char *id, const struct pager_source *source, bool early, struct pager *ret,
+		struct hearth_err *err)
 {
-	const struct start start = { folder, work, id, img, source };
+	const struct start start = { folder, work, id, img, source, early };
 	FD_AUTO int sock = listen_in(work, err);
 	int ends[2], verdict[2], r;
 	pid_t pid;

@@ -117,6 +117,61 @@ class Parking(unittest.TestCase):
         wait_for("the instances' end", lambda: not [i for i in node.instances() if i["state"] != "parked"])
         node.down()
 
+    def big(self, env=None, **more):
+        """A function that is woken lazily, has counted to 1 and is parked, under a daemon with these variables."""
+        node = self.node
+        node.deploy("f", env={"BALLAST": str(40 << 20)}, **more)
+        self.assertEqual(node.count("f").count, 1)
+        node.park("f")
+        if env:
+            node.down()
+            node.start(env).knows()
+        [image] = node.images("f")
+        return image
+
+    def test_answer_waits_for_the_verdict(self):
+        """A call runs while the image is still being verified; its answer comes when it has been, and nothing else happens to the instance before."""
+        node = self.node
+        self.big({"HEARTH_FAULT": "fail:wake-early"})
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(node.call, "f", {"check": True})
+            self.assertFalse(node.ctl("park", name="f")["ok"])
+            answer = answer.result()
+        self.assertEqual((answer.count, answer.start), (2, "wake"))
+        self.assertEqual(node.images("f"), [])
+        self.assertEqual(node.call("f", {"check": True}).count, 3)
+        node.park("f")
+        self.assertEqual(node.count("f").count, 4)
+        node.clean()
+
+    def test_damage_found_during_a_call(self):
+        """The call has run on an instance that turns out to be damaged: nobody gets that answer, it runs again on a cold one."""
+        node = self.node
+        image = self.big({"HEARTH_FAULT": "fail:wake-early"})
+        pages = max(glob.glob(image + "/pages-*"), key=os.path.getsize)
+        with open(pages, "r+b") as f:
+            f.seek(os.path.getsize(pages) // 2 + 100)       # in the ballast, of which only every 4096th byte is looked at
+            byte = f.read(1)[0]
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([byte ^ 1]))
+        at = len(node.text())
+        answer = node.call("f")
+        self.assertEqual((answer.count, answer.start), (1, "cold"))
+        lines = [line for line in node.text()[at:].splitlines() if "wake failed, starting cold instead" in line]
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn(os.path.basename(pages), lines[0])
+        self.assertEqual(node.images("f"), [])
+        self.assertEqual(node.count("f").count, 2)
+        node.clean()
+
+    def test_box_killed_before_the_verdict(self):
+        node = self.node
+        self.big({"HEARTH_FAULT": "wake-early"})
+        answer = node.call("f", {"check": True})
+        self.assertEqual((answer.count, answer.start), (1, "cold"))
+        self.assertIn("wake failed, starting cold instead", node.text())
+        node.clean()
+
     def test_manifest_damaged(self):
         image = self.parked()
         with open(image + "/manifest.json", "r+b") as f:

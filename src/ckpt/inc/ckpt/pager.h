@@ -2,6 +2,7 @@
 #ifndef CKPT_PAGER_H
 #define CKPT_PAGER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -43,9 +44,11 @@ struct pager_source {
  * @folder: with CRIU's images; @work: CRIU's work folder, where the socket is made; both may be gone once pager_commit() returned
  * @img:    what the folder is an image of: the pager verifies its files with memory contents, pager_verified(); NULL: there are none, all memory comes from @source
  * @source: NULL: all pages are in the folder
+ * @early:  the instance does not wait for pager_verified(): CRIU gets a processor for itself, and the memory is filled beside the verification
  * Return: 0, -errno.
  */
-int pager_start(const char *folder, const struct image *img, const char *work, const char *id, const struct pager_source *source, struct pager *ret, struct hearth_err *err);
+int pager_start(const char *folder, const struct image *img, const char *work, const char *id, const struct pager_source *source, bool early, struct pager *ret,
+		struct hearth_err *err);
 /**
  * pager_verified - wait until the files with memory contents have been verified
  * Context: blocks; may be called by another thread than the rest, once. Return: 0, -EBADMSG (the message names the bad file), -errno.
