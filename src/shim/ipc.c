@@ -28,7 +28,7 @@
 struct shared { uint64_t magic, starttime, bytes, offset; int32_t pid, fd; };
 _Static_assert(sizeof(struct shared) <= sizeof(CUipcMemHandle), "it must fit in a handle");
 
-struct opened { struct opened *next; CUdeviceptr address; uint64_t at, bytes; };
+struct opened { struct opened *next; CUdeviceptr address, at; size_t bytes; };
 static struct opened *opened;           /* shim_lock */
 
 static void read_text(const char *path, char *text, size_t room)
