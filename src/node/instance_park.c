@@ -286,14 +286,15 @@ static void verdict(struct instance *inst, json_t *result)
 	inst->job = NULL;
 	inst->unverified = false;
 	if (!json_is_true(json_object_get(result, "ok"))) {
+		/* first of all: with the folder goes what the pager's guard would find it by, should hearth-box have been killed */
+		snprintf(inst->reason, sizeof(inst->reason), "its image could not be verified");
+		instance_kill(inst, NULL);
+		inst->outdated = true;          /* no more calls */
 		work_path(inst, path);
 		dir_remove(path);
-		inst->outdated = true;          /* no more calls */
 		instance_distrust_image(inst, job_error(result));
 		invocations_unplace(inst);
 		invocations_take_back(inst);
-		snprintf(inst->reason, sizeof(inst->reason), "its image was damaged");
-		instance_kill(inst, NULL);
 		if (!instance_has_process(inst))
 			instance_ended(inst);
 		function_pump(fn);
