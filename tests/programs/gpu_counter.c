@@ -3,8 +3,9 @@
  * A program with state in device memory, for the fake CUDA driver: each step changes every buffer and prints a loss that depends on all that went before, so that a
  * program that goes on from an image prints exactly what the one before would have printed.
  *
- *   gpu_counter [--steps N] [--buffers N] [--bytes N] [--devices N] [--threads N] [--graph] [--churn] [--pinned] [--pace USEC] [--still]
+ *   gpu_counter [--steps N] [--buffers N] [--bytes N] [--devices N] [--threads N] [--graph] [--churn] [--pinned] [--pace USEC] [--still] [--host BYTES]
  *       buffers and bytes are each thread's; thread T is on device T modulo devices; still: buffers change at the first step only
+ *       host: a thread writes over so many bytes of ordinary memory without a pause, and ends the program when it finds any but what it wrote
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "fake_cuda/driver.h"
@@ -21,7 +23,7 @@
 #define BUFFERS_MAX 256
 
 static const char module_text[] = "fake-cuda\nkernel train 8 8 8\nkernel increment 8\nkernel chase 8 8\nkernel bump\nglobal count 8\n";
-static struct { unsigned long steps, buffers, bytes, pace; unsigned devices, threads; bool graph, churn, pinned, still; } o = {
+static struct { unsigned long steps, buffers, bytes, pace, host; unsigned devices, threads; bool graph, churn, pinned, still; } o = {
 	.steps = ~0ul, .buffers = 4, .bytes = 1 << 20, .devices = 1, .threads = 1, .pace = 1000,
 };
 static pthread_barrier_t begin, end;
@@ -154,11 +156,37 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* page by page, over and over, with the number of the pass: what another moment left in a page is seen at the next pass, at the latest */
+static void *write_host(void *arg)
+{
+	size_t words = o.host / 4096 * 512;
+	uint64_t *at = mmap(NULL, words * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED) {
+		perror("gpu_counter: mmap");
+		exit(1);
+	}
+	for (uint64_t pass = 1; ; pass++) {
+		for (size_t k = 0; k < words; k++) {
+			uint64_t was = pass == 1 ? 0 : (pass - 1) * 0x9e3779b97f4a7c15ull + k;
+
+			if (at[k] != was) {
+				fprintf(stderr, "gpu_counter: word %zu of pass %lu is %lx, not %lx\n", k, (unsigned long)pass, (unsigned long)at[k], (unsigned long)was);
+				_exit(3);
+			}
+			at[k] = pass * 0x9e3779b97f4a7c15ull + k;
+		}
+		printf("pass %lu\n", (unsigned long)pass);
+	}
+	return arg;
+}
+
 static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "steps", 1, NULL, 's' }, { "buffers", 1, NULL, 'n' }, { "bytes", 1, NULL, 'b' }, { "devices", 1, NULL, 'd' }, { "threads", 1, NULL, 't' }, { "graph", 0, NULL, 'g' },
-		{ "churn", 0, NULL, 'c' }, { "pinned", 0, NULL, 'p' }, { "pace", 1, NULL, 'w' }, { "still", 0, NULL, 'i' }, { 0 },
+		{ "churn", 0, NULL, 'c' }, { "pinned", 0, NULL, 'p' }, { "pace", 1, NULL, 'w' }, { "still", 0, NULL, 'i' },
+		{ "host", 1, NULL, 'h' }, { 0 },
 	};
 	int c;
 
@@ -174,6 +202,7 @@ static void parse(int argc, char **argv)
 		case 'p': o.pinned = true; break;
 		case 'w': o.pace = strtoul(optarg, NULL, 0); break;
 		case 'i': o.still = true; break;
+		case 'h': o.host = strtoul(optarg, NULL, 0); break;
 		default: exit(2);
 		}
 	if (o.buffers > BUFFERS_MAX || o.threads > THREADS_MAX || o.threads == 0 || o.devices == 0)
@@ -183,12 +212,15 @@ static void parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static struct worker worker[THREADS_MAX];
+	pthread_t writer;
 
 	parse(argc, argv);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	CHECK(cuInit(0));
 	pthread_barrier_init(&begin, NULL, o.threads + 1);
 	pthread_barrier_init(&end, NULL, o.threads + 1);
+	if (o.host && pthread_create(&writer, NULL, write_host, NULL) != 0)
+		return 1;
 	for (unsigned t = 0; t < o.threads; t++) {
 		worker[t].n = t;
 		if (pthread_create(&worker[t].thread, NULL, work, &worker[t]) != 0)

@@ -23,6 +23,7 @@
 #include "ckpt/store.h"
 #include "ckpt/track.h"
 #include "dump.h"
+#include "early.h"
 #include "gate.h"
 #include "gpu.h"
 #include "memory.h"
@@ -50,6 +51,7 @@ struct work {
 	struct gpu *gpu;                /* NULL: none of its processes uses one */
 	char store_path[PATH_MAX];      /* absolute */
 	struct dump dump;
+	struct early early;
 	json_t *tree, *files, *notes;
 	const char *phase;
 	char criu_version[64];
@@ -176,19 +178,18 @@ static int arm(struct work *w)
 {
 	pid_t *tree = NULL;
 	ssize_t n = proc_tree(w->c->pid, &tree);
-	size_t bare = 0, dma = 0, kept = 0;
+	size_t bare = 0, dma = 0;
 	struct hearth_err why = { 0 };
-	int r = n < 0 ? (int)n : 0;
+	int r = n < 0 ? (int)n : track_arm(tree, (size_t)n, &w->track, &why);
 
-	for (ssize_t k = 0; k < n; k++)
-		if (tree_devices_write(tree[k]))
-			dma++;
-		else
-			tree[kept++] = tree[k];
-	if (r == 0)
-		r = track_arm(tree, kept, &w->track, &why);
-	for (size_t k = 0; k < kept && r == 0; k++)
-		bare += !track_armed(w->track, tree[k]);
+	for (ssize_t k = 0; k < n; k++) {
+		bool unseen = gpu_has(w->gpu, tree[k]) || tree_devices_write(tree[k]);
+
+		if (unseen)
+			track_rest(w->track, tree[k]);
+		dma += unseen;
+		bare += r == 0 && !unseen && !track_armed(w->track, tree[k]);
+	}
 	free(tree);
 	if (r < 0 && w->c->pre_dump)
 		return err_set(w->err, r, "cannot copy the memory of process %d while it runs: %s", (int)w->c->pid, why.msg);
@@ -265,7 +266,9 @@ static int copy_stopped(struct work *w)
 	int r;
 
 	w->held = clock_mono_ns();
-	r = fault(w, "ckpt-held");
+	r = early_join(&w->early, w->err);
+	if (r == 0)
+		r = fault(w, "ckpt-held");
 	if (r == 0 && fault_point("ckpt-criu-killed"))
 		kill(w->dump.pid, SIGKILL);
 	w->phase = "memory";
@@ -306,10 +309,13 @@ static int stop_and_copy(struct work *w)
 	if (r == 0)
 		r = fault(w, "ckpt-detached");
 	if (r == 0)
+		r = early_start(&w->early, w->c->pid, w->gpu, w->memory, w->track, w->err);
+	if (r == 0)
 		r = dump_hold(&w->dump, w->err);
 	if (r == 0)
 		r = copy_stopped(w);
 	if (r < 0) {
+		(void)early_join(&w->early, &why);
 		dump_abort(&w->dump);
 		return r;
 	}
@@ -429,9 +435,9 @@ static json_t *report(const struct work *w, const struct store_stats *s)
 				  ms(w->dump.frozen_ns, w->held) + ms(w->copied, w->released), "memory", ms(w->held, w->copied), "drain",
 				  ms(w->going ? w->going : w->precopied, w->drained), "commit", ms(w->drained, w->committed), "total", ms(w->t0, clock_mono_ns()));
 
-	return json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:i,s:I,s:O,s:o,s:o*}", "image", w->image, "store", w->c->store, "program", w->name, "pid", (int)w->c->pid, "bytes",
+	return json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:i,s:I,s:I,s:O,s:o,s:o*}", "image", w->image, "store", w->c->store, "program", w->name, "pid", (int)w->c->pid, "bytes",
 			 (json_int_t)s->bytes, "new_bytes", (json_int_t)s->new_bytes, "stored_bytes", (json_int_t)s->stored_bytes, "zero_bytes", (json_int_t)s->zero_bytes, "rounds",
-			 (int)w->rounds, "dirty_bytes", (json_int_t)w->stop.read_bytes, "notes", w->notes, "ms", times, "gpu", gpu_report(w->gpu));
+			 (int)w->rounds, "early_bytes", (json_int_t)w->early.round.read_bytes, "dirty_bytes", (json_int_t)w->stop.read_bytes, "notes", w->notes, "ms", times, "gpu", gpu_report(w->gpu));
 }
 
 static void clean_up(struct work *w)

@@ -90,14 +90,14 @@ static _Noreturn void dump_child(const struct dump *d, struct args *a, int go, i
 	char ok;
 
 	setsid();
-	if (fd_read_full(go, &ok, 1) != 1)
-		_exit(1);               /* the engine ended before there was a minder, or gave up */
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
 	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+	criu_learn(a->v[0]);            /* while the program runs: after a boot it takes as long as a dump */
+	if (fd_read_full(go, &ok, 1) != 1)
+		_exit(1);               /* the engine ended before there was a minder, or gave up */
 	fd_set_cloexec(serve, false);
 	fd_set_cloexec(status, false);
-	criu_learn(a->v[0]);
 	if (criu_match_ids(d->root) < 0)
 		_exit(126);
 	criu_exec(a->v);

@@ -212,6 +212,14 @@ size_t gpu_processes(const struct gpu *g)
 	return g ? g->n : 0;
 }
 
+bool gpu_has(const struct gpu *g, pid_t pid)
+{
+	for (size_t k = 0; g && k < g->n; k++)
+		if (g->pids[k] == pid)
+			return true;
+	return false;
+}
+
 uint64_t gpu_ran_on_ns(const struct gpu *g)
 {
 	return g ? g->stopped.reserve_ns + g->stopped.wait_ns : 0;

@@ -30,6 +30,8 @@ int gpu_precopy_join(struct gpu *g, struct hearth_err *err);
 int gpu_stop(struct gpu *g, struct hearth_err *err);
 /** gpu_processes - how many there are */
 size_t gpu_processes(const struct gpu *g);
+/** gpu_has - whether it is one of them */
+bool gpu_has(const struct gpu *g, pid_t pid);
 /** gpu_ran_on_ns - of gpu_stop(), before the gates closed */
 uint64_t gpu_ran_on_ns(const struct gpu *g);
 /** gpu_go_on - the tree runs on: driver's restore, memory back, gates open. Return: 0, -errno. */

@@ -26,6 +26,7 @@ struct process {
 	pid_t pid;
 	struct window *w;               /* ascending */
 	size_t n, cap;
+	struct window *early;           /* of memory_early(), which its batches point to; may be w */
 	struct store_object *segment[MEMORY_SEGMENTS_MAX];
 	uint64_t chunks[MEMORY_SEGMENTS_MAX];           /* of each segment */
 	int mem;                        /* /proc/PID/mem, for the time of a round */
@@ -48,10 +49,12 @@ struct memory {
 	unsigned round;
 	struct batch *batches;
 	size_t batches_n, batches_cap;
+	struct batch *early;            /* of memory_early(), until they are stored */
+	size_t early_n;
 	uint8_t *room;
 	size_t room_bytes, room_used;
 	/* of the round in progress */
-	bool at_stop, direct;
+	bool at_stop, hold, direct;
 	atomic_uint_least64_t done;
 	uint64_t total;
 	atomic_bool lost;               /* a process ended */
@@ -74,11 +77,14 @@ struct memory *memory_free(struct memory *m)
 	if (!m)
 		return NULL;
 	for (size_t k = 0; k < m->n; k++) {
+		if (m->v[k]->early != m->v[k]->w)
+			free(m->v[k]->early);
 		free(m->v[k]->w);
 		free(m->v[k]);
 	}
 	free(m->v);
 	free(m->batches);
+	free(m->early);
 	if (m->room)
 		munmap(m->room, m->room_bytes);
 	free(m);
@@ -154,6 +160,7 @@ static int merge(struct memory *m, struct process *p, struct cover *now, struct 
 				out[n].take |= (now->v[b].mask & ~p->w[a].mask) != 0;
 				if (!out[n].take)
 					out[n].mask = p->w[a].mask;
+				p->w[a].again = out[n].take;
 				out[n].segment = p->w[a].segment;
 				out[n].chunk = p->w[a++].chunk;
 			} else {
@@ -165,7 +172,8 @@ static int merge(struct memory *m, struct process *p, struct cover *now, struct 
 		}
 		n++;
 	}
-	free(p->w);
+	if (p->w != p->early)
+		free(p->w);
 	p->w = out;
 	p->n = n;
 	if (fresh) {
@@ -190,8 +198,12 @@ static int store_batch(const struct batch *b, const uint8_t *data, struct hearth
 	for (size_t k = 0; k < b->n && r == 0; ) {
 		size_t q = k + 1;
 
+		if (b->w[k]->again) {
+			k = q;
+			continue;
+		}
 		/* chunks that follow one another go at once */
-		while (q < b->n && b->w[q]->segment == b->w[k]->segment && b->w[q]->chunk == b->w[k]->chunk + (q - k))
+		while (q < b->n && !b->w[q]->again && b->w[q]->segment == b->w[k]->segment && b->w[q]->chunk == b->w[k]->chunk + (q - k))
 			q++;
 		r = store_put(b->p->segment[b->w[k]->segment], b->w[k]->chunk * MEMORY_WINDOW, data + k * MEMORY_WINDOW, (q - k) * MEMORY_WINDOW, NULL, err);
 		k = q;
@@ -224,6 +236,8 @@ static int read_batch(void *ctx, size_t piece, struct hearth_err *err)
 	if (r != 0 && m->at_stop)
 		return err_set(err, -EIO, "cannot read the memory of process %d at %#llx", (int)b->p->pid, (unsigned long long)b->w[r > 0 ? bad : 0]->base);
 	/* while it runs, pages come and go: what could not be read is not there any more, or is found dirty when it is again */
+	for (size_t k = 0; k < b->n && r != 0 && m->hold; k++)
+		b->w[k]->mask = 0;      /* not known: to be read again */
 	r = b->held ? 0 : store_batch(b, to, err);
 	tell(m, b->n * MEMORY_WINDOW);
 	return r;
@@ -261,7 +275,7 @@ static void assign_room(struct memory *m)
 static int run_round(struct memory *m, struct memory_round *ret, struct hearth_err *err)
 {
 	char path[64];
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, used = m->room_used;
 	int r = 0;
 
 	m->batches_n = 0;
@@ -278,8 +292,7 @@ static int run_round(struct memory *m, struct memory_round *ret, struct hearth_e
 	}
 	if (r < 0)
 		err_set(err, r, "out of memory");
-	m->room_used = 0;
-	if (m->at_stop)
+	if (m->hold)
 		assign_room(m);
 	atomic_store(&m->done, 0);
 	m->total = bytes;
@@ -291,7 +304,7 @@ static int run_round(struct memory *m, struct memory_round *ret, struct hearth_e
 		for (size_t i = 0; i < m->batches[k].n; i++)
 			m->batches[k].w[i]->take = 0;
 	if (ret)
-		*ret = (struct memory_round){ .read_bytes = bytes, .held_bytes = m->room_used, .windows = bytes / MEMORY_WINDOW };
+		*ret = (struct memory_round){ .read_bytes = bytes, .held_bytes = m->room_used - used, .windows = bytes / MEMORY_WINDOW };
 	return r;
 }
 
@@ -313,7 +326,7 @@ static int look(struct memory *m, struct track *track, pid_t pid, struct track_s
 	return r;
 }
 
-int memory_precopy(struct memory *m, struct track *track, const pid_t *pids, size_t n, struct memory_round *ret, struct hearth_err *err)
+static int round_while_running(struct memory *m, struct track *track, const pid_t *pids, size_t n, struct memory_round *ret, struct hearth_err *err)
 {
 	struct track_spans spans = { 0 };
 	int r = 0;
@@ -333,6 +346,27 @@ int memory_precopy(struct memory *m, struct track *track, const pid_t *pids, siz
 	if (r == 0)
 		r = run_round(m, ret, err);
 	m->round++;
+	return r;
+}
+
+int memory_precopy(struct memory *m, struct track *track, const pid_t *pids, size_t n, struct memory_round *ret, struct hearth_err *err)
+{
+	m->hold = false;
+	return round_while_running(m, track, pids, n, ret, err);
+}
+
+int memory_early(struct memory *m, struct track *track, const pid_t *pids, size_t n, struct memory_round *ret, struct hearth_err *err)
+{
+	int r;
+
+	m->hold = true;
+	r = round_while_running(m, track, pids, n, ret, err);
+	for (size_t k = 0; k < m->n; k++)
+		m->v[k]->early = m->v[k]->w;
+	m->early = m->batches;
+	m->early_n = m->batches_n;
+	m->batches = NULL;
+	m->batches_n = m->batches_cap = 0;
 	return r;
 }
 
@@ -360,7 +394,7 @@ int memory_reserve(struct memory *m, uint64_t bytes, uint64_t more, struct heart
 	if (m->room)
 		munmap(m->room, m->room_bytes);
 	m->room = NULL;
-	m->room_bytes = 0;
+	m->room_bytes = m->room_used = 0;
 	if (!bytes)
 		return 0;
 	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -423,7 +457,7 @@ int memory_stop(struct memory *m, struct track *track, const char *dump, bool di
 			r = want(m, track, dump, pid, err);
 	}
 	closedir(d);
-	m->at_stop = true;
+	m->at_stop = m->hold = true;
 	m->direct = direct;
 	if (r == 0)
 		r = run_round(m, ret, err);
@@ -476,16 +510,30 @@ static int put_list(struct memory *m, const struct process *p, struct hearth_err
 	return r;
 }
 
+/* what was read early is stored with the rest */
+static int add_early(struct memory *m, struct hearth_err *err)
+{
+	for (size_t k = 0; k < m->early_n; k++) {
+		if (array_grow((void **)&m->batches, &m->batches_cap, m->batches_n + 1, sizeof(*m->batches)) < 0)
+			return err_set(err, -ENOMEM, "out of memory");
+		m->batches[m->batches_n++] = m->early[k];
+		m->total += m->early[k].n * MEMORY_WINDOW;
+	}
+	m->early_n = 0;
+	return 0;
+}
+
 int memory_drain(struct memory *m, struct hearth_err *err)
 {
-	int r;
+	int r = add_early(m, err);
 
 	atomic_store(&m->done, 0);
-	r = crew_run(m->batches_n, drain_batch, m, err);
+	if (r == 0)
+		r = crew_run(m->batches_n, drain_batch, m, err);
 	if (m->room)
 		munmap(m->room, m->room_bytes);
 	m->room = NULL;
-	m->room_bytes = 0;
+	m->room_bytes = m->room_used = 0;
 	m->batches_n = 0;
 	for (size_t k = 0; k < m->n && r == 0; k++)
 		r = put_list(m, m->v[k], err);

@@ -44,6 +44,13 @@ int memory_precopy(struct memory *m, struct track *track, const pid_t *pids, siz
  */
 int memory_reserve(struct memory *m, uint64_t bytes, uint64_t more, struct hearth_err *err);
 /**
+ * memory_early - read all of some processes that are about to stand still, while CRIU is at work on them; memory_stop() then reads what was written since
+ * What it reads stays in the room of memory_reserve(), as far as that goes. May run in a thread of its own, beside nothing else of this memory. Once for each checkpoint.
+ * @track: they are tracked, and from here on nobody writes to them but by their page tables
+ * Return: 0, -ENOSPC, -ENOMEM, -errno: then the checkpoint has failed.
+ */
+int memory_early(struct memory *m, struct track *track, const pid_t *pids, size_t n, struct memory_round *ret, struct hearth_err *err);
+/**
  * memory_stop - read what changed, of a tree that stands still
  * @dump: folder with CRIU's pagemap-PID.img and mm-PID.img, which say what is wanted; pids are the same inside and outside
  * @direct: store it at once, as nobody waits for the tree

@@ -13,6 +13,7 @@ struct window {
 	uint16_t mask, segment;
 	uint8_t take;                   /* to be read in this round */
 	uint8_t wanted;                 /* still part of the process at the end */
+	uint8_t again;                  /* of an early round: was read again since */
 };
 
 /**

@@ -17,7 +17,7 @@
 
 struct track {
 	size_t n;
-	struct { pid_t pid; int uffd; } v[];
+	struct { pid_t pid; int uffd; bool rests; } v[];
 };
 
 /* a process of its own: see track_arm() */
@@ -95,7 +95,7 @@ int track_arm(const pid_t *pids, size_t n, struct track **ret, struct hearth_err
 static int uffd_of(const struct track *t, pid_t pid)
 {
 	for (size_t k = 0; t && k < t->n; k++)
-		if (t->v[k].pid == pid)
+		if (t->v[k].pid == pid && !t->v[k].rests)
 			return t->v[k].uffd;
 	return -1;
 }
@@ -103,6 +103,24 @@ static int uffd_of(const struct track *t, pid_t pid)
 bool track_armed(const struct track *t, pid_t pid)
 {
 	return uffd_of(t, pid) >= 0;
+}
+
+static void set_rest(struct track *t, pid_t pid, bool rests)
+{
+	for (size_t k = 0; t && k < t->n; k++)
+		if (t->v[k].pid == pid)
+			t->v[k].rests = rests;
+}
+
+void track_rest(struct track *t, pid_t pid)
+{
+	set_rest(t, pid, true);
+}
+
+bool track_wake(struct track *t, pid_t pid)
+{
+	set_rest(t, pid, false);
+	return track_armed(t, pid);
 }
 
 void track_forget(struct track *t, pid_t pid)

@@ -121,6 +121,27 @@ class Gpu(Base):
             self.goes_on('g', 3)
         self.check()
 
+    def test_memory_is_written_all_the_time(self):
+        """It is read while CRIU is at work already, and what is written meanwhile is read again: the program checks each word."""
+        def passes():
+            return sum(l.startswith('pass ') for l in self.lines('g'))
+
+        def checked():
+            begun = passes()
+            until(lambda: passes() > begun + 2, 'all of it is checked')
+
+        self.start_counter('--host', str(160 << 20))
+        checked()
+        for stop in ((), (), ('--stop',)):
+            made = self.checkpoint('g', *stop)
+            self.assertGreater(made['early_bytes'], 160 << 20)
+            if not stop:
+                checked()
+                self.kill('g')
+            self.restore(made['image'])
+            checked()
+        self.check()
+
     def test_what_stays_is_stored_once(self):
         self.start_counter('--still', '--bytes', str(4 << 20))
         self.checkpoint('g')

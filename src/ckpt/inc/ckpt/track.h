@@ -13,7 +13,7 @@
  * Which pages of another process were written since one looked last, while it runs: PAGEMAP_SCAN over userfaultfd write protection in async mode (Linux 6.7). A userfaultfd is made inside the
  * process by a few system calls in its name, fetched, and closed there again; the protection is gone with our descriptor, whatever happens to us. A page is called clean only if it is present,
  * not written, and lies in a mapping that is ours to protect: what was mapped, moved or forked since is not, and counts as written.
- * What devices write is not seen (O_DIRECT, memory registered with a GPU): only the pinning is, which may come before a scan and the data after it. Such processes are not to be tracked.
+ * What devices write is not seen (O_DIRECT, memory registered with a GPU): only the pinning is, which may come before a scan and the data after it. Such processes are not to be tracked as long as that lasts.
  */
 
 /** track_supported - whether this kernel can. Probed once, on memory of our own. */
@@ -29,6 +29,13 @@ struct track;
  */
 int track_arm(const pid_t *pids, size_t n, struct track **ret, struct hearth_err *err);
 bool track_armed(const struct track *t, pid_t pid);
+/**
+ * track_rest - do not use what was armed yet: until track_wake() the process counts as not armed, and nothing of it is protected
+ * For one whose memory devices write to, until they do so no more.
+ */
+void track_rest(struct track *t, pid_t pid);
+/** track_wake - from the next scan on it is tracked. Return: whether it is armed. */
+bool track_wake(struct track *t, pid_t pid);
 /** track_forget - no longer track one of them: all of it is dirty from here on */
 void track_forget(struct track *t, pid_t pid);
 /** track_disarm - the processes run on unprotected. NULL is fine; returns NULL. */
