@@ -183,12 +183,12 @@ static int arm(struct work *w)
 	int r = n < 0 ? (int)n : track_arm(tree, (size_t)n, &w->track, &why);
 
 	for (ssize_t k = 0; k < n; k++) {
-		bool unseen = gpu_has(w->gpu, tree[k]) || tree_devices_write(tree[k]);
+		bool gpu = gpu_has(w->gpu, tree[k]), unseen = tree_devices_write(tree[k]);
 
-		if (unseen)
+		if (gpu || unseen)
 			track_rest(w->track, tree[k]);
-		dma += unseen;
-		bare += r == 0 && !unseen && !track_armed(w->track, tree[k]);
+		dma += unseen && !gpu;
+		bare += r == 0 && !gpu && !unseen && !track_armed(w->track, tree[k]);
 	}
 	free(tree);
 	if (r < 0 && w->c->pre_dump)
@@ -198,7 +198,7 @@ static int arm(struct work *w)
 	if (r == 0 && bare)
 		note(w, "the memory of %zu of %zd processes could not be tracked and was read while they stood still", bare, n);
 	if (r == 0 && dma)
-		note(w, "the memory of %zu of %zd processes was read while they stood still, as devices write to it unseen (O_DIRECT, or a GPU)", dma, n);
+		note(w, "the memory of %zu of %zd processes was read while they stood still, as devices write to it unseen (O_DIRECT)", dma, n);
 	return 0;
 }
 
@@ -310,6 +310,8 @@ static int stop_and_copy(struct work *w)
 		r = fault(w, "ckpt-detached");
 	if (r == 0)
 		r = early_start(&w->early, w->c->pid, w->gpu, w->memory, w->track, w->err);
+	if (r == 0 && w->track && w->early.n < gpu_processes(w->gpu))
+		note(w, "the memory of %zu of %zu processes with a GPU was read while they stood still, as they keep a device open", gpu_processes(w->gpu) - w->early.n, gpu_processes(w->gpu));
 	if (r == 0)
 		r = dump_hold(&w->dump, w->err);
 	if (r == 0)
