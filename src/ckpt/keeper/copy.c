@@ -3,7 +3,7 @@
  * From device memory to the store. A job is a list of pieces; several lanes on each device take slices of it, each from beginning to end:
  *   memory that may change is copied within the device and digested there, so that what is digested is what is copied (a write in between is found at the stop)
  *   chunks that the store has, or that are zeros, go no further
- *   the others go to the host: where the driver knows the store's memory, to their place in it, otherwise through the lane's buffer
+ *   the others go to the host: where the driver knows the store's memory, to their place in it, otherwise (and if they are to be compressed) through the lane's buffer
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -192,7 +192,7 @@ static int copy_slice(struct job *job, struct lane *l, struct slice *s, struct h
 	if (r == 0)
 		r = choose(job, s, err);
 	if (r == 0 && s->wanted > 0) {
-		r = job->op->draft && store_in_memory(job->op->store) ? place(job, l, s, err) : 0;
+		r = job->op->draft && store_in_memory(job->op->store) && !job->op->compress ? place(job, l, s, err) : 0;
 		if (r == 0)
 			r = put(l, s, err);
 	}

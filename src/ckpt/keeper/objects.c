@@ -49,6 +49,7 @@ int op_store(struct op *op, const struct request *r, struct hearth_err *err)
 			op->areas[a].hashed = false;
 	op->seed = store_seed(op->store);
 	op->zero = zero_chunk(op->seed);
+	op->compress = r->zstd_level > 0;
 	return 0;
 }
 

@@ -49,7 +49,7 @@ struct op {
 	struct process *processes[KEEPER_PIDS_MAX];
 	pid_t was[KEEPER_PIDS_MAX];     /* load: what each is called in the image */
 	size_t n;
-	bool loaded, runs_on, sealed;
+	bool loaded, runs_on, sealed, compress;
 	struct store *store;
 	struct store_draft *draft;
 	struct store_image *base, *image;

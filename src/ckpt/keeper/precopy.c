@@ -11,8 +11,13 @@
 static int pass(struct op *op, bool fresh_only, struct hearth_err *err)
 {
 	struct pieces list = { 0 };
+	uint64_t chunks = 0;
 	int r = objects_update(op, err);
 
+	for (struct object *o = op->objects; o && r == 0; o = o->next)
+		chunks += o->gone || o->store ? 0 : o->chunks;
+	if (chunks > 0)
+		store_expect(op->draft, chunks);
 	for (struct object *o = op->objects; o && r == 0; o = o->next) {
 		bool fresh = o->store == NULL;
 

@@ -153,9 +153,6 @@ int draft_add(struct store_draft *d, const char *name, uint64_t bytes, json_t *m
 		o->draft = d;
 		o->meta = meta;
 		d->objects[d->objects_n++] = o;
-		d->expected += o->n;
-		if (d->expected <= EXPECTED_MAX)
-			(void)table_reserve(&d->own, d->expected);
 		*ret = o;
 	}
 	pthread_mutex_unlock(&d->lock);

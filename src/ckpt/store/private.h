@@ -255,7 +255,6 @@ struct store_object {
 /* space that was given up, and may be written again when the writes before it are done */
 struct given { struct space *space; uint32_t page, pages; uint64_t seq; };
 
-#define EXPECTED_MAX (1u << 22)         /* 256 GiB: beyond, tables grow with what there is */
 #define OWN_CACHE 64                    /* packs of 256 MiB: a draft of 16 GiB */
 
 struct store_draft {
@@ -267,7 +266,7 @@ struct store_draft {
 	int failed;                     /* -errno: something could not be written; only aborting is left */
 	bool shared;                    /* sealed or visible: others may know its packs */
 	struct store_object **objects;
-	size_t objects_n, objects_cap, expected; /* expected: chunks of the objects */
+	size_t objects_n, objects_cap;
 	struct table own;               /* chunks in its own packs */
 	struct space **spaces;
 	struct space *recent[OWN_CACHE]; /* by number: those that were asked for */

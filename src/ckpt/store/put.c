@@ -11,6 +11,7 @@
 #include "private.h"
 
 #define FILE_PIECE_BYTES (1u << 20)
+#define EXPECTED_MAX (1u << 22)         /* 256 GiB: beyond, tables grow with what there is */
 
 /* ---- what the chunks of a draft are, all under its lock ---- */
 
@@ -89,6 +90,14 @@ static int set_new(struct store_object *o, uint64_t k, const struct store_chunk 
 }
 
 /* ---- storing ---- */
+
+void store_expect(struct store_draft *d, uint64_t chunks)
+{
+	pthread_mutex_lock(&d->lock);
+	if (chunks <= EXPECTED_MAX)
+		(void)table_reserve(&d->own, d->own.n + chunks);
+	pthread_mutex_unlock(&d->lock);
+}
 
 /* memory: the copy is made without the lock. Nobody can give this space up meanwhile: this object's chunk is set to it, and is ours. */
 static int store_to_memory(struct store_object *o, uint64_t k, struct store_chunk *c, const void *data, struct hearth_err *err)

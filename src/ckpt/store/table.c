@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "private.h"
 
 #define CAP_MIN 1024
-#define HUGE_PAGE (2u << 20)
+#define MAPPED_MIN (4u << 20)
 
 /* Open addressing, linear, at most 3/4 full; the digest is its own hash. A slot is free when its pack is 0: chunks of zeros are in no table. */
 
@@ -35,17 +34,27 @@ static struct slot *place(const struct table *t, struct digest d)
 	return &t->slots[i];
 }
 
-/* Large ones are looked into at random: with small pages nearly every look would also be a miss of the TLB. */
+/* Large ones are mapped, with huge pages: they are looked into at random, and with small pages nearly every look would also be a miss of the TLB. */
 static struct slot *slots_new(size_t n)
 {
 	size_t bytes = n * sizeof(struct slot);
-	struct slot *slots = bytes < HUGE_PAGE ? calloc(n, sizeof(*slots)) : aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+	void *at;
 
-	if (slots && bytes >= HUGE_PAGE) {
-		(void)madvise(slots, bytes, MADV_HUGEPAGE);
-		memset(slots, 0, bytes);
-	}
-	return slots;
+	if (bytes < MAPPED_MIN)
+		return calloc(n, sizeof(struct slot));
+	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (at == MAP_FAILED)
+		return NULL;
+	(void)madvise(at, bytes, MADV_HUGEPAGE);
+	return at;
+}
+
+static void slots_free(struct slot *slots, size_t n)
+{
+	if (n * sizeof(*slots) < MAPPED_MIN)
+		free(slots);
+	else
+		munmap(slots, n * sizeof(*slots));
 }
 
 static int grow(struct table *t, size_t cap)
@@ -58,7 +67,7 @@ static int grow(struct table *t, size_t cap)
 	for (size_t i = 0; i < t->cap; i++)
 		if (t->slots[i].chunk.pack != 0)
 			*place(&bigger, t->slots[i].chunk.digest) = t->slots[i];
-	free(t->slots);
+	slots_free(t->slots, t->cap);
 	*t = bigger;
 	return 0;
 }
@@ -68,7 +77,7 @@ int table_reserve(struct table *t, size_t n)
 	size_t cap = t->cap ? t->cap : CAP_MIN;
 
 	while (n > cap / 4 * 3)
-		cap *= 4;               /* who reserves a little more each time shall not pay each time */
+		cap *= 2;
 	return cap > t->cap ? grow(t, cap) : 0;
 }
 
@@ -109,6 +118,6 @@ void table_del(struct table *t, struct slot *s)
 
 void table_done(struct table *t)
 {
-	free(t->slots);
+	slots_free(t->slots, t->cap);
 	*t = (struct table){ 0 };
 }

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import unittest
 
 import programlib
@@ -146,6 +147,23 @@ class Gpu(Base):
         self.start_counter('--still', '--bytes', str(4 << 20))
         self.checkpoint('g')
         self.assertLess(self.checkpoint('g')['new_bytes'], 4 << 20)
+
+    def test_compressed(self):
+        """Device memory too, whether the store is in memory or not."""
+        parts = []
+        memory = tempfile.mkdtemp(prefix='hearth-test-', dir='/dev/shm')
+        self.addCleanup(shutil.rmtree, memory, ignore_errors=True)
+        for self.store in self.store, memory:
+            self.start_counter('--still', '--bytes', str(4 << 20))
+            made = self.checkpoint('g', '--zstd', '1')
+            parts.append(made['stored_bytes'] / made['new_bytes'])
+            self.kill('g')
+            self.restore(made['image'])
+            self.goes_on('g', 5)
+            self.check()
+            self.kill('g')
+        self.assertLess(parts[0], .95)
+        self.assertLess(abs(parts[1] - parts[0]), .02)
 
     def test_park_and_wake(self):
         pid = self.start_counter()

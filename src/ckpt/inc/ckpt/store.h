@@ -55,6 +55,8 @@ bool store_in_memory(const struct store *s);
 int store_begin(struct store *s, const char *name, const struct store_options *o, struct store_draft **ret, struct hearth_err *err);
 /** store_object_begin - a new object of @bytes, all chunks missing. @meta: stolen, may be NULL. Objects of one draft may be written by different threads at once. */
 int store_object_begin(struct store_draft *d, const char *name, uint64_t bytes, json_t *meta, struct store_object **ret, struct hearth_err *err);
+/** store_expect - so many chunks will be put that the store does not have: its tables have room for them then, and need not grow while others wait. A hint, needed by nobody. */
+void store_expect(struct store_draft *d, uint64_t chunks);
 /**
  * store_put - set chunks from memory; setting one again replaces it (pre-copy, then what changed). The space of what was replaced is written again, unless others share it.
  * @digests: of the chunks, computed by the caller over exactly these bytes; NULL = computed here
