@@ -25,6 +25,7 @@
 #define DRAFTS 4
 #define OBJECTS 3
 #define CHUNKS 24
+#define SEGMENT_CHUNKS 20
 #define CONTENTS 60     /* 0: zeros */
 
 struct object_model { bool there; size_t bytes; uint8_t is[CHUNKS]; };
@@ -74,7 +75,7 @@ static size_t len_of(const struct object_model *m, size_t k)
 static void open_handle(struct world *w, unsigned h)
 {
 	ok(store_open(w->dir, &w->s[h], &err));
-	w->s[h]->segment_bytes = 20 * C;
+	w->s[h]->segment_bytes = SEGMENT_CHUNKS * C;
 }
 
 /* ---- drafts ---- */
@@ -110,7 +111,19 @@ static void put_placed(struct world *w, struct draft_model *d, unsigned k, size_
 	struct store_place place;
 	uint8_t *to;
 
-	ok(store_space(d->d, n + rng_below(&w->g, 3), (void **)&to, &place, &err));
+	size_t wanted = 0, most = SEGMENT_CHUNKS;
+
+	for (size_t i = 0; i < n; i++)
+		wanted += !known || !known[i];
+	if (wanted > most) {
+		put_placed(w, d, k, at, n / 2, dg, known);
+		put_placed(w, d, k, at + n / 2, n - n / 2, dg + n / 2, known ? known + n / 2 : NULL);
+		return;
+	}
+	if (wanted == 0)
+		return;
+	wanted += rng_below(&w->g, 3);
+	ok(store_space(d->d, wanted < most ? wanted : most, (void **)&to, &place, &err));
 	for (size_t i = 0; i < n; i++)
 		if (!known || !known[i]) {
 			memcpy(to, w->contents[d->m[k].is[at + i]], C);

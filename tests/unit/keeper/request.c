@@ -56,7 +56,7 @@ static void bad(void **state)
 	static const char *const texts[] = {
 		"", "[]", "{}", "{\"op\":1}", "{\"op\":\"nothing\"}", "{\"op\":\"begin\"}", "{\"op\":\"begin\",\"pids\":[]}", "{\"op\":\"begin\",\"pids\":[0]}", "{\"op\":\"begin\",\"pids\":[1,1]}",
 		"{\"op\":\"begin\",\"pids\":[1],\"more\":1}", "{\"op\":\"precopy\"}", "{\"op\":\"precopy\",\"store\":\"relative\"}", "{\"op\":\"precopy\",\"store\":\"/s\",\"zstd\":-1}",
-		"{\"op\":\"hold\",\"hold\":\"../x\"}", "{\"op\":\"load\",\"pids\":[1],\"hold\":\"h\"}", "{\"op\":\"load\",\"pids\":[[1,2]]}", "{\"op\":\"load\",\"pids\":[[1,2]],\"image\":\"i\"}",
+		"{\"op\":\"hold\",\"hold\":\"../x\"}", "{\"op\":\"load\",\"pids\":[1],\"hold\":\"h\"}", "{\"op\":\"load\",\"pids\":[[1,2]],\"image\":\"i\"}", "{\"op\":\"load\"}", "{\"op\":\"stage\"}", "{\"op\":\"stage\",\"image\":\"i\"}",
 		"{\"op\":\"stop\",\"op\":\"stop\"}",
 	};
 	struct request *r = NULL;
