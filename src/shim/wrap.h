@@ -8,7 +8,7 @@
 
 /* The wrappers that tools/gen-shim lists in gen/calls.c. */
 /* NOLINTBEGIN(bugprone-macro-parentheses): a prototype cannot be */
-#define SHIM_GATED(name, proto, args) \
+#define SHIM_GATED_THEN(name, proto, args, then) \
 	SHIM_EXPORT CUresult name proto \
 	{ \
 		CUresult ret; \
@@ -16,8 +16,14 @@
 		gate_enter(); \
 		ret = DRV(name) args; \
 		gate_leave(); \
+		then; \
 		return ret; \
 	}
+
+#define SHIM_GATED(name, proto, args) SHIM_GATED_THEN(name, proto, args, (void)0)
+
+/* has waited for the device when it returns */
+#define SHIM_GATED_WAITING(name, proto, args) SHIM_GATED_THEN(name, proto, args, gate_quiet())
 
 /* waits for the device: not held up, as it ends by itself */
 #define SHIM_WAITING(name, proto, args) \
@@ -25,19 +31,6 @@
 	{ \
 		CUresult ret = DRV(name) args; \
 \
-		gate_quiet(); \
-		return ret; \
-	}
-
-/* goes through the gate, and has waited for the device when it returns */
-#define SHIM_GATED_WAITING(name, proto, args) \
-	SHIM_EXPORT CUresult name proto \
-	{ \
-		CUresult ret; \
-\
-		gate_enter(); \
-		ret = DRV(name) args; \
-		gate_leave(); \
 		gate_quiet(); \
 		return ret; \
 	}

@@ -47,8 +47,8 @@ static void make_buffers(struct op *op)
 				(void)device_room(last, &total);
 				keep = spare(op, last, total);
 			}
-			if (device_room(last, NULL) < keep + b->bytes || mapping_new(last, b->bytes, &b->fresh, NULL) < 0)
-				continue;
+			if (device_room(last, NULL) >= keep + b->bytes)
+				(void)mapping_new(last, b->bytes, &b->fresh, NULL);
 		}
 }
 
