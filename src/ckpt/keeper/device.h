@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
-#include "cuda.h"
+#include "cuda/driver.h"
 
 #define DEVICES_MAX 32
 #define CHUNK 65536ull

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/rng.h"
-#include "cuda.h"
+#include "cuda/driver.h"
 
 #define WORDS 8192              /* of a chunk */
 

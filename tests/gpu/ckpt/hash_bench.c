@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
-#include "cuda.h"
+#include "cuda/driver.h"
 
 #define CHUNK 65536ull
 #define MIB (1ull << 20)

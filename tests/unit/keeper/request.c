@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "ckpt/keeper.h"
-#include "cuda.h"
+#include "cuda/driver.h"
 #include "request.h"
 
 /* sizes and offsets of cuda.h 13.0 */

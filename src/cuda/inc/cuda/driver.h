@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef KEEPER_CUDA_H
-#define KEEPER_CUDA_H
+#ifndef CUDA_DRIVER_H
+#define CUDA_DRIVER_H
 
 #include <stddef.h>
 #include <stdint.h>

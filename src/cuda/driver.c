@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda.h"
+#include "cuda/driver.h"
 
 static const struct call { const char *symbol; size_t offset; } calls[] = {
 #define X(field, symbol, arguments) { #symbol, offsetof(struct cuda, field) },
