@@ -284,7 +284,7 @@ static _Noreturn void dump_child(struct park *p, struct args *a, int go)
 	criu_learn(a->v[0]);
 	if (criu_match_ids((pid_t)p->spec->pid) < 0)
 		_exit(126);
-	criu_exec(a->v);
+	criu_exec(a->v, NULL, NULL);
 	_exit(127);
 }
 

@@ -186,7 +186,7 @@ static void restore_child(void *arg)
 		fd_set_cloexec(around_netns(w->around), false);
 		if (w->lazy)
 			fd_set_cloexec(w->pager.ctl, false);
-		criu_exec(a.v);
+		criu_exec(a.v, NULL, NULL);
 		err_set(&err, -errno, "cannot execute %s: %s", a.v[0], strerror(errno));
 	}
 	(void)fd_write_full(w->report, &err, sizeof(err));

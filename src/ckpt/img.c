@@ -81,3 +81,22 @@ int img_record(struct img_span *s, struct img_span *ret)
 	s->p += n;
 	return 1;
 }
+
+static int put_varint(struct buf *b, uint64_t v)
+{
+	uint8_t bytes[10];
+	size_t n = 0;
+
+	do {
+		bytes[n] = (uint8_t)(v & 0x7f) | (v > 0x7f ? 0x80 : 0);
+		v >>= 7;
+	} while (bytes[n++] & 0x80);
+	return buf_append(b, bytes, n);
+}
+
+int img_put(struct buf *b, unsigned number, uint64_t value)
+{
+	int r = put_varint(b, (uint64_t)number << 3);
+
+	return r < 0 ? r : put_varint(b, value);
+}

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+
 /*
  * CRIU's image files: magics, then records of { u32 length, protobuf message }. Only the few fields that are needed are decoded; unknown ones are skipped as
  * protobuf demands.
@@ -25,5 +27,7 @@ bool img_open(struct img_span *s, uint32_t magic);
 int img_record(struct img_span *s, struct img_span *ret);
 /** img_field - Return: 1 a field, 0 end, -1 malformed */
 int img_field(struct img_span *s, struct img_field *f);
+/** img_put - append a field of wire type 0. Return: 0, -ENOMEM. */
+int img_put(struct buf *b, unsigned number, uint64_t value);
 
 #endif

@@ -190,8 +190,9 @@ class Suites:
         self.together({f'trap: {name}': (program('traps', name), 30, 60) for name in names})
 
     def programs(self):
-        small = {name: program(*name.split(), '--size', 'small') for name in ('transformer', 'resnet', 'decoder', 'decoder --graph', 'kernels')}
+        small = {name: program(*name.split(), '--size', 'small') for name in ('transformer', 'resnet', 'decoder', 'decoder --graph', 'kernels', 'devices', 'ranks')}
         self.together({f'PyTorch: {name}': (command, 10, 30) for name, command in small.items()})
+        self.together({'PyTorch: devices, 1 GiB on each': (program('devices'), 10, 30)})
 
     def together(self, jobs):
         with Ours(os.path.join(self.work, 'node')) as node, concurrent.futures.ThreadPoolExecutor(TRAPS_AT_A_TIME) as pool:

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "leave.h"
 
 #define LOG_MAX (64u << 20)
 #define SHARED_RUN "/dev/shm/hearth-criu-run"
@@ -273,13 +274,18 @@ void criu_learn(const char *criu)
 		(void)file_replace(LEARNT, now, strlen(now), 0600, NULL);
 }
 
-void criu_exec(char *const *argv)
+void criu_exec(char *const *argv, const char *leave, const char *folder)
 {
-	static char *const plain[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", NULL };
 	const char *fault = getenv("CRIU_FAULT");       /* CRIU's own fault injection, for tests */
-	char *env[4] = { plain[0], plain[1] }, text[64];
+	struct args env = { 0 };
 
-	snprintf(text, sizeof(text), "CRIU_FAULT=%s", fault ? fault : NO_BREAKPOINTS);
-	env[2] = text;
-	execve(argv[0], argv, env);
+	args_add(&env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin");
+	args_add(&env, "LANG=C");
+	args_add(&env, "CRIU_FAULT=%s", fault ? fault : NO_BREAKPOINTS);
+	if (leave) {
+		args_add(&env, "LD_PRELOAD=%s", leave);
+		args_add(&env, LEAVE_FOLDER "=%s", folder);
+	}
+	if (!env.failed)
+		execve(argv[0], argv, env.v);
 }

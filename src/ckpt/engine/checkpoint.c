@@ -300,6 +300,8 @@ static int stop_and_copy(struct work *w)
 	w->dump.stop = w->c->stop;
 	if (r == 0)
 		r = dump_prepare(&w->dump, w->err);
+	if (r == 0 && w->dump.why_not_left)
+		note(w, "CRIU maps memory that it need not, and the stop is longer for it: %s", w->dump.why_not_left);
 	if (r == 0)
 		r = fault(w, "ckpt-before-dump");
 	w->precopied = clock_mono_ns();

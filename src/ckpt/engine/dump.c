@@ -21,6 +21,9 @@
 #include "base/file.h"
 #include "base/proc.h"
 #include "ckpt/criu.h"
+#include "ckpt/pagemap.h"
+#include "ckpt/program.h"
+#include "../criu/leave.h"
 #include "tree.h"
 
 #define DUMP_MAX_MS 120000
@@ -100,7 +103,7 @@ static _Noreturn void dump_child(const struct dump *d, struct args *a, int go, i
 	fd_set_cloexec(status, false);
 	if (criu_match_ids(d->root) < 0)
 		_exit(126);
-	criu_exec(a->v);
+	criu_exec(a->v, d->leave[0] ? d->leave : NULL, d->work);
 	_exit(127);
 }
 
@@ -139,6 +142,8 @@ int dump_prepare(struct dump *d, struct hearth_err *err)
 {
 	int r = tree_work_folder(d->work, sizeof(d->work), &d->work_lock, err);
 
+	if (!program_find_library("HEARTH_CRIU_LEAVE", LEAVE_LIBRARY, d->leave, sizeof(d->leave), &d->why_not_left))
+		d->leave[0] = '\0';
 	if (r == 0)
 		r = fork_criu(d, err);
 	if (r == 0)
@@ -180,7 +185,7 @@ int dump_hold(struct dump *d, struct hearth_err *err)
 	if (!d->frozen_ns)
 		d->frozen_ns = clock_mono_ns();
 	if (n > 0 && read(d->status, &ok, 1) == 1)
-		return 0;
+		return pagemap_take_left(d->work, err);
 	if (n <= 0)
 		kill(d->pid, SIGKILL);
 	r = wait_criu(d, err);

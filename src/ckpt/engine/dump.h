@@ -18,13 +18,15 @@
 
 /** struct dump - one in progress
  * @root: of the tree; @work: folder for CRIU's files, removed by dump_end(); @stop: leave the tree stopped afterwards
+ * @why_not_left: NULL, or why CRIU will map memory that we read (criu/leave.c), which takes it time; set by dump_prepare()
  * @undo: called in the minder when the caller was killed, after the tree runs on; may be NULL
  */
 struct dump {
 	pid_t root;
 	const char *criu;
 	bool stop;
-	char work[PATH_MAX];
+	char work[PATH_MAX], leave[PATH_MAX];
+	const char *why_not_left;
 	pid_t pid;
 	int work_lock;
 	int go, status, serve, minder;

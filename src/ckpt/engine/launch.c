@@ -51,26 +51,39 @@ static bool has_driver(char *const *env)
 		       "libcuda.so.1", path, sizeof(path));
 }
 
-const char *program_find_shim(char *const *env, char *ret, size_t n, const char **ret_why)
+const char *program_find_library(const char *variable, const char *name, char *ret, size_t n, const char **ret_why)
 {
-	char self[PATH_MAX], folders[3 * PATH_MAX];
-	const char *given = getenv("HEARTH_SHIM");
+	static _Thread_local char why[256];
+	char self[PATH_MAX], folders[4 * PATH_MAX];
+	const char *given = getenv(variable);
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (len > 0)
 		self[len] = '\0';
 	*strrchr(len > 0 ? self : strcpy(self, "/"), '/') = '\0';
 	snprintf(folders, sizeof(folders), "%s:%s/../lib/hearth:%s/../lib:%s/../libexec/hearth", self, self, self, self);
+	*ret_why = why;
 	if (given && *given) {
 		snprintf(ret, n, "%s", given);
-		if (access(ret, R_OK) < 0) {
-			*ret_why = "the library that HEARTH_SHIM names is not there";
-			return NULL;
+		if (access(ret, R_OK) == 0) {
+			*ret_why = NULL;
+			return ret;
 		}
-	} else if (!in_path(folders, "libhearth-cuda.so", ret, n)) {
-		*ret_why = "libhearth-cuda.so is not installed";
+		snprintf(why, sizeof(why), "the library that %s names is not there", variable);
 		return NULL;
 	}
+	if (in_path(folders, name, ret, n)) {
+		*ret_why = NULL;
+		return ret;
+	}
+	snprintf(why, sizeof(why), "%s is not installed", name);
+	return NULL;
+}
+
+const char *program_find_shim(char *const *env, char *ret, size_t n, const char **ret_why)
+{
+	if (!program_find_library("HEARTH_SHIM", "libhearth-cuda.so", ret, n, ret_why))
+		return NULL;
 	if (!has_driver(env)) {
 		*ret_why = "there is no libcuda.so.1";
 		return NULL;

@@ -347,7 +347,7 @@ static _Noreturn void restore_child(const struct back *b, struct args *a)
 		fd_set_cloexec(b->give[k].fd, false);
 	if (b->lazy)
 		fd_set_cloexec(b->pager.ctl, false);
-	criu_exec(a->v);
+	criu_exec(a->v, NULL, NULL);
 	_exit(127);
 }
 

@@ -228,18 +228,6 @@ static int read_both(struct end *a, struct end *b)
 
 /* ---- writing ---- */
 
-static int put_varint(struct buf *b, uint64_t v)
-{
-	uint8_t bytes[10];
-	size_t n = 0;
-
-	do {
-		bytes[n] = (uint8_t)(v & 0x7f) | (v > 0x7f ? 0x80 : 0);
-		v >>= 7;
-	} while (bytes[n++] & 0x80);
-	return buf_append(b, bytes, n);
-}
-
 /* a field's new value. Return: false: it stays */
 static bool renewed(const struct end *e, unsigned number, uint32_t *ret)
 {
@@ -273,7 +261,7 @@ static int renew(const struct end *e, const char *text, size_t len, struct buf *
 		if (got < 0)
 			r = -EBADMSG;
 		else if (f.wire == 0 && renewed(e, f.number, &value))
-			r = put_varint(&message, (uint64_t)f.number << 3) | put_varint(&message, value);
+			r = img_put(&message, f.number, value);
 		else
 			r = buf_append(&message, at, (size_t)(record.p - at));
 	}

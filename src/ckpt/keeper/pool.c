@@ -18,6 +18,21 @@ void pool_init(struct pool *p, struct device *device)
 	pthread_cond_init(&p->refill, NULL);
 }
 
+/* The driver is told of a segment, or to forget it (@bytes 0), by whichever thread is at work with whichever device, which stays the thread's own. */
+static bool tell_driver(struct pool *p, void *at, size_t bytes)
+{
+	const struct cuda *cu = p->device ? p->device->cu : NULL;
+	cu_context was = NULL;
+	bool ok = false;
+
+	if (!cu || cu->get_current(&was) != CU_OK)
+		return false;
+	if (device_use(p->device, NULL) == 0)
+		ok = (bytes ? cu->host_register(at, bytes, CU_HOST_PORTABLE) : cu->host_unregister(at)) == CU_OK;
+	cu->set_current(was);
+	return ok;
+}
+
 /* the store's callbacks: a segment is mapped, and is about to be unmapped. What cannot be registered is copied through a buffer. */
 static void segment_mapped(void *ctx, void *at, size_t bytes)
 {
@@ -25,7 +40,7 @@ static void segment_mapped(void *ctx, void *at, size_t bytes)
 	bool kept;
 
 	/* not under the lock: it takes some 50 ms, and every copy asks what is registered */
-	if (!p->device || device_use(p->device, NULL) < 0 || p->device->cu->host_register(at, bytes, CU_HOST_PORTABLE) != CU_OK)
+	if (!tell_driver(p, at, bytes))
 		return;
 	pthread_mutex_lock(&p->regions_lock);
 	kept = array_grow((void **)&p->regions, &p->cap, p->n + 1, sizeof(*p->regions)) == 0;
@@ -33,7 +48,7 @@ static void segment_mapped(void *ctx, void *at, size_t bytes)
 		p->regions[p->n++] = (struct region){ at, bytes };
 	pthread_mutex_unlock(&p->regions_lock);
 	if (!kept)
-		p->device->cu->host_unregister(at);
+		tell_driver(p, at, 0);
 }
 
 static void segment_gone(void *ctx, void *at, size_t bytes)
@@ -49,8 +64,8 @@ static void segment_gone(void *ctx, void *at, size_t bytes)
 			found = true;
 		}
 	pthread_mutex_unlock(&p->regions_lock);
-	if (found && device_use(p->device, NULL) == 0)
-		p->device->cu->host_unregister(at);
+	if (found)
+		tell_driver(p, at, 0);
 }
 
 bool pool_registered(struct pool *p, const void *at, size_t bytes)

@@ -114,6 +114,17 @@ class Gpu(Base):
                 self.check()
                 self.kill('g')
 
+    def test_two_devices_fill_a_store_in_memory(self):
+        """Segments of the store are mapped, and registered with the driver, by whichever device's copies need them."""
+        self.start_counter('--threads', '2', '--devices', '2', '--buffers', '4', '--bytes', str(96 << 20), '--still')
+        with tempfile.TemporaryDirectory(dir='/dev/shm') as self.store:
+            made = self.checkpoint('g')
+            self.assertGreaterEqual(made['gpu']['bytes'], 8 * 96 << 20)
+            self.kill('g')
+            self.restore(made['image'])
+            self.goes_on('g', 5)
+            self.check()
+
     def test_buffers_come_and_go(self):
         """Left running again and again while buffers are made and freed."""
         self.start_counter('--churn')

@@ -132,6 +132,23 @@ class Course(Programs):
         lines = self.check_course()
         self.assertLess(int(lines[len(before)].split()[0]), len(before))        # it went back
 
+    def test_criu_told_of_everything(self):
+        """Without the library that takes memory out of CRIU's sight, images are the same, and it is said."""
+        self.start(mib=48)
+        self.goes_on(by=30)
+        self.assertNotIn('CRIU maps', ' '.join(self.checkpoint()['notes']))
+        all_told = self.checkpoint(env={'HEARTH_CRIU_LEAVE': '/no/such/library'})
+        self.assertIn('CRIU maps memory that it need not', ' '.join(all_told['notes']))
+        self.kill()
+        self.restore(all_told['image'])
+        self.goes_on(by=20)
+        again = self.checkpoint()
+        self.assertAlmostEqual(again['bytes'] / all_told['bytes'], 1, delta=.02)
+        self.kill()
+        self.restore(again['image'], '--eager')
+        self.goes_on(by=20)
+        self.check_course(mib=48)
+
     def test_lazily(self):
         self.start(mib=48)
         self.goes_on(by=30)

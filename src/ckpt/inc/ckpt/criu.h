@@ -75,7 +75,11 @@ int criu_tree_whole(pid_t root, int limit_ms);
  */
 int criu_minder(void (*mind)(void *ctx, int from), void *ctx, int *ret, struct hearth_err *err);
 
-/** criu_exec - become CRIU, with an environment of our own: it looks for tar and gzip in PATH. Returns only on failure. */
-void criu_exec(char *const *argv);
+/**
+ * criu_exec - become CRIU, with an environment of our own: it looks for tar and gzip in PATH
+ * @leave: hearth-criu-leave.so, and @folder for what it notes (criu/leave.c); NULL: a dump with everything, or a restore
+ * Returns only on failure.
+ */
+void criu_exec(char *const *argv, const char *leave, const char *folder);
 
 #endif

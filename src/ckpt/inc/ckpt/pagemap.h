@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 /**
@@ -46,5 +47,14 @@ typedef int (*pagemap_entry_fn)(void *ctx, uint64_t start, uint64_t bytes, bool 
  * Return: 0, -EBADMSG, what @fn returned.
  */
 int pagemap_walk(void *map_data, size_t map_len, pagemap_entry_fn fn, void *ctx, uint32_t *ret_pages_id);
+
+/**
+ * pagemap_take_left - add what hearth-criu-leave.so noted (criu/leave.c) to CRIU's own lists, and remove the notes
+ * @dir: where both are. Return: 0, -EBADMSG (malformed), -ENOMEM, -errno.
+ */
+int pagemap_take_left(const char *dir, struct hearth_err *err);
+/** pagemap_merge - the new contents of a pagemap-*.img, with more lazy pages; what it has already stays as it is. @left: changed (sorted). Return: 0, -EBADMSG, -ENOMEM. */
+struct pagemap_left { uint64_t start, end; };
+int pagemap_merge(const void *map, size_t map_len, struct pagemap_left *left, size_t n, struct buf *ret);
 
 #endif

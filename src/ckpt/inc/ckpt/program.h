@@ -77,6 +77,12 @@ struct program_run {
  */
 int program_run(const struct program_run *run, struct program *ret, int *ret_status, struct hearth_err *err);
 
+/**
+ * program_find_library - a library of ours that others are to load
+ * @variable: names another one in the environment
+ * Return: its path in @ret, with NULL in @ret_why, or NULL with why (valid until the thread's next call).
+ */
+const char *program_find_library(const char *variable, const char *name, char *ret, size_t n, const char **ret_why);
 /** program_find_shim - libhearth-cuda.so and a driver for it. @env: that the program gets. @ret_why: why not. Return: path or NULL. */
 const char *program_find_shim(char *const *env, char *ret, size_t n, const char **ret_why);
 

@@ -56,6 +56,7 @@ struct cu_restore_args { struct cu_gpu_pair *pairs; unsigned pairs_n; char reser
 	X(primary_retain, cuDevicePrimaryCtxRetain, (cu_context *context, cu_device device)) \
 	X(primary_release, cuDevicePrimaryCtxRelease_v2, (cu_device device)) \
 	X(set_current, cuCtxSetCurrent, (cu_context context)) \
+	X(get_current, cuCtxGetCurrent, (cu_context *context)) \
 	X(mem_info, cuMemGetInfo_v2, (size_t *available, size_t *total)) \
 	X(mem_create, cuMemCreate, (cu_memory *handle, size_t bytes, const struct cu_memory_prop *prop, unsigned long long flags)) \
 	X(mem_release, cuMemRelease, (cu_memory handle)) \
