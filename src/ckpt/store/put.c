@@ -11,6 +11,8 @@
 #include "private.h"
 
 #define FILE_PIECE_BYTES (1u << 20)
+#define SPARSE_LEVEL 1                  /* chunks that are half zeros are compressed in any case */
+#define PLACED_MAX 256                  /* chunks looked at together */
 #define EXPECTED_MAX (1u << 22)         /* 256 GiB: beyond, tables grow with what there is */
 
 /* ---- what the chunks of a draft are, all under its lock ---- */
@@ -166,20 +168,26 @@ static int store_to_disk(struct store_object *o, uint64_t k, struct store_chunk 
 	return r < 0 ? err_set(err, r, "image %s: %s", draft_name(d), strerror(-r)) : 0;
 }
 
+/* Its latter half is zeros: caches and arenas that are not full yet. Decided by a few bytes where it is not. */
+static bool is_sparse(const void *data, size_t len)
+{
+	return len == STORE_CHUNK_BYTES && is_zeros((const uint8_t *)data + len / 2, len / 2);
+}
+
 /* Return: 0 and what to store in @c->stored bytes at @ret */
 static int compress(struct store_draft *d, const void *data, size_t len, struct scratch **ret_scratch, const void **ret, struct store_chunk *c)
 {
+	int level = d->options.zstd_level ? d->options.zstd_level : is_sparse(data, len) ? SPARSE_LEVEL : 0, n;
 	const uint8_t *packed;
-	int n;
 
 	*ret = data;
 	c->stored = (uint32_t)len;
-	if (d->options.zstd_level == 0)
+	if (level == 0)
 		return 0;
 	*ret_scratch = scratch_get(&d->store->scratch);
 	if (!*ret_scratch)
 		return -ENOMEM;
-	n = chunk_compress(*ret_scratch, data, len, d->options.zstd_level, &packed);
+	n = chunk_compress(*ret_scratch, data, len, level, &packed);
 	if (n > 0) {
 		*ret = packed;
 		c->stored = (uint32_t)n;
@@ -321,30 +329,82 @@ static int put_placed(struct store_object *o, uint64_t k, struct digest digest, 
 	return r < 0 ? r : 0;
 }
 
-int store_put_placed(struct store_object *o, uint64_t first, size_t n, const struct digest *digests, const bool *known, struct store_place place)
+/* Some of what was placed is not worth its place. Return: the draft's own space where it lies, or NULL */
+static struct space *look_for_sparse(struct store_object *o, const bool *known, size_t n, struct store_place place, bool sparse[PLACED_MAX])
 {
 	struct store_draft *d = o->draft;
 	struct space *sp;
+
+	pthread_mutex_lock(&d->lock);
+	sp = draft_own(d, place.pack);
+	pthread_mutex_unlock(&d->lock);
+	if (!sp || !sp->pack->map || place.at % STORE_PAGE)
+		return NULL;
+	for (size_t k = 0; k < n; k++) {
+		sparse[k] = false;
+		if (known && known[k])
+			continue;
+		if (place.at > sp->pack->map_bytes || sp->pack->map_bytes - place.at < STORE_CHUNK_BYTES)
+			return NULL;
+		sparse[k] = is_sparse(sp->pack->map + place.at, STORE_CHUNK_BYTES);
+		place.at += STORE_CHUNK_BYTES;
+	}
+	return sp;
+}
+
+/* what is half zeros is stored anew, smaller, and its place given back */
+static int put_sparse(struct store_object *o, uint64_t k, struct digest digest, struct space *sp, uint64_t at)
+{
+	struct hearth_err err;
+	int r = put_one(o, k, sp->pack->map + at, &digest, &err);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&o->draft->lock);
+	space_give(sp, (uint32_t)(at / STORE_PAGE), STORE_CHUNK_PAGES);
+	pthread_mutex_unlock(&o->draft->lock);
+	return 0;
+}
+
+static int put_some_placed(struct store_object *o, uint64_t first, size_t n, const struct digest *digests, const bool *known, struct store_place *place)
+{
+	bool sparse[PLACED_MAX];
+	struct space *sp = look_for_sparse(o, known, n, *place, sparse);
+	uint64_t at = place->at;
+	int r = sp ? 0 : -EINVAL;
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&o->draft->lock);
+	prefetch(o, first, n, digests);
+	for (size_t k = 0; k < n && r == 0; k++) {
+		if (known && known[k])
+			continue;
+		if (!sparse[k])
+			r = put_placed(o, first + k, digests[k], sp, place->at);
+		place->at += STORE_CHUNK_BYTES;
+	}
+	pthread_mutex_unlock(&o->draft->lock);
+	for (size_t k = 0; k < n && r == 0; k++) {
+		if (known && known[k])
+			continue;
+		if (sparse[k])
+			r = put_sparse(o, first + k, digests[k], sp, at);
+		at += STORE_CHUNK_BYTES;
+	}
+	return r;
+}
+
+int store_put_placed(struct store_object *o, uint64_t first, size_t n, const struct digest *digests, const bool *known, struct store_place place)
+{
 	int r = 0;
 
 	if (!has_chunks(o, first, n))
 		return -EINVAL;
-	pthread_mutex_lock(&d->lock);
-	sp = draft_own(d, place.pack);
-	if (!sp || !sp->pack->map || place.at % STORE_PAGE)
-		r = -EINVAL;
-	else
-		prefetch(o, first, n, digests);
-	for (size_t k = 0; k < n && r == 0; k++) {
-		if (known && known[k])
-			continue;
-		if (place.at > sp->pack->map_bytes || sp->pack->map_bytes - place.at < STORE_CHUNK_BYTES)
-			r = -EINVAL;
-		else
-			r = put_placed(o, first + k, digests[k], sp, place.at);
-		place.at += STORE_CHUNK_BYTES;
+	for (size_t done = 0, now; done < n && r == 0; done += now) {
+		now = n - done < PLACED_MAX ? n - done : PLACED_MAX;
+		r = put_some_placed(o, first + done, now, digests + done, known ? known + done : NULL, &place);
 	}
-	pthread_mutex_unlock(&d->lock);
 	return r;
 }
 

@@ -31,7 +31,7 @@ struct store_object;            /* of a draft, being written */
 struct store_image;
 
 /** struct store_options - of a draft; zero is right
- * @zstd_level: 0 = chunks are stored as they are
+ * @zstd_level: 0 = chunks are stored as they are, but those whose latter half is zeros
  * @buffered:   write through the page cache even on a disk (otherwise O_DIRECT through io_uring; on a tmpfs packs are mapped and copied into)
  */
 struct store_options {
