@@ -29,7 +29,7 @@ struct range { uint64_t start, end; };
 /* of the process that CRIU is at; it stands still, so they stay */
 static struct { int pid, file; off_t noted; struct range *v; size_t n, cap; } large = { .file = -1 };
 
-static int real_ioctl(int fd, unsigned long request, void *arg)
+int leave_real_ioctl(int fd, unsigned long request, void *arg)
 {
 	return (int)syscall(SYS_ioctl, fd, request, arg);
 }
@@ -196,7 +196,7 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	r = real_ioctl(fd, request, arg);
+	r = leave_real_ioctl(fd, request, arg);
 	if (request == PAGEMAP_SCAN && r > 0) {
 		struct pm_scan_arg *scan = arg;
 

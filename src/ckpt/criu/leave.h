@@ -7,4 +7,7 @@
 #define LEAVE_FOLDER "HEARTH_CRIU_LEFT"
 #define LEAVE_FILE "left-"
 
+/* past the library's own ioctl() */
+int leave_real_ioctl(int fd, unsigned long request, void *arg);
+
 #endif
