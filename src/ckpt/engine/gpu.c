@@ -232,7 +232,8 @@ static double ms(uint64_t ns)
 
 json_t *gpu_report(const struct gpu *g)
 {
-	return !g ? NULL : json_pack("{s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "bytes", (json_int_t)g->stopped.bytes, "dirty_bytes", (json_int_t)g->stopped.dirty_bytes, "precopy",
+	return !g ? NULL : json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "bytes", (json_int_t)g->stopped.bytes, "precopied_bytes",
+				     (json_int_t)g->precopy.copied_bytes, "dirty_bytes", (json_int_t)g->stopped.dirty_bytes, "precopy",
 				     ms(g->precopy.total_ns), "reserve", ms(g->stopped.reserve_ns), "wait", ms(g->stopped.wait_ns), "gate", ms(g->stopped.gate_ns), "hash", ms(g->stopped.hash_ns), "snapshot", ms(g->stopped.snapshot_ns), "copy",
 				     ms(g->stopped.copy_ns), "detach", ms(g->detached.total_ns), "driver", ms(g->driver.total_ns + g->restored.total_ns), "attach",
 				     ms(g->attached.total_ns), "drain", ms(g->drained.total_ns));

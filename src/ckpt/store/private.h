@@ -124,7 +124,7 @@ struct space {
 	int fd;                         /* for writing */
 	bool direct;                    /* O_DIRECT */
 	uint64_t *used;                 /* a bit a page */
-	uint32_t pages, free, hint;     /* hint: where the next search begins */
+	uint32_t pages, free, hint, top;        /* where the next search begins, upwards and downwards */
 	uint32_t no_run;                /* there is no free run of so many pages; 0: not known */
 	uint64_t allocated;             /* bytes of the file that have their blocks */
 };

@@ -49,22 +49,46 @@ static uint32_t run_after(const struct space *sp, uint32_t from, uint32_t end, u
 	return 0;
 }
 
+/* the same downwards: one that ends at or before @from */
+static uint32_t run_before(const struct space *sp, uint32_t from, uint32_t min, uint32_t max, uint32_t *ret_page)
+{
+	uint32_t n = 0;
+
+	for (uint32_t p = from; p-- > 0; ) {
+		if (n == 0 && p % 64 == 63 && sp->used[p / 64] == UINT64_MAX) {
+			p -= 63;
+			continue;
+		}
+		n = used(sp, p) ? 0 : n + 1;
+		if (n >= min && (n == max || p == 0 || used(sp, p - 1))) {
+			*ret_page = p;
+			return n;
+		}
+	}
+	return 0;
+}
+
+/* Whole chunks are taken from the beginning on, what is smaller from the end: else each would leave a hole that no chunk fits into, and looking for one would take longer and longer. */
 uint32_t space_take(struct space *sp, uint32_t min, uint32_t max, uint32_t *ret_page)
 {
+	bool small = max < STORE_CHUNK_PAGES;
 	uint32_t n;
 
 	if (sp->free < min || (sp->no_run && min >= sp->no_run))
 		return 0;
-	n = run_after(sp, sp->hint, sp->pages, min, max, ret_page);
+	n = small ? run_before(sp, sp->top, min, max, ret_page) : run_after(sp, sp->hint, sp->pages, min, max, ret_page);
 	if (n == 0)
-		n = run_after(sp, 0, sp->pages, min, max, ret_page);
+		n = small ? run_before(sp, sp->pages, min, max, ret_page) : run_after(sp, 0, sp->pages, min, max, ret_page);
 	if (n == 0) {
 		sp->no_run = min;
 		return 0;
 	}
 	mark(sp, *ret_page, n, true);
 	sp->free -= n;
-	sp->hint = *ret_page + n;
+	if (small)
+		sp->top = *ret_page;
+	else
+		sp->hint = *ret_page + n;
 	return n;
 }
 
@@ -75,6 +99,8 @@ void space_give(struct space *sp, uint32_t page, uint32_t pages)
 	sp->no_run = 0;
 	if (page < sp->hint)
 		sp->hint = page;
+	if (page + pages > sp->top)
+		sp->top = page + pages;
 }
 
 void space_clear(struct space *sp)
@@ -85,6 +111,7 @@ void space_clear(struct space *sp)
 		sp->used[sp->pages / 64] = UINT64_MAX << (sp->pages % 64);
 	sp->free = sp->pages;
 	sp->hint = sp->no_run = 0;
+	sp->top = sp->pages;
 }
 
 void space_keep(struct space *sp, uint32_t page, uint32_t pages)
