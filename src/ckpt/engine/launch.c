@@ -204,14 +204,15 @@ static int run_it(const struct program_run *run, struct program *ret, int report
 		r = pid = begin(run, ret->name, &relay, err);
 	if (r > 0)
 		r = record(run, ret, pid, err);
+	if (r < 0) {
+		if (pid > 0)
+			kill(pid, SIGKILL);
+		program_remove(run->run_dir, ret->name);        /* before anybody is told, who may look */
+	}
 	relay_report(&report, r < 0 ? err : &(struct hearth_err){ 0 }, NULL);
 	if (r == 0) {
 		r = relay_run(&relay, pid, ret_status);
 		program_ended(run->run_dir, ret, *ret_status);
-	} else {
-		if (pid > 0)
-			kill(pid, SIGKILL);
-		program_remove(run->run_dir, ret->name);
 	}
 	relay_end(&relay);
 	return r;
