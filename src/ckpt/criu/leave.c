@@ -117,12 +117,13 @@ static bool know(int fd)
 		close(large.file);
 	large.pid = pid;
 	large.n = 0;
-	large.noted = 0;
 	large.file = -1;
 	if (!read_maps(pid))
 		return false;
 	snprintf(path, sizeof(path), "%s/" LEAVE_FILE "%d", folder, pid);
-	large.file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	large.file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	/* there is something already if CRIU comes back to a process */
+	large.noted = large.file < 0 ? 0 : lseek(large.file, 0, SEEK_END) & ~(off_t)(sizeof(struct range) - 1);
 	return large.file >= 0;
 }
 
