@@ -185,5 +185,5 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(random_ranges), cmocka_unit_test(without_io_uring), cmocka_unit_test(short_transfers) };
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rig_run("devices=1,memory=1G", tests);
 }

@@ -42,6 +42,35 @@ struct rig {
 	cu_stream stream;
 };
 
+/** rig_run - the tests, on a machine of their own with fake devices (tests/fake-cuda/inc/fake_cuda/machine.h). Return: as cmocka_run_group_tests. */
+#define rig_run(config, tests) (rig_machine(config), rig_machine_gone(cmocka_run_group_tests(tests, NULL, NULL)))
+static inline char *rig_machine_path(void)
+{
+	static char path[64] = "/tmp/hearth-ds-machine-XXXXXX";
+
+	return path;
+}
+
+static inline void rig_machine(const char *config)
+{
+	if (!mkdtemp(rig_machine_path()))
+		abort();
+	setenv("HEARTH_FAKE_CUDA_DIR", rig_machine_path(), 1);
+	setenv("HEARTH_FAKE_CUDA", config, 1);
+}
+
+static inline int rig_machine_gone(int failed)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/machine", rig_machine_path());
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/process-%d", rig_machine_path(), (int)getpid());
+	unlink(path);
+	rmdir(rig_machine_path());
+	return failed;
+}
+
 static inline void rig_cuda(struct rig *g, int ordinal)
 {
 	struct hearth_err err;
