@@ -242,21 +242,17 @@ static void hp_learn(struct hp_device *dev, struct block_device *disk, u32 what)
 	mutex_unlock(&dev->lock);
 }
 
-int hp_check(struct hp_object *obj, struct file *file, struct hearth_p2p_check *cmd)
+/* hp_check_used - the same, of an object that stays live meanwhile */
+static int hp_check_used(struct hp_object *obj, struct file *file, struct hearth_p2p_check *cmd)
 {
-	struct block_device *disk;
-	struct pci_dev *pci;
+	struct block_device *disk = hp_disk_of(file);
+	struct pci_dev *pci = hp_pci_of(disk);
 	u32 missing;
-	int err;
+	int err = 0;
 
 	cmd->link = HEARTH_P2P_LINK_UNKNOWN;
 	cmd->path = 0;
 	cmd->hops = 0;
-	err = hp_can_test(obj, file, 0);
-	if (err)
-		return err;
-	disk = hp_disk_of(file);
-	pci = hp_pci_of(disk);
 	if (pci)
 		err = hp_topology(obj->dev->pdev, pci, cmd);
 	if (err)
@@ -266,15 +262,24 @@ int hp_check(struct hp_object *obj, struct file *file, struct hearth_p2p_check *
 	if (!missing)
 		return 0;
 	err = hp_can_test(obj, file, missing);
-	if (err)
-		return err;
-	if (!hp_object_use(obj))
-		return -ESTALE;
-	err = hp_test(obj, file, missing);
-	hp_object_unuse(obj);
+	if (!err)
+		err = hp_test(obj, file, missing);
 	if (err)
 		return err;
 	hp_learn(obj->dev, disk, missing);
 	cmd->tested |= missing;
 	return 0;
+}
+
+int hp_check(struct hp_object *obj, struct file *file, struct hearth_p2p_check *cmd)
+{
+	int err = hp_can_test(obj, file, 0);
+
+	if (err)
+		return err;
+	if (!hp_object_use(obj))
+		return -ESTALE;
+	err = hp_check_used(obj, file, cmd);
+	hp_object_unuse(obj);
+	return err;
 }

@@ -30,9 +30,9 @@ static int hp_fs_context(struct fs_context *fc)
 	return init_pseudo(fc, HP_FS_MAGIC) ? 0 : -ENOMEM;
 }
 
+/* without an owner: its only mount is the module's own, and would keep it loaded */
 static struct file_system_type hp_fs = {
 	.name = "hearth_p2p",
-	.owner = THIS_MODULE,
 	.init_fs_context = hp_fs_context,
 	.kill_sb = kill_anon_super,
 };
@@ -89,18 +89,6 @@ static int hp_mmap(struct file *file, struct vm_area_struct *vma)
 }
 
 /* --- commands --- */
-
-static struct hp_object *hp_find(struct hp_ctx *ctx, u32 id)
-{
-	struct hp_object *obj;
-
-	xa_lock(&ctx->objects);
-	obj = xa_load(&ctx->objects, id);
-	if (obj)
-		kref_get(&obj->ref);
-	xa_unlock(&ctx->objects);
-	return obj;
-}
 
 static int hp_reply(void __user *user, const union hp_cmd *cmd, size_t bytes)
 {
@@ -159,9 +147,9 @@ static int hp_cmd_register(struct file *file, union hp_cmd *cmd, void __user *us
 	if (IS_ERR(obj))
 		return PTR_ERR(obj);
 
-	/* an id that nobody finds until the caller has been told of it */
-	err = xa_alloc(&ctx->objects, &obj->id, NULL, XA_LIMIT(1, HP_OBJECTS_MAX), GFP_KERNEL_ACCOUNT);
-	if (err) {
+	/* an id that nobody finds until the caller has been told of it; cyclic, so that one that was released twice is seldom another's */
+	err = xa_alloc_cyclic(&ctx->objects, &obj->id, NULL, XA_LIMIT(1, HP_OBJECTS_MAX), &ctx->next, GFP_KERNEL_ACCOUNT);
+	if (err < 0) {
 		err = err == -EBUSY ? -ENOSPC : err;
 		goto end;
 	}
@@ -184,7 +172,7 @@ end:
 static int hp_cmd_release(struct file *file, union hp_cmd *cmd, void __user *user)
 {
 	struct hp_ctx *ctx = file->private_data;
-	struct hp_object *obj = hp_find(ctx, cmd->release.id);
+	struct hp_object *obj = hp_object_get(ctx, cmd->release.id);
 	int err;
 
 	if (!obj)
@@ -212,7 +200,7 @@ static int hp_cmd_check(struct file *file, union hp_cmd *cmd, void __user *user)
 
 	if (c->flags & ~(HEARTH_P2P_READ | HEARTH_P2P_WRITE))
 		return -EOPNOTSUPP;
-	obj = hp_find(ctx, c->id);
+	obj = hp_object_get(ctx, c->id);
 	if (!obj)
 		return -ENOENT;
 	f = fdget(c->fd);

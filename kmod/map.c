@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Mappings. mmap() makes an empty one; pages come by touching, under the object's gate, so that revoking it finds every PTE. There is no state of a VMA: which object and
- * which page follow from its offset, so that splitting, moving and unmapping parts of it need nothing of us.
+ * Mappings. mmap() makes an empty one; pages come by touching, under the object's gate, so that revoking it finds every PTE. A VMA holds its object, not the object's id,
+ * which may be another's by the time it is touched; which page follows from its offset.
  */
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -11,18 +11,6 @@
 
 #define HP_PGOFF_BITS (HP_OBJECT_SHIFT - PAGE_SHIFT)
 #define HP_FAULT_PAGES (SZ_2M / PAGE_SIZE)
-
-static struct hp_object *hp_object_at(struct hp_ctx *ctx, unsigned long pgoff)
-{
-	struct hp_object *obj;
-
-	xa_lock(&ctx->objects);
-	obj = xa_load(&ctx->objects, pgoff >> HP_PGOFF_BITS);
-	if (obj)
-		kref_get(&obj->ref);
-	xa_unlock(&ctx->objects);
-	return obj;
-}
 
 /* hp_fill - as many pages as there are from here to the end of object, mapping or window; those that another thread was faster with stop it, which is fine */
 static vm_fault_t hp_fill(struct hp_object *obj, struct vm_fault *vmf, unsigned long first)
@@ -50,20 +38,32 @@ static vm_fault_t hp_fill(struct hp_object *obj, struct vm_fault *vmf, unsigned 
 
 static vm_fault_t hp_fault(struct vm_fault *vmf)
 {
-	struct hp_object *obj = hp_object_at(vmf->vma->vm_file->private_data, vmf->pgoff);
+	struct hp_object *obj = vmf->vma->vm_private_data;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 
-	if (!obj)
-		return ret;
 	down_read(&obj->gate);
 	if (obj->live && ((obj->flags & HEARTH_P2P_WRITE) || !(vmf->vma->vm_flags & VM_WRITE)))
 		ret = hp_fill(obj, vmf, vmf->pgoff & (BIT(HP_PGOFF_BITS) - 1));
 	up_read(&obj->gate);
-	hp_object_put(obj);
 	return ret;
 }
 
+/* Splitting, moving, and fork() where the process insists on it. */
+static void hp_vm_open(struct vm_area_struct *vma)
+{
+	struct hp_object *obj = vma->vm_private_data;
+
+	kref_get(&obj->ref);
+}
+
+static void hp_vm_close(struct vm_area_struct *vma)
+{
+	hp_object_put(vma->vm_private_data);
+}
+
 static const struct vm_operations_struct hp_vm_ops = {
+	.open = hp_vm_open,
+	.close = hp_vm_close,
 	.fault = hp_fault,
 };
 
@@ -86,22 +86,30 @@ int hp_map(struct hp_ctx *ctx, struct vm_area_struct *vma)
 	struct hp_object *obj;
 	unsigned long pages;
 	bool writable;
+	int err;
 
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
-	obj = hp_object_at(ctx, vma->vm_pgoff);
+	if (vma->vm_pgoff >> HP_PGOFF_BITS > HP_OBJECTS_MAX)
+		return -ENOENT;
+	obj = hp_object_get(ctx, vma->vm_pgoff >> HP_PGOFF_BITS);
 	if (!obj)
 		return -ENOENT;
 	pages = obj->pin.bytes >> PAGE_SHIFT;
 	writable = obj->flags & HEARTH_P2P_WRITE;
-	hp_object_put(obj);
+	err = -EINVAL;
 	if (first >= pages || vma_pages(vma) > pages - first)
-		return -EINVAL;
+		goto put;
+	err = -EACCES;
 	if (!writable && (vma->vm_flags & VM_WRITE))
-		return -EACCES;
+		goto put;
 	/* no VM_IO, no VM_PFNMAP: pages of it are to be pinned for I/O */
 	hp_vm_flags(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP, writable ? 0 : VM_MAYWRITE);
 	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
+	vma->vm_private_data = obj;     /* the reference */
 	vma->vm_ops = &hp_vm_ops;
 	return 0;
+put:
+	hp_object_put(obj);
+	return err;
 }

@@ -35,6 +35,19 @@ void hp_object_put(struct hp_object *obj)
 	kref_put(&obj->ref, hp_object_free);
 }
 
+/* hp_object_get - by its id, with a reference; NULL if there is none */
+struct hp_object *hp_object_get(struct hp_ctx *ctx, u32 id)
+{
+	struct hp_object *obj;
+
+	xa_lock(&ctx->objects);
+	obj = xa_load(&ctx->objects, id);
+	if (obj)
+		kref_get(&obj->ref);
+	xa_unlock(&ctx->objects);
+	return obj;
+}
+
 /* The provider's call: its memory goes away under the object. */
 static void hp_object_lost(struct hp_pin *pin)
 {

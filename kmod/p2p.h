@@ -101,6 +101,7 @@ struct hp_ctx {
 	struct mm_struct *mm;           /* of the process that opened it; only compared */
 	struct inode *inode;
 	struct xarray objects;
+	u32 next;                       /* id to try */
 };
 
 /* struct fd is a number since 6.12 */
@@ -132,6 +133,7 @@ bool hp_device_has(struct hp_device *dev, phys_addr_t at, u64 bytes);
 int hp_objects_init(void);
 void hp_objects_done(void);
 struct hp_object *hp_object_new(struct hp_ctx *ctx, struct hp_device *dev, u64 at, u64 bytes, u32 flags);
+struct hp_object *hp_object_get(struct hp_ctx *ctx, u32 id);
 void hp_object_put(struct hp_object *obj);
 bool hp_object_use(struct hp_object *obj);
 void hp_object_unuse(struct hp_object *obj);
