@@ -76,6 +76,48 @@ static void self_test(void)
 	write_all(out, before, PAGE, 0);
 }
 
+/* memory_decoding - let the device answer to addresses, or not */
+static void memory_decoding(const char *pci, bool on)
+{
+	char path[64];
+	uint16_t command;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", pci);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	SAME(pread(fd, &command, sizeof(command), 4), sizeof(command));
+	command = (uint16_t)(on ? command | 2 : command & ~2);
+	SAME(pwrite(fd, &command, sizeof(command), 4), sizeof(command));
+	close(fd);
+}
+
+/* A device that bytes do not reach: the test must say so, and not be remembered as passed. */
+static void unreachable(void)
+{
+	int node, fd = open_direct(DATA, O_RDONLY), out = open_direct(OUT, O_RDWR);
+	struct hearth_p2p_device d;
+	struct hearth_p2p_check c;
+	struct region r;
+	uint8_t *before = pages(PAGE);
+	int rc[2];
+
+	forget();
+	node = node_open(O_RDWR);
+	CHECK(device_find(node, "ivshmem", &d));
+	r = region_new(node, 0, PAGE);
+	read_all(out, before, PAGE, 0);
+	memory_decoding(d.pci, false);
+	rc[0] = check(node, r.id, fd, HEARTH_P2P_READ, &c);
+	rc[1] = check(node, r.id, out, HEARTH_P2P_WRITE, &c);
+	memory_decoding(d.pci, true);
+	SAME(rc[0], -EREMOTEIO);
+	SAME(rc[1], -EREMOTEIO);
+	SAME(check(node, r.id, fd, 0, &c), 0);
+	SAME(c.tested, 0);
+	SAME(check(node, r.id, fd, HEARTH_P2P_READ, &c), 0);
+	write_all(out, before, PAGE, 0);
+}
+
 static void wrong_files(void)
 {
 	int node, direct = open_direct(DATA, O_RDONLY), cached = open(DATA, O_RDONLY), pipes[2], sockets[2];
@@ -162,6 +204,7 @@ static void user_side_denied(void)
 const struct test check_tests[] = {
 	{ "check: topology", topology },
 	{ "check: DMA self-test", self_test },
+	{ "check: a device that bytes do not reach", unreachable },
 	{ "check: files that it cannot be done with", wrong_files },
 	{ "check: the library's side", user_side },
 	{ "check: the library's side, without permission", user_side_denied },

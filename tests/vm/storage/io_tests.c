@@ -54,16 +54,16 @@ static void writes(void)
 	struct region r = region_new(node, 4 * MIB + 512, 8 * MIB);
 	uint64_t *back = pages(4 * MIB);
 
-	warm(fd, 4 * MIB);
+	warm(fd, DATA_BYTES);
 	for (size_t i = 0; i < 4 * MIB / 8; i++)
 		((volatile uint64_t *)r.at)[i] = mix(i) ^ 0x55;
 	dma_begin();
-	write_all(fd, r.at, 4 * MIB, 4 * MIB);
+	write_all(fd, r.at, 4 * MIB, 8 * MIB);
 	dma_end("pwrite O_DIRECT of 4194304 bytes", 4 * MIB);
-	read_all(fd, back, 4 * MIB, 4 * MIB);
+	read_all(fd, back, 4 * MIB, 8 * MIB);
 	for (size_t i = 0; i < 4 * MIB / 8; i++)
 		SAME(back[i], mix(i) ^ 0x55);
-	NOTE("vm-out: %lu %lu 85", 4 * MIB, 4 * MIB);
+	NOTE("vm-out: %lu %lu 0 %d", 8 * MIB, 4 * MIB, 0x55);
 }
 
 static void ring_io(bool write, bool fixed)
@@ -118,6 +118,7 @@ static void ring_io(bool write, bool fixed)
 
 		read_all(fd, back, 4 * MIB, MIB);
 		CHECK(expect_data(back, MIB, 4 * MIB));
+		NOTE("vm-out: %lu %lu %lu 0", MIB, 4 * MIB, MIB);
 	} else {
 		CHECK(expect_data(r.at, MIB, 4 * MIB));
 	}
