@@ -38,8 +38,7 @@ ln -s "$(disk far)" /dev/far
 mount -t ext4 -o noatime,commit=600 "$near" /mnt || echo 'vm-test: not ok mount'
 # the one on the root bus is the GPU's stand-in, the one behind the switch is hearth_p2p's own
 insmod /modules/nvidia_double.ko bdf="$(ivshmem 1)" && insmod /modules/nvidia_double_p2p.ko && insmod /modules/hearth_p2p.ko || echo 'vm-test: not ok insmod'
-set -- $(sed -n 3p "/sys/bus/pci/devices/$(ivshmem 2)/resource")
-echo "vm-dma: bar $1 $2"
+sed -n '3s/^\([^ ]*\) \([^ ]*\) .*/vm-dma: bar \1 \2/p' "/sys/bus/pci/devices/$(ivshmem 2)/resource"
 echo "vm-test: Linux $(uname -r), up $(cut -d' ' -f1 /proc/uptime) s"
 # shellcheck disable=SC2046 # a word, or none
 /bin/guest "$near" $(sed -n 's/.*vm.only=\([^ ]*\).*/\1/p' /proc/cmdline)
