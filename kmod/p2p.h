@@ -15,6 +15,11 @@
 
 #include "hearth_p2p.h"
 
+/* GENERIC pages are in the kernel's own mapping as cached memory; on x86-64 the MTRRs make that harmless */
+#ifndef CONFIG_X86_64
+#error "hearth_p2p is for x86-64"
+#endif
+
 /*
  * hp_ctx     an open descriptor; owns an address space of its own, so that zapping it touches nobody else's mappings
  * hp_object  a pinned range; on its context's table by id, and on its device's list
