@@ -77,7 +77,7 @@ static CUresult stream_thread(struct stream *s)
 		return CUDA_SUCCESS;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 1 << 20);
+	pthread_attr_setstacksize(&attr, 8 << 20); /* thread-local memory of the program comes out of it */
 	sigfillset(&all);
 	sigdelset(&all, SIGSEGV);
 	sigdelset(&all, SIGBUS);
@@ -423,6 +423,32 @@ EXPORT CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback fn, void *
 	if (!fn || flags)
 		return CUDA_ERROR_INVALID_VALUE;
 	return s->capture ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : stream_submit(s, &w, NULL);
+}
+
+static CUresult value_submit(enum work_kind kind, CUstream handle, CUdeviceptr at, uint32_t value, unsigned flags)
+{
+	struct work w = { .kind = kind, .value = { .at = at, .value = value, .flags = flags } };
+	bool known;
+	STREAM(handle);
+
+	pthread_mutex_lock(&fake.lock);
+	known = memory_is_device(at) || memory_is_pinned(at);
+	pthread_mutex_unlock(&fake.lock);
+	if (!known || at % sizeof(uint32_t))
+		return CUDA_ERROR_INVALID_VALUE;
+	return stream_submit(s, &w, NULL);
+}
+
+EXPORT CUresult cuStreamWaitValue32_v2(CUstream handle, CUdeviceptr at, cuuint32_t value, unsigned int flags)
+{
+	CALL(CALL_CTX);
+	return value_submit(WORK_VALUE_WAIT, handle, at, value, flags);
+}
+
+EXPORT CUresult cuStreamWriteValue32_v2(CUstream handle, CUdeviceptr at, cuuint32_t value, unsigned int flags)
+{
+	CALL(CALL_CTX);
+	return value_submit(WORK_VALUE_WRITE, handle, at, value, flags);
 }
 
 static CUresult wait_add(struct stream *s, const struct event *e)

@@ -15,9 +15,11 @@ import tempfile
 # Who may include whom; the arrows of docs/ARCHITECTURE.md.
 MAY_USE = {
     'base': set(),
+    'cuda': {'base'},
     'fn': set(),
+    'ds': {'base', 'cuda'},
     'init': {'base', 'fn'},
-    'ckpt': {'base', 'shim'},         # the keeper's end of its wire format
+    'ckpt': {'base', 'shim', 'cuda'},         # the keeper's end of its wire format
     'shim': {'base'},
     'http': {'base'},
     'trace': {'base'},
@@ -25,7 +27,7 @@ MAY_USE = {
     'box': {'base', 'ckpt', 'fn'},
     'node': {'base', 'fn', 'ckpt', 'http', 'box', 'sched'},
     'hearthd': {'base', 'node'},
-    'hearth': {'base', 'ckpt', 'node', 'trace', 'sched', 'http'},    # ckpt: images; node: only what doctor probes and where the state is; http: the metrics of `hearth serve`
+    'hearth': {'base', 'cuda', 'ckpt', 'node', 'trace', 'sched', 'http'},    # ckpt: images; node: only what doctor probes and where the state is; http: the metrics of `hearth serve`
 }
 
 
