@@ -54,6 +54,9 @@ static void disarm(struct pump *p)
 
 	if (!p->armed || write(p->wake, &one, sizeof(one)) < 0)
 		return;
+	/* who was called between arming and sleeping has not submitted it */
+	while (io_uring_submit(&p->uring) == -EINTR)
+		;
 	while (io_uring_wait_cqe(&p->uring, &cqe) == -EINTR)
 		;
 }
