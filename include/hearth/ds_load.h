@@ -87,7 +87,7 @@ struct hearth_ds_tensors;
  * Return: 0, -EBADMSG (not a well-formed file or set; the sentence says where), -ENOMEM, -errno of opening and reading.
  */
 int hearth_ds_tensors_open(struct hearth_ds *ds, const char *path, struct hearth_ds_tensors **ret);
-/** hearth_ds_tensors_close - what was loaded from it stays, but for hearth_ds_loaded's tensors' names and shapes: free that first. NULL is fine. Return: NULL. */
+/** hearth_ds_tensors_close - closes the files. What was loaded from them stays, with its names and shapes. NULL is fine. Return: NULL. */
 struct hearth_ds_tensors *hearth_ds_tensors_close(struct hearth_ds_tensors *tensors);
 /** hearth_ds_tensors_count, hearth_ds_tensors_at - all, in the order in which they lie in the files. NULL where there is none. */
 size_t hearth_ds_tensors_count(const struct hearth_ds_tensors *tensors);
@@ -167,7 +167,7 @@ struct hearth_ds_loaded;
  */
 int hearth_ds_load(struct hearth_ds_tensors *tensors, const struct hearth_ds_load_options *options, struct hearth_ds_loaded **ret);
 size_t hearth_ds_loaded_count(const struct hearth_ds_loaded *loaded);
-/** hearth_ds_loaded_at - the k-th, in the order of the files; NULL behind the last. Its tensor lives as long as the tensors it was loaded from. */
+/** hearth_ds_loaded_at - the k-th, in the order of the files; NULL behind the last. It lives as long as @loaded, as does its tensor. */
 const struct hearth_ds_placed *hearth_ds_loaded_at(const struct hearth_ds_loaded *loaded, size_t k);
 void hearth_ds_loaded_stats(const struct hearth_ds_loaded *loaded, struct hearth_ds_load_stats *ret);
 /** hearth_ds_loaded_unref - gives up a reference; with the last one, memory is freed. Thread-safe. The context must still be open. NULL is fine. Return: NULL. */

@@ -11,6 +11,7 @@
 
 struct hearth_ds_loaded {
 	atomic_uint refs;
+	struct hearth_ds_tensors *tensors;      /* for names and shapes */
 	struct plan plan;
 	struct hearth_ds_load_stats stats;
 };
@@ -19,6 +20,7 @@ struct hearth_ds_loaded *hearth_ds_loaded_unref(struct hearth_ds_loaded *l)
 {
 	if (l && atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) == 1) {
 		plan_done(&l->plan);
+		tensors_unref(l->tensors);
 		free(l);
 	}
 	return NULL;
@@ -143,6 +145,7 @@ int hearth_ds_load(struct hearth_ds_tensors *tensors, const struct hearth_ds_loa
 	if (!l)
 		return err_set(ds_error(), -ENOMEM, "out of memory");
 	l->refs = 1;
+	l->tensors = tensors_ref(tensors);
 	r = plan_make(tensors, options, &l->plan);
 	if (r == 0)
 		r = plan_alloc(&l->plan);

@@ -14,6 +14,7 @@ struct set_file {
 };
 
 struct hearth_ds_tensors {
+	atomic_uint refs;               /* what was loaded has one: closing closes the files, names and shapes stay */
 	struct hearth_ds *ds;
 	struct set_file *files;
 	size_t files_n;
@@ -21,6 +22,9 @@ struct hearth_ds_tensors {
 	const struct hearth_ds_tensor **by_name;
 	size_t n;
 };
+
+struct hearth_ds_tensors *tensors_ref(struct hearth_ds_tensors *t);
+void tensors_unref(struct hearth_ds_tensors *t);
 
 /** struct weight_map - a set's index: pairs of tensor and file, sorted by file, then by tensor */
 struct weight_map {

@@ -226,6 +226,7 @@ int hearth_ds_tensors_open(struct hearth_ds *ds, const char *path, struct hearth
 
 	if (!t)
 		return err_set(err, -ENOMEM, "out of memory");
+	t->refs = 1;
 	t->ds = ds;
 	r = resolve(path, file, err);
 	if (r == 0) {
@@ -242,22 +243,33 @@ int hearth_ds_tensors_open(struct hearth_ds *ds, const char *path, struct hearth
 	return 0;
 }
 
-struct hearth_ds_tensors *hearth_ds_tensors_close(struct hearth_ds_tensors *t)
+struct hearth_ds_tensors *tensors_ref(struct hearth_ds_tensors *t)
 {
-	if (!t)
-		return NULL;
-	for (size_t k = 0; k < t->files_n; k++) {
-		struct set_file *f = &t->files[k];
+	atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+	return t;
+}
 
-		hearth_ds_file_close(f->file);
-		fd_close(&f->fd);
-		header_done(&f->header);
-		free(f->path);
+void tensors_unref(struct hearth_ds_tensors *t)
+{
+	if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t k = 0; k < t->files_n; k++) {
+		header_done(&t->files[k].header);
+		free(t->files[k].path);
 	}
 	free(t->files);
 	free(t->tensors);
 	free(t->by_name);
 	free(t);
+}
+
+struct hearth_ds_tensors *hearth_ds_tensors_close(struct hearth_ds_tensors *t)
+{
+	for (size_t k = 0; t && k < t->files_n; k++) {
+		t->files[k].file = hearth_ds_file_close(t->files[k].file);
+		fd_close(&t->files[k].fd);
+	}
+	tensors_unref(t);
 	return NULL;
 }
 
