@@ -3,7 +3,7 @@
 #define HEARTH_DS_LOAD_H
 
 /*
- * Loaders on top of libhearth-ds: tensors of safetensors files, and blocks of a KV cache. See hearth-ds(3).
+ * Loaders on top of libhearth-ds: tensors of safetensors files, and blocks of a KV cache. See hearth-ds-load(3).
  *
  *	hearth_ds_tensors_open(ds, "model.safetensors.index.json", &tensors);
  *	hearth_ds_load(tensors, &(struct hearth_ds_load_options){ .device = device }, &loaded);
