@@ -81,13 +81,22 @@ static const char *path_of_op(const struct reading *g, const struct hearth_ds_op
 	return "?";
 }
 
+static int failed(const struct reading *g, const struct hearth_ds_op *op, int r)
+{
+	enum hearth_ds_path only = g->tensors->ds->o.path;
+	struct hearth_ds_report report = { 0 };
+
+	if (only != HEARTH_DS_AUTO && hearth_ds_probe(op->file, op->memory, &report) == 0 && report.why[only][0])
+		return err_set(ds_error(), r, "%s: it cannot be read by the path that was asked for: %s: %s", path_of_op(g, op), hearth_ds_path_name(only), report.why[only]);
+	return err_set(ds_error(), r, "%s: cannot read %llu bytes at %llu: %s", path_of_op(g, op), (unsigned long long)op->bytes, (unsigned long long)op->file_offset, strerror(-r));
+}
+
 static int ended(struct reading *g, const struct hearth_ds_done *done)
 {
 	const struct hearth_ds_op *op = &g->l->plan.ops[done->tag];
 
 	if (done->result < 0)
-		return err_set(ds_error(), (int)done->result, "%s: cannot read %llu bytes at %llu: %s", path_of_op(g, op), (unsigned long long)op->bytes,
-			       (unsigned long long)op->file_offset, strerror((int)-done->result));
+		return failed(g, op, (int)done->result);
 	if ((uint64_t)done->result < op->bytes)
 		return err_set(ds_error(), -EIO, "%s: it ends at %llu: it became shorter after it was opened", path_of_op(g, op),
 			       (unsigned long long)op->file_offset + (unsigned long long)done->result);

@@ -5,6 +5,9 @@ import os
 import random
 import struct
 
+BUILD = os.environ.get('HEARTH_BUILD', 'build')
+os.environ.setdefault('HEARTH_DS_LIBRARY', os.path.join(BUILD, 'src', 'ds', 'libhearth-ds.so.0'))
+
 BITS = {'BOOL': 8, 'U8': 8, 'I8': 8, 'F8_E4M3': 8, 'F8_E5M2': 8, 'F8_E8M0': 8, 'U16': 16, 'I16': 16, 'F16': 16, 'BF16': 16, 'U32': 32, 'I32': 32, 'F32': 32, 'U64': 64, 'I64': 64, 'F64': 64,
         'C64': 64}
 

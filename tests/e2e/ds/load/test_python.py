@@ -231,6 +231,37 @@ class Torch(Case):
         self.assertTrue(all(torch.equal(tensor, loaded[name]) for name, tensor in tensors.items()))
 
 
+class Devices(Case):
+    def test_fake_cuda(self):
+        """A device of the tests' fake driver: the tensor says where it is, the bytes are there, and its memory is the device's again when it is gone."""
+        fake = os.path.join(os.environ.get('HEARTH_BUILD', 'build'), 'tests', 'fake-cuda', 'libcuda.so.1')
+        machine = os.path.join(self.dir, 'machine')
+        os.mkdir(machine)
+        env = {**os.environ, 'HEARTH_LIBCUDA': fake, 'HEARTH_FAKE_CUDA': 'devices=2,memory=16M', 'HEARTH_FAKE_CUDA_DIR': machine}
+        with open(os.path.join(self.dir, 'large'), 'wb') as file:
+            file.write(self.named['large'][2])
+        script = f'''import sys, os
+sys.path.insert(0, {os.path.join(SOURCE, "python")!r})
+import hearth_ds
+for _ in range(10):      # more than the device has memory for
+    x = hearth_ds.load_safetensors({self.path!r}, 'cuda:1', 'large', 'dlpack')['large']
+    assert x.__dlpack_device__() == (2, 1)
+    kept = x.capsule()
+    placed = hearth_ds._lib().loaded_at(x._loaded.handle, x._k).contents
+    with hearth_ds.File({os.path.join(self.dir, "out")!r}, 'w') as file:
+        hearth_ds._lib().check(hearth_ds._lib().write(file.handle, placed.memory, placed.offset, 0, x.nbytes))
+    del x, kept
+try:
+    hearth_ds.load_safetensors({self.path!r}, 'cuda:2')
+except hearth_ds.Error as error:
+    assert 'sees 2 devices' in str(error)
+'''
+        done = subprocess.run([sys.executable, '-c', script], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        with open(os.path.join(self.dir, 'out'), 'rb') as file:
+            self.assertEqual(file.read(), self.named['large'][2])
+
+
 class Files(Case):
     def test_read_and_write(self):
         path, data = os.path.join(self.dir, 'data'), bytes(range(256)) * 40
