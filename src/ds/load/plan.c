@@ -138,7 +138,9 @@ int plan_make(const struct hearth_ds_tensors *t, const struct hearth_ds_load_opt
 	if (r < 0)
 		return r;
 	used = calloc(o->filters_n + 1, sizeof(*used));
-	r = used ? choose(t, o, &p, used) : err_set(ds_error(), -ENOMEM, "out of memory");
+	if (!used)
+		return err_set(ds_error(), -ENOMEM, "out of memory");
+	r = choose(t, o, &p, used);
 	for (size_t k = 0; r == 0 && k < o->filters_n; k++)
 		if (!used[k])
 			r = err_set(ds_error(), -ENOENT, "no tensor's name matches '%.80s'", o->filters[k]);

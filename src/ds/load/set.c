@@ -118,7 +118,7 @@ static int open_set(struct hearth_ds_tensors *t, const char *index, const struct
 
 	for (size_t k = 0; k < m->n; k += same_file(m, k))
 		files++;
-	t->files = calloc(files, sizeof(*t->files));
+	t->files = calloc(files + 1, sizeof(*t->files));
 	if (!t->files)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t k = 0, n; k < m->n; k += n) {

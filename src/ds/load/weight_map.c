@@ -56,14 +56,15 @@ int weight_map_parse(const char *json, size_t n, struct weight_map *ret, struct 
 		return err_set(err, -EBADMSG, "it is no index of safetensors files: there is no weight_map with tensors in it");
 	}
 	m.weights = calloc(json_object_size(map), sizeof(*m.weights));
-	if (!m.weights)
-		r = err_set(err, -ENOMEM, "out of memory");
-	if (r == 0)
-		json_object_foreach(map, tensor, value) {
-			r = add(&m, tensor, value, err);
-			if (r < 0)
-				break;
-		}
+	if (!m.weights) {
+		json_decref(root);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	json_object_foreach(map, tensor, value) {
+		r = add(&m, tensor, value, err);
+		if (r < 0)
+			break;
+	}
 	json_decref(root);
 	if (r < 0) {
 		weight_map_done(&m);

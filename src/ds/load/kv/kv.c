@@ -163,27 +163,40 @@ static size_t look_up(const struct hearth_ds_kv *kv, struct hearth_ds_kv_block *
 	return found;
 }
 
+static int64_t get(struct hearth_ds_kv *kv, struct hearth_ds_kv_block *blocks, size_t n, uint64_t *positions, size_t *order, int *results)
+{
+	int64_t got = 0;
+	size_t found;
+	int r;
+
+	pthread_rwlock_rdlock(&kv->lock);
+	found = look_up(kv, blocks, n, positions, order);
+	r = kv_transfer(kv, blocks, positions, order, found, false, results);
+	pthread_rwlock_unlock(&kv->lock);
+	if (r < 0)
+		return r;
+	for (size_t k = 0; k < found; k++) {
+		blocks[order[k]].result = results[order[k]] < 0 ? results[order[k]] : (int64_t)kv->state.head.block_bytes;
+		got += results[order[k]] == 0;
+	}
+	return got;
+}
+
 int64_t hearth_ds_kv_get(struct hearth_ds_kv *kv, struct hearth_ds_kv_block *blocks, size_t n)
 {
 	uint64_t *positions = calloc(n + 1, sizeof(*positions));
-	size_t *order = calloc(n + 1, sizeof(*order)), found;
-	int *results = calloc(n + 1, sizeof(*results)), r = positions && order && results ? 0 : no_memory();
-	int64_t got = 0;
+	size_t *order = calloc(n + 1, sizeof(*order));
+	int *results = calloc(n + 1, sizeof(*results));
+	int64_t got;
 
-	if (r == 0) {
-		pthread_rwlock_rdlock(&kv->lock);
-		found = look_up(kv, blocks, n, positions, order);
-		r = kv_transfer(kv, blocks, positions, order, found, false, results);
-		pthread_rwlock_unlock(&kv->lock);
-		for (size_t k = 0; r == 0 && k < found; k++) {
-			blocks[order[k]].result = results[order[k]] < 0 ? results[order[k]] : (int64_t)kv->state.head.block_bytes;
-			got += results[order[k]] == 0;
-		}
-	}
+	if (positions && order && results)
+		got = get(kv, blocks, n, positions, order, results);
+	else
+		got = no_memory();
 	free(positions);
 	free(order);
 	free(results);
-	return r < 0 ? r : got;
+	return got;
 }
 
 /* ---- the rest ---- */
@@ -252,27 +265,32 @@ int64_t hearth_ds_kv_list(struct hearth_ds_kv *kv, struct hearth_ds_kv_key *ret,
 	return (int64_t)n;
 }
 
+static int check_one(const struct hearth_ds_kv *kv, struct hearth_ds_kv_key key, void *room)
+{
+	const struct kv_record *record = kv_table_find(&kv->state.table, key.id, key.layer);
+	uint64_t digest = 0;
+	int r = record ? kv_read_digest(kv, record->position, room, &digest) : -ENOENT;
+
+	return r == 0 && digest != record->digest ? -EBADMSG : r;
+}
+
 int64_t hearth_ds_kv_check(struct hearth_ds_kv *kv, void (*bad)(void *ctx, struct hearth_ds_kv_key key, int error), void *ctx)
 {
 	struct hearth_ds_kv_key *keys = NULL;
-	void *room = malloc(kv->state.head.block_bytes);
 	int64_t damaged = 0;
-	int r = 0;
+	void *room;
+	int r;
 
 	if (!kv->state.head.checked)
-		r = err_set(ds_error(), -EOPNOTSUPP, "KV store %s was made without digests: there is nothing to compare with", kv->path);
-	else if (!room)
-		r = no_memory();
+		return err_set(ds_error(), -EOPNOTSUPP, "KV store %s was made without digests: there is nothing to compare with", kv->path);
+	room = malloc(kv->state.head.block_bytes);
+	if (!room)
+		return no_memory();
 	pthread_rwlock_rdlock(&kv->lock);
-	if (r == 0)
-		r = all_keys(kv, &keys);
-	for (size_t k = 0; r == 0 && k < kv->state.table.n; k++) {
-		const struct kv_record *record = kv_table_find(&kv->state.table, keys[k].id, keys[k].layer);
-		uint64_t digest = 0;
-		int error = kv_read_digest(kv, record->position, room, &digest);
+	r = all_keys(kv, &keys);
+	for (size_t k = 0; keys && k < kv->state.table.n; k++) {
+		int error = check_one(kv, keys[k], room);
 
-		if (error == 0 && digest != record->digest)
-			error = -EBADMSG;
 		damaged += error < 0;
 		if (error < 0 && bad)
 			bad(ctx, keys[k], error);
