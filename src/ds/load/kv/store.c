@@ -41,13 +41,18 @@ struct hearth_ds_kv *hearth_ds_kv_close(struct hearth_ds_kv *kv)
 static struct hearth_ds_kv *kv_new(struct hearth_ds *ds, const char *path, bool writable)
 {
 	struct hearth_ds_kv *kv = calloc(1, sizeof(*kv));
+	pthread_rwlockattr_t attr;
 
 	if (!kv)
 		return NULL;
 	kv->ds = ds;
 	kv->writable = writable;
 	kv->data = kv->index = -1;
-	pthread_rwlock_init(&kv->lock, NULL);
+	/* gets that follow one another without a pause would keep puts out for ever */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&kv->lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	kv->path = strdup(path);
 	return kv->path ? kv : hearth_ds_kv_close(kv);
 }
