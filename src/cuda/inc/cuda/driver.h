@@ -83,6 +83,8 @@ struct cu_restore_args { struct cu_gpu_pair *pairs; unsigned pairs_n; char reser
 	X(module_function, cuModuleGetFunction, (cu_function *function, cu_module module, const char *name)) \
 	X(launch, cuLaunchKernel, (cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, cu_stream stream, void **params, void **extra))
 #define CUDA_CALLS_OPTIONAL(X) \
+	X(pointer_attribute, cuPointerGetAttribute, (void *value, int attribute, cu_deviceptr at)) \
+	X(primary_state, cuDevicePrimaryCtxGetState, (cu_device device, unsigned *flags, int *active)) \
 	X(ckpt_state, cuCheckpointProcessGetState, (int pid, int *state)) \
 	X(ckpt_lock, cuCheckpointProcessLock, (int pid, struct cu_lock_args *args)) \
 	X(ckpt_checkpoint, cuCheckpointProcessCheckpoint, (int pid, struct cu_checkpoint_args *args)) \
