@@ -15,9 +15,11 @@ import tempfile
 # Who may include whom; the arrows of docs/ARCHITECTURE.md.
 MAY_USE = {
     'base': set(),
+    'cuda': {'base'},
     'fn': set(),
+    'ds': {'base', 'cuda'},
     'init': {'base', 'fn'},
-    'ckpt': {'base', 'shim'},         # the keeper's end of its wire format
+    'ckpt': {'base', 'shim', 'cuda'},         # the keeper's end of its wire format
     'shim': {'base'},
     'http': {'base'},
     'trace': {'base'},

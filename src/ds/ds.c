@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "priv.h"
+
+static _Thread_local struct hearth_err last_error;
+
+struct hearth_err *ds_error(void)
+{
+	return &last_error;
+}
+
+const char *hearth_ds_error(void)
+{
+	return last_error.msg;
+}
+
+const char *hearth_ds_path_name(enum hearth_ds_path path)
+{
+	static const char *const names[] = { "auto", "map", "cufile", "stage", "host" };
+
+	return (unsigned)path < PATHS ? names[path] : NULL;
+}
+
+bool ds_fault(const struct hearth_ds *ds, const char *point)
+{
+	return ds->faults && fault_point(point);
+}
+
+static int check_options(const struct hearth_ds_options *o)
+{
+	for (size_t k = 0; k < sizeof(o->zero) / sizeof(o->zero[0]); k++)
+		if (o->zero[k])
+			return err_set(ds_error(), -EINVAL, "hearth_ds_open: options.zero must be all 0");
+	if ((unsigned)o->path >= PATHS || (unsigned)o->fallback > HEARTH_DS_FORBID || (unsigned)o->cache > HEARTH_DS_CACHE_ALWAYS)
+		return err_set(ds_error(), -EINVAL, "hearth_ds_open: options.path, fallback or cache is none of those that there are");
+	return 0;
+}
+
+int hearth_ds_open(const struct hearth_ds_options *options, struct hearth_ds **ret)
+{
+	struct hearth_ds *ds;
+
+	if (options && check_options(options) < 0)
+		return -EINVAL;
+	ds = calloc(1, sizeof(*ds));
+	if (!ds)
+		return err_set(ds_error(), -ENOMEM, "out of memory");
+	if (options)
+		ds->o = *options;
+	ds->faults = getenv("HEARTH_FAULT") != NULL;
+	pthread_mutex_init(&ds->lock, NULL);
+	*ret = ds;
+	return 0;
+}
+
+struct hearth_ds *hearth_ds_close(struct hearth_ds *ds)
+{
+	if (!ds)
+		return NULL;
+	while (ds->files)
+		hearth_ds_file_close(ds->files);
+	while (ds->memories)
+		hearth_ds_release(ds->memories);
+	devices_free(ds);
+	pthread_mutex_destroy(&ds->lock);
+	free(ds);
+	return NULL;
+}
