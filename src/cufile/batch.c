@@ -141,7 +141,7 @@ err:
 
 CF_EXPORT CUfileError_t cuFileBatchIOSetUp(CUfileBatchHandle_t *handle, unsigned nr)
 {
-	struct batch *b;
+	struct batch *b = NULL;
 	CUfileOpError e;
 
 	if (!handle)

@@ -16,8 +16,8 @@ uint64_t cf_table_add(struct cf_table *t, void *thing)
 		at = t->n ? t->n : 1;
 		if (at >= INDEX_MAX || array_grow((void **)&t->slot, &t->cap, at + 1, sizeof(*t->slot)) < 0)
 			return 0;
-		t->slot[at] = (struct cf_slot){ 0 };
-		t->n = at + 1;
+		while (t->n <= at)
+			t->slot[t->n++] = (struct cf_slot){ 0 };
 	} else {
 		t->first_free = t->slot[at].next_free;
 	}
