@@ -5,7 +5,7 @@
 #include "cuda/driver.h"
 #include "priv.h"
 
-enum { NOT_INITIALIZED = 3, DEINITIALIZED = 4, INVALID_CONTEXT = 201, MEMORY_TYPE = 2, DEVICE_ORDINAL = 9, TYPE_HOST = 1 };
+enum { INVALID_CONTEXT = 201 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cuda cuda;
@@ -35,15 +35,15 @@ static bool driver(void)
 	return atomic_load(&loaded);
 }
 
-static cu_result ask(uint64_t at, int *type, int *ordinal)
+static cu_result ask(uint64_t at, unsigned *type, int *ordinal)
 {
-	cu_result r = cuda.pointer_attribute(type, MEMORY_TYPE, at);
+	cu_result r = cuda.pointer_attribute(type, CU_POINTER_MEMORY_TYPE, at);
 
-	return r == CU_OK ? cuda.pointer_attribute(ordinal, DEVICE_ORDINAL, at) : r;
+	return r == CU_OK ? cuda.pointer_attribute(ordinal, CU_POINTER_ORDINAL, at) : r;
 }
 
 /* The call wants a current context, any: addresses are the same in all of them. This thread has none: it gets one that there is, for as long as it takes. */
-static cu_result ask_in_any(uint64_t at, int *type, int *ordinal)
+static cu_result ask_in_any(uint64_t at, unsigned *type, int *ordinal)
 {
 	cu_result r = INVALID_CONTEXT;
 	int n = 0, active;
@@ -55,9 +55,9 @@ static cu_result ask_in_any(uint64_t at, int *type, int *ordinal)
 	for (int d = 0; d < n && r == INVALID_CONTEXT; d++) {
 		if (cuda.primary_state(d, &flags, &active) != CU_OK || !active || cuda.primary_retain(&context, d) != CU_OK)
 			continue;
-		if (cuda.set_current(context) == CU_OK) {
+		if (cuda.push_current(context) == CU_OK) {
 			r = ask(at, type, ordinal);
-			cuda.set_current(NULL);
+			(void)cuda.pop_current(&context);
 		}
 		cuda.primary_release(d);
 	}
@@ -66,13 +66,14 @@ static cu_result ask_in_any(uint64_t at, int *type, int *ordinal)
 
 int cf_place_of(uint64_t at)
 {
-	int type = 0, ordinal = 0;
+	unsigned type = 0;
+	int ordinal = 0;
 	cu_result r;
 
-	if (!driver() || !cuda.pointer_attribute)
+	if (!driver())
 		return CF_HOST;
 	r = ask(at, &type, &ordinal);
 	if (r == INVALID_CONTEXT && cuda.primary_state)
 		r = ask_in_any(at, &type, &ordinal);
-	return r == CU_OK && type != TYPE_HOST && ordinal >= 0 && ordinal < CF_DEVICES ? ordinal : CF_HOST;
+	return r == CU_OK && type == CU_MEMORY_DEVICE && ordinal >= 0 && ordinal < CF_DEVICES ? ordinal : CF_HOST;
 }

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "priv.h"
-#include "ring.h"
+#include "pump.h"
 
 static struct hearth_ds_device *device_new(struct hearth_ds *ds, const char *uri, enum device_kind kind)
 {
@@ -22,7 +21,13 @@ static struct hearth_ds_device *device_new(struct hearth_ds *ds, const char *uri
 
 static struct hearth_ds_device *device_free(struct hearth_ds_device *d)
 {
-	ring_free(atomic_load(&d->ring));
+	crew_free(atomic_load(&d->crew));
+	if (atomic_load(&d->ring) && (!d->cuda || cuda_enter(d->cuda, NULL) == 0)) {
+		ring_free(atomic_load(&d->ring));
+		if (d->cuda)
+			cuda_leave(d->cuda);
+	}
+	cuda_close(d->cuda);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 	return NULL;
@@ -30,19 +35,41 @@ static struct hearth_ds_device *device_free(struct hearth_ds_device *d)
 
 static int device_open(struct hearth_ds *ds, const char *uri, struct hearth_ds_device **ret, struct hearth_err *err)
 {
-	if (strcmp(uri, "host") != 0)
+	struct hearth_ds_device *d;
+	bool cuda = strncmp(uri, "cuda:", 5) == 0;
+	int r;
+
+	if (!cuda && strcmp(uri, "host") != 0)
 		return err_set(err, -EINVAL, "'%.60s' is no device; there are host, cuda:N and ivshmem:BDF", uri);
-	*ret = device_new(ds, uri, DEVICE_HOST);
-	return *ret ? 0 : err_set(err, -ENOMEM, "out of memory");
+	d = device_new(ds, uri, cuda ? DEVICE_CUDA : DEVICE_HOST);
+	if (!d)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = cuda ? cuda_open(uri + 5, &d->cuda, err) : 0;
+	if (r < 0)
+		device_free(d);
+	else
+		*ret = d;
+	return r;
 }
 
 int device_pin(struct hearth_ds_device *d, void *at, size_t bytes, struct hearth_err *err)
 {
-	return 0;
+	int r;
+
+	if (!d->cuda)
+		return 0;
+	r = cuda_enter(d->cuda, err);
+	if (r < 0)
+		return r;
+	r = cuda_err(d->cuda->cu, d->cuda->cu->host_register(at, bytes, CU_HOST_PORTABLE), err, "cuMemHostRegister");
+	cuda_leave(d->cuda);
+	return r;
 }
 
 void device_unpin(struct hearth_ds_device *d, void *at)
 {
+	if (d->cuda)
+		(void)d->cuda->cu->host_unregister(at);
 }
 
 int hearth_ds_device(struct hearth_ds *ds, const char *uri, struct hearth_ds_device **ret)

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/fault.h"
-#include "priv.h"
+#include "queue.h"
 
 static _Thread_local struct hearth_err last_error;
 
@@ -53,6 +53,7 @@ int hearth_ds_open(const struct hearth_ds_options *options, struct hearth_ds **r
 		ds->o = *options;
 	ds->faults = getenv("HEARTH_FAULT") != NULL;
 	pthread_mutex_init(&ds->lock, NULL);
+	pthread_mutex_init(&ds->pumps_lock, NULL);
 	*ret = ds;
 	return 0;
 }
@@ -61,12 +62,16 @@ struct hearth_ds *hearth_ds_close(struct hearth_ds *ds)
 {
 	if (!ds)
 		return NULL;
+	while (ds->queues)
+		hearth_ds_queue_close(ds->queues);
 	while (ds->files)
 		hearth_ds_file_close(ds->files);
 	while (ds->memories)
 		hearth_ds_release(ds->memories);
+	pumps_free(ds);
 	devices_free(ds);
 	pthread_mutex_destroy(&ds->lock);
+	pthread_mutex_destroy(&ds->pumps_lock);
 	free(ds);
 	return NULL;
 }

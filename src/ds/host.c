@@ -24,25 +24,41 @@ static int need_bounce(struct hearth_ds_device *d, struct slot **bounce)
 
 /* ---- reading ---- */
 
-/* over whole blocks around what is wanted, which fit a slot: pieces are cut at its multiples */
-static ssize_t read_bounced(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t *to, size_t n, uint64_t at, struct slot **bounce)
+static ssize_t read_blocks(struct hearth_ds_file *f, uint8_t *room, size_t n, uint64_t at, uint8_t **ret)
 {
 	uint64_t low = at - at % f->offset_align, high = at + n + f->offset_align - 1;
+	ssize_t got;
+
+	high -= high % f->offset_align;
+	got = file_read(f, true, room, high - low, low);
+	if (got < 0)
+		return got;
+	*ret = room + (at - low);
+	got -= (ssize_t)(at - low);
+	return got < 0 ? 0 : got < (ssize_t)n ? got : (ssize_t)n;
+}
+
+ssize_t host_read_around(struct hearth_ds_file *f, uint8_t *room, size_t n, uint64_t at, uint8_t **ret)
+{
+	if (!cache_serves(f, at, n))
+		return read_blocks(f, room, n, at, ret);
+	*ret = room;
+	return file_read(f, false, room, n, at);
+}
+
+/* blocks around what is wanted fit a slot: pieces are cut at its multiples */
+static ssize_t read_bounced(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t *to, size_t n, uint64_t at, struct slot **bounce)
+{
+	uint8_t *from;
 	ssize_t got;
 	int r = need_bounce(d, bounce);
 
 	if (r < 0)
 		return r;
-	high -= high % f->offset_align;
-	got = file_read(f, true, (*bounce)->at, high - low, low);
-	if (got < 0)
-		return got;
-	got -= (ssize_t)(at - low);
-	if (got <= 0)
-		return 0;
-	n = (size_t)got < n ? (size_t)got : n;
-	memcpy(to, (*bounce)->at + (at - low), n);
-	return (ssize_t)n;
+	got = read_blocks(f, (*bounce)->at, n, at, &from);
+	if (got > 0)
+		memcpy(to, from, (size_t)got);
+	return got;
 }
 
 /* head, middle, tail: the middle's place in memory is aligned. A part of 0 bytes is left out. */

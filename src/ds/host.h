@@ -16,6 +16,11 @@ struct slot;
  */
 ssize_t host_read(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t *to, size_t n, uint64_t at, struct slot **bounce);
 ssize_t host_write(struct hearth_ds_file *f, struct hearth_ds_device *d, const uint8_t *from, size_t n, uint64_t at, struct slot **bounce);
+/**
+ * host_read_around - the same into room of one's own, blocks around it and all, in one read
+ * @room: aligned to BLOCK_BYTES, of @n + 2 * BLOCK_BYTES. @ret: where in it the byte at @at is
+ */
+ssize_t host_read_around(struct hearth_ds_file *f, uint8_t *room, size_t n, uint64_t at, uint8_t **ret);
 /** host_transfer - any number of bytes, a piece after the other. Return: as host_read. */
 ssize_t host_transfer(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes, bool write);
 

@@ -2,15 +2,29 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "priv.h"
+#include "cuda.h"
+
+static int own(struct hearth_ds_device *d, uint64_t at, size_t bytes)
+{
+	int r = cuda_enter(d->cuda, ds_error());
+
+	if (r < 0)
+		return r;
+	r = cuda_own(d->cuda, at, bytes, ds_error());
+	cuda_leave(d->cuda);
+	return r;
+}
 
 int hearth_ds_register(struct hearth_ds_device *device, uint64_t at, size_t bytes, struct hearth_ds_memory **ret)
 {
 	struct hearth_ds *ds = device->ds;
 	struct hearth_ds_memory *m;
+	int r;
 
 	if (bytes == 0 || at + bytes < at || (device->kind == DEVICE_HOST && at == 0))
 		return err_set(ds_error(), -EINVAL, "hearth_ds_register: %zu bytes at 0x%llx are no memory", bytes, (unsigned long long)at);
+	if (device->cuda && (r = own(device, at, bytes)) < 0)
+		return r;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return err_set(ds_error(), -ENOMEM, "out of memory");

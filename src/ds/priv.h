@@ -30,6 +30,9 @@ static inline size_t piece_at(uint64_t at, uint64_t left)
 
 struct pair;
 struct ring;
+struct crew;
+struct pump;
+struct cuda_device;
 
 enum device_kind { DEVICE_HOST, DEVICE_CUDA, DEVICE_IVSHMEM };
 
@@ -39,6 +42,9 @@ struct hearth_ds {
 	struct hearth_ds_device *devices;
 	struct hearth_ds_memory *memories;
 	struct hearth_ds_file *files;
+	struct hearth_ds_queue *queues;
+	struct pump *pumps;             /* idle ones, for synchronous operations; @pumps_lock */
+	pthread_mutex_t pumps_lock;
 	uint64_t last_id;
 	bool faults;                    /* $HEARTH_FAULT is set: fault points are worth asking */
 };
@@ -49,6 +55,8 @@ struct hearth_ds_device {
 	enum device_kind kind;
 	char uri[64];
 	pthread_mutex_t lock;
+	struct cuda_device *cuda;       /* of "cuda:N" */
+	_Atomic(struct crew *) crew;    /* threads that copy, from their first need on */
 	_Atomic(struct ring *) ring;    /* memory that I/O goes through, from its first need on */
 };
 
@@ -76,6 +84,7 @@ struct hearth_ds_file {
 	const char *why;                /* of DIRECT_NONE */
 	int spent;                      /* what @direct was before it turned out not to work; -1: none */
 	atomic_int sampler;             /* descriptor for looking into the page cache where cachestat(2) cannot; SAMPLER_* */
+	void *cufile;                   /* libcufile's handle of it; @lock */
 	struct uses uses;
 	_Atomic(struct pair *) pairs[PAIR_BUCKETS];
 };
@@ -123,6 +132,10 @@ struct pair {
 	char *why[PATHS];               /* why a path was given up; ds->lock */
 };
 struct pair *pair_get(struct hearth_ds_file *f, struct hearth_ds_memory *m);     /* NULL: no memory */
+static inline void pair_carried(struct pair *p, unsigned path, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&p->carried[path], bytes, memory_order_relaxed);
+}
 /** pair_next - the path after @path, for a try */
 enum hearth_ds_path pair_next(struct pair *p, struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hearth_ds_path path);
 /** pair_downgrade - @path failed with @r: the next one from here on. Return: whether there is one. */
@@ -133,12 +146,13 @@ void pairs_of_file_free(struct hearth_ds_file *f);
 void path_why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hearth_ds_path path, char why[240]);
 
 /* ---- rw.c ---- */
+/** path_try_next - whether what failed with @r on @path may do better by the next: the path's own errors, and those that could be the path's or the file's */
+bool path_try_next(const struct hearth_ds *ds, enum hearth_ds_path path, ssize_t r);
 /** op_check - of a caller's operation. Return: 0, -EINVAL, -EBADF with a message. */
 int op_check(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t file_offset, uint64_t bytes, bool write, struct hearth_err *err);
 /**
- * op_clip - what of a read is within the file now. A direct read beyond the end fills memory with zeros there, and says that it did not.
- * Return: bytes, -errno.
+ * op_clip_to - what of a read is within a file of @size. A direct read beyond the end fills memory with zeros there, and says that it did not.
  */
-ssize_t op_clip(struct hearth_ds_file *f, uint64_t at, size_t bytes);
+uint64_t op_clip_to(struct hearth_ds_file *f, int64_t size, uint64_t at, uint64_t bytes);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "priv.h"
+#include "cufile.h"
 
 static const char *why_not_map(struct hearth_ds_file *f, struct hearth_ds_memory *m)
 {
@@ -22,7 +22,7 @@ static const char *why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m,
 	case HEARTH_DS_MAP:
 		return why_not_map(f, m);
 	case HEARTH_DS_CUFILE:
-		return cuda ? "libcufile is not used" : "it is for memory of NVIDIA's devices";
+		return cufile_why_not(f, m);
 	case HEARTH_DS_STAGE:
 		return cuda ? "" : m->device->kind == DEVICE_HOST ? "nothing to stage: the kernel reads into this memory itself" : "there is no driver that copies into this memory";
 	case HEARTH_DS_HOST:

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "host.h"
+#include "stage.h"
 
 int op_check(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t file_offset, uint64_t bytes, bool write, struct hearth_err *err)
 {
@@ -18,23 +19,11 @@ int op_check(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memo
 	return 0;
 }
 
-/* what another path may do better: the path's own errors, and those that could be the path's or the file's */
-static bool try_next(const struct hearth_ds *ds, enum hearth_ds_path path, ssize_t r)
+bool path_try_next(const struct hearth_ds *ds, enum hearth_ds_path path, ssize_t r)
 {
 	if (ds->o.path != HEARTH_DS_AUTO || ds->o.fallback == HEARTH_DS_FORBID || (path != HEARTH_DS_MAP && path != HEARTH_DS_CUFILE))
 		return false;
 	return r == -EREMOTEIO || r == -EFAULT || r == -EINVAL || r == -EOPNOTSUPP || r == -ENODEV || r == -EIO || r == -EPERM;
-}
-
-static ssize_t by_path(enum hearth_ds_path path, struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes, bool write)
-{
-	switch (path) {
-	case HEARTH_DS_MAP:
-	case HEARTH_DS_HOST:
-		return host_transfer(f, m, memory_offset, at, bytes, write);
-	default:
-		return -EOPNOTSUPP;
-	}
 }
 
 static ssize_t no_path(struct hearth_ds_file *f, struct hearth_ds_memory *m)
@@ -48,61 +37,61 @@ static ssize_t no_path(struct hearth_ds_file *f, struct hearth_ds_memory *m)
 	return err_set(ds_error(), -EOPNOTSUPP, "path %s was asked for, but %s", hearth_ds_path_name(wanted), why);
 }
 
-static ssize_t transfer(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes, bool write)
+/* where nothing is to be gained by more than one I/O at a time */
+static bool in_this_thread(enum hearth_ds_path path, size_t bytes)
 {
-	struct pair *p = pair_get(f, m);
-	enum hearth_ds_path path, blamed = HEARTH_DS_AUTO;
-	ssize_t r, first = 0;
-
-	if (!p)
-		return err_set(ds_error(), -ENOMEM, "out of memory");
-	for (;;) {
-		path = blamed == HEARTH_DS_AUTO ? atomic_load(&p->path) : pair_next(p, f, m, blamed);
-		if (path == HEARTH_DS_AUTO)
-			return blamed == HEARTH_DS_AUTO ? no_path(f, m) : first;
-		r = by_path(path, f, m, memory_offset, at, bytes, write);
-		if (r >= 0) {
-			/* only now it is known that it was the path's fault, and not the file's */
-			if (blamed != HEARTH_DS_AUTO)
-				pair_downgrade(p, f, m, blamed, (int)first);
-			atomic_fetch_add_explicit(&p->carried[path], (uint64_t)r, memory_order_relaxed);
-			return r;
-		}
-		if (!try_next(f->ds, path, r))
-			break;
-		first = r;
-		blamed = path;
-	}
-	return err_set(ds_error(), (int)r, "%s of %zu bytes at offset %" PRIu64 " by path %s: %s", write ? "write" : "read", bytes, at, hearth_ds_path_name(path), strerror((int)-r));
+	return (path == HEARTH_DS_HOST || path == HEARTH_DS_MAP) && bytes <= PIECE_BYTES;
 }
 
-ssize_t op_clip(struct hearth_ds_file *f, uint64_t at, size_t bytes)
+static ssize_t transfer(struct op *op)
 {
-	int64_t size = file_bytes(f);
+	struct hearth_ds_file *f = op->file;
+	ssize_t r;
 
-	if (size < 0)
-		return size;
+	op->pair = pair_get(f, op->memory);
+	if (!op->pair)
+		return err_set(ds_error(), -ENOMEM, "out of memory");
+	op->path = (uint8_t)atomic_load(&op->pair->path);
+	if (op->path == HEARTH_DS_AUTO)
+		return no_path(f, op->memory);
+	if (in_this_thread(op->path, op->bytes)) {
+		r = host_transfer(f, op->memory, op->memory_offset, op->file_offset, op->bytes, op->write);
+		if (r >= 0)
+			pair_carried(op->pair, op->path, (uint64_t)r);
+		if (r >= 0 || !path_try_next(f->ds, op->path, r))
+			return r;
+	}
+	/* where this path fails again the next one is tried, and it is found out whose fault it was */
+	return stage_transfer(op, ds_error());
+}
+
+uint64_t op_clip_to(struct hearth_ds_file *f, int64_t size, uint64_t at, uint64_t bytes)
+{
 	/* files of /proc say 0 and are not; they have no O_DIRECT */
 	if (size == 0 && file_direct(f) < 0)
-		return (ssize_t)bytes;
+		return bytes;
 	if (at >= (uint64_t)size)
 		return 0;
-	return (uint64_t)size - at < bytes ? (ssize_t)((uint64_t)size - at) : (ssize_t)bytes;
+	return (uint64_t)size - at < bytes ? (uint64_t)size - at : bytes;
 }
 
 static ssize_t one(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes, bool write)
 {
+	struct op op = { .file = f, .memory = m, .memory_offset = memory_offset, .file_offset = at, .bytes = bytes, .write = write };
+	int64_t size;
 	ssize_t r = op_check(f, m, memory_offset, at, bytes, write, ds_error());
 
 	if (r < 0 || bytes == 0)
 		return r;
 	uses_get(&f->uses);
 	uses_get(&m->uses);
-	r = write ? (ssize_t)bytes : op_clip(f, at, bytes);
-	if (r < 0)
-		err_set(ds_error(), (int)r, "size of the file: %s", strerror((int)-r));
-	else if (r > 0)
-		r = transfer(f, m, memory_offset, at, (size_t)r, write);
+	size = write ? 0 : file_bytes(f);
+	if (!write && size >= 0)
+		op.bytes = op_clip_to(f, size, at, bytes);
+	ds_error()->msg[0] = '\0';
+	r = size < 0 ? size : op.bytes ? transfer(&op) : 0;
+	if (r < 0 && !ds_error()->msg[0])
+		err_set(ds_error(), (int)r, "%s of %zu bytes at offset %" PRIu64 " by path %s: %s", write ? "write" : "read", bytes, at, hearth_ds_path_name(op.path), strerror((int)-r));
 	uses_put(&m->uses);
 	uses_put(&f->uses);
 	return r;

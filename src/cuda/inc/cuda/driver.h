@@ -26,6 +26,9 @@ enum {
 	CU_POSIX_FD = 1, CU_PINNED = 1, CU_LOCATION_DEVICE = 1, CU_ACCESS_READWRITE = 3,
 	CU_STREAM_NONBLOCKING = 1, CU_EVENT_NO_TIMING = 2, CU_EVENT_BLOCKING = 1, CU_HOST_PORTABLE = 1,
 	CU_ATTRIBUTE_VMM = 102, CU_ATTRIBUTE_POSIX_FD = 103,
+	CU_ATTRIBUTE_WAIT_VALUE = 122, CU_WAIT_GEQ = 0,
+	CU_POINTER_MEMORY_TYPE = 2, CU_POINTER_ORDINAL = 9, CU_MEMORY_DEVICE = 2,
+	CU_SOURCE_STREAM_ORDER = 1,
 	CU_RUNNING = 0, CU_LOCKED, CU_CHECKPOINTED, CU_FAILED,
 };
 
@@ -43,6 +46,9 @@ struct cu_checkpoint_args { uint64_t reserved[8]; };
 struct cu_gpu_pair { struct cu_uuid was, is; };
 struct cu_restore_args { struct cu_gpu_pair *pairs; unsigned pairs_n; char reserved[52 - sizeof(void *)]; uint64_t reserved1; };
 
+/* CUmemcpyAttributes */
+struct cu_copy_attributes { int source_order; struct cu_location source, destination; unsigned flags; };
+
 /* X(field, symbol, arguments): what must be there, then what may be missing */
 #define CUDA_CALLS(X) \
 	X(init, cuInit, (unsigned flags)) \
@@ -56,6 +62,9 @@ struct cu_restore_args { struct cu_gpu_pair *pairs; unsigned pairs_n; char reser
 	X(primary_retain, cuDevicePrimaryCtxRetain, (cu_context *context, cu_device device)) \
 	X(primary_release, cuDevicePrimaryCtxRelease_v2, (cu_device device)) \
 	X(set_current, cuCtxSetCurrent, (cu_context context)) \
+	X(push_current, cuCtxPushCurrent_v2, (cu_context context)) \
+	X(pop_current, cuCtxPopCurrent_v2, (cu_context *context)) \
+	X(priority_range, cuCtxGetStreamPriorityRange, (int *least, int *greatest)) \
 	X(mem_info, cuMemGetInfo_v2, (size_t *available, size_t *total)) \
 	X(mem_create, cuMemCreate, (cu_memory *handle, size_t bytes, const struct cu_memory_prop *prop, unsigned long long flags)) \
 	X(mem_release, cuMemRelease, (cu_memory handle)) \
@@ -75,6 +84,13 @@ struct cu_restore_args { struct cu_gpu_pair *pairs; unsigned pairs_n; char reser
 	X(copy_dtoh, cuMemcpyDtoHAsync_v2, (void *to, cu_deviceptr from, size_t bytes, cu_stream stream)) \
 	X(copy_htod, cuMemcpyHtoDAsync_v2, (cu_deviceptr to, const void *from, size_t bytes, cu_stream stream)) \
 	X(set_d8, cuMemsetD8Async, (cu_deviceptr to, unsigned char value, size_t bytes, cu_stream stream)) \
+	X(pointer_attribute, cuPointerGetAttribute, (void *value, int attribute, cu_deviceptr at)) \
+	X(event_create, cuEventCreate, (cu_event *event, unsigned flags)) \
+	X(event_destroy, cuEventDestroy_v2, (cu_event event)) \
+	X(event_record, cuEventRecord, (cu_event event, cu_stream stream)) \
+	X(event_query, cuEventQuery, (cu_event event)) \
+	X(event_sync, cuEventSynchronize, (cu_event event)) \
+	X(stream_create_priority, cuStreamCreateWithPriority, (cu_stream *stream, unsigned flags, int priority)) \
 	X(stream_create, cuStreamCreate, (cu_stream *stream, unsigned flags)) \
 	X(stream_destroy, cuStreamDestroy_v2, (cu_stream stream)) \
 	X(stream_sync, cuStreamSynchronize, (cu_stream stream)) \
@@ -83,8 +99,13 @@ struct cu_restore_args { struct cu_gpu_pair *pairs; unsigned pairs_n; char reser
 	X(module_function, cuModuleGetFunction, (cu_function *function, cu_module module, const char *name)) \
 	X(launch, cuLaunchKernel, (cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, cu_stream stream, void **params, void **extra))
 #define CUDA_CALLS_OPTIONAL(X) \
-	X(pointer_attribute, cuPointerGetAttribute, (void *value, int attribute, cu_deviceptr at)) \
 	X(primary_state, cuDevicePrimaryCtxGetState, (cu_device device, unsigned *flags, int *active)) \
+	X(copy_batch, cuMemcpyBatchAsync_v2, (cu_deviceptr *to, cu_deviceptr *from, size_t *bytes, size_t n, struct cu_copy_attributes *attributes, size_t *attributes_from, size_t attributes_n, cu_stream stream)) \
+	X(copy_batch_12, cuMemcpyBatchAsync, (cu_deviceptr *to, cu_deviceptr *from, size_t *bytes, size_t n, struct cu_copy_attributes *attributes, size_t *attributes_from, size_t attributes_n, size_t *failed, cu_stream stream)) \
+	X(launch_host, cuLaunchHostFunc, (cu_stream stream, void (*run)(void *arg), void *arg)) \
+	X(wait_value, cuStreamWaitValue32_v2, (cu_stream stream, cu_deviceptr at, uint32_t value, unsigned flags)) \
+	X(is_capturing, cuStreamIsCapturing, (cu_stream stream, int *status)) \
+	X(host_pointer, cuMemHostGetDevicePointer_v2, (cu_deviceptr *ret, void *at, unsigned flags)) \
 	X(ckpt_state, cuCheckpointProcessGetState, (int pid, int *state)) \
 	X(ckpt_lock, cuCheckpointProcessLock, (int pid, struct cu_lock_args *args)) \
 	X(ckpt_checkpoint, cuCheckpointProcessCheckpoint, (int pid, struct cu_checkpoint_args *args)) \

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pump.h"
+
+#define ALIGN_BYTES 512u                /* of a piece in a slot, at least */
+
+static int lane_open(struct pump *p, struct lane *l, struct hearth_err *err)
+{
+	struct cuda_device *c = l->device->cuda;
+	int r;
+
+	if (!c)
+		return 0;
+	l->copies = malloc(sizeof(*l->copies));
+	if (!l->copies)
+		return err_set(err, -ENOMEM, "out of memory");
+	l->copies->n = 0;
+	r = lane_use(p, l);
+	if (r == 0)
+		r = cuda_stream(c, &l->stream, err);
+	for (unsigned k = 0; k < BATCHES && r == 0; k++)
+		r = cuda_err(c->cu, c->cu->event_create(&l->batches[k].event, CU_EVENT_NO_TIMING | CU_EVENT_BLOCKING), err, "cuEventCreate");
+	return r;
+}
+
+int lane_get(struct pump *p, struct hearth_ds_device *d, struct lane **ret, struct hearth_err *err)
+{
+	struct lane *l;
+	int r;
+
+	for (l = p->lanes; l; l = l->next)
+		if (l->device == d) {
+			*ret = l;
+			return 0;
+		}
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return err_set(err, -ENOMEM, "out of memory");
+	l->device = d;
+	r = ring_get(d, &l->ring, err);
+	if (r == 0) {
+		l->registered = malloc(l->ring->segments_max * sizeof(*l->registered));
+		r = l->registered ? lane_open(p, l, err) : err_set(err, -ENOMEM, "out of memory");
+	}
+	if (r < 0) {
+		lane_free(p, l);
+		return r;
+	}
+	for (unsigned k = 0; k < l->ring->segments_max; k++)
+		l->registered[k] = REGISTERED_NOT;
+	l->next = p->lanes;
+	p->lanes = l;
+	*ret = l;
+	return 0;
+}
+
+void lane_free(struct pump *p, struct lane *l)
+{
+	struct cuda_device *c = l->device->cuda;
+
+	lane_rest(l);
+	if (c && lane_use(p, l) == 0) {
+		for (unsigned k = 0; k < BATCHES; k++)
+			if (l->batches[k].event)
+				(void)c->cu->event_destroy(l->batches[k].event);
+		if (l->stream)
+			(void)c->cu->stream_destroy(l->stream);
+	}
+	free(l->copies);
+	free(l->registered);
+	free(l);
+}
+
+int lane_use(struct pump *p, struct lane *l)
+{
+	struct cuda_device *c = l->device->cuda;
+	int r = 0;
+
+	if (!c || p->current == l->device)
+		return 0;
+	r = cuda_errno(c->cu->set_current(c->context));
+	if (r == 0)
+		p->current = l->device;
+	return r < 0 ? -EIO : 0;
+}
+
+/* ---- room in slots ---- */
+
+int lane_room(struct lane *l, size_t bytes, bool wait, struct slot **ret, uint8_t **ret_at)
+{
+	struct slot *s = l->current;
+	uint32_t need = (uint32_t)((bytes + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1));
+
+	if (s && s->refs == 0)
+		s->used = 0;
+	if (s && s->used + need > PIECE_BYTES) {
+		/* its last piece gives it back */
+		l->current = NULL;
+		if (s->refs == 0) {
+			ring_put(l->ring, s);
+			l->slots--;
+		}
+		s = NULL;
+	}
+	if (!s) {
+		s = ring_take(l->ring, wait && l->slots == 0);
+		if (!s)
+			return -EAGAIN;
+		l->slots++;
+		l->current = s;
+	}
+	*ret = s;
+	*ret_at = s->at + s->used;
+	s->used += need;
+	s->refs++;
+	return 0;
+}
+
+void lane_room_put(struct lane *l, struct slot *s)
+{
+	if (--s->refs > 0 || s == l->current)
+		return;
+	ring_put(l->ring, s);
+	l->slots--;
+}
+
+void lane_rest(struct lane *l)
+{
+	if (!l->current || l->current->refs > 0)
+		return;
+	ring_put(l->ring, l->current);
+	l->current = NULL;
+	l->slots--;
+}
+
+int lane_buffer(struct pump *p, struct lane *l, const struct slot *s)
+{
+	struct iovec iov = { l->ring->segments[s->segment].at, SEGMENT_BYTES };
+	int16_t *number = &l->registered[s->segment];
+
+	if (*number != REGISTERED_NOT)
+		return *number;
+	/* what cannot be (RLIMIT_MEMLOCK, mostly) goes without: a little more work for the kernel each time */
+	*number = REGISTERED_NEVER;
+	if (p->next_buffer < PUMP_BUFFERS && io_uring_register_buffers_update_tag(&p->uring, p->next_buffer, &iov, NULL, 1) == 1)
+		*number = (int16_t)p->next_buffer++;
+	return *number;
+}
+
+/* ---- copies ---- */
+
+static void fail(struct pump *p, struct pieces *l, int r)
+{
+	while (l->head) {
+		struct piece *piece = l->head;
+
+		l->head = piece->next;
+		piece->got = r;
+		piece_end(p, piece);
+	}
+	l->tail = NULL;
+}
+
+static int flush(struct lane *l)
+{
+	return copies_start(l->device->cuda, l->copies, false, l->stream);
+}
+
+/* one copy for each of its operations that got something */
+static int add_copies(struct lane *l, struct piece *piece)
+{
+	uint64_t reached = piece->at + (uint64_t)piece->got;
+	int r = 0;
+
+	for (struct op *op = piece->ops; op && r == 0; op = op->chained) {
+		uint64_t from = op->file_offset > piece->at ? op->file_offset : piece->at, to = op->file_offset + op->bytes;
+		cu_deviceptr at;
+
+		to = to < reached ? to : reached;
+		if (from >= to)
+			continue;
+		at = op->memory->at + op->memory_offset + (from - op->file_offset);
+		if (copies_add(l->copies, at, (cu_deviceptr)(uintptr_t)(piece->to + (from - piece->low)), to - from))
+			continue;
+		r = flush(l);
+		(void)copies_add(l->copies, at, (cu_deviceptr)(uintptr_t)(piece->to + (from - piece->low)), to - from);
+	}
+	return r;
+}
+
+bool lane_copy(struct pump *p, struct lane *l)
+{
+	const struct cuda *cu;
+	struct batch *b;
+	int r;
+
+	if (!l->ready.head)
+		return false;
+	cu = l->device->cuda->cu;
+	if (l->n == BATCHES)
+		(void)lane_poll(p, l, true);
+	b = &l->batches[(l->first + l->n) % BATCHES];
+	b->pieces = l->ready;
+	l->ready = (struct pieces){ 0 };
+	r = lane_use(p, l);
+	for (struct piece *piece = b->pieces.head; piece && r == 0; piece = piece->next)
+		r = add_copies(l, piece);
+	if (r == 0)
+		r = flush(l);
+	if (r == 0)
+		r = cuda_errno(cu->event_record(b->event, l->stream));
+	if (r < 0) {
+		/* some of it may be on its way: nothing is used again before the stream is empty */
+		l->copies->n = 0;
+		(void)cu->stream_sync(l->stream);
+		fail(p, &b->pieces, r);
+		return true;
+	}
+	l->n++;
+	return true;
+}
+
+bool lane_poll(struct pump *p, struct lane *l, bool wait)
+{
+	const struct cuda *cu = l->n ? l->device->cuda->cu : NULL;
+	bool any = false, usable = l->n && lane_use(p, l) == 0;
+
+	while (l->n) {
+		struct batch *b = &l->batches[l->first];
+		struct pieces ended = b->pieces;
+		cu_result r = !usable ? CU_INVALID_VALUE : wait && !any ? cu->event_sync(b->event) : cu->event_query(b->event);
+
+		if (r == CU_NOT_READY)
+			break;
+		l->first = (l->first + 1) % BATCHES;
+		l->n--;
+		any = true;
+		if (r != CU_OK)
+			fail(p, &ended, -EIO);
+		while (ended.head) {
+			struct piece *piece = ended.head;
+
+			ended.head = piece->next;
+			piece_end(p, piece);
+		}
+	}
+	return any;
+}

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "pump.h"
+
+#define CREW_BYTES (128u << 10)         /* what is shorter is copied from the page cache at once */
+#define CREW_EACH 4                     /* pieces given to a crew, for each of its threads */
+#define SPINS 64                        /* looks at both sides before waiting for the device alone: some 30 us */
+#define POOL_DEPTH 16                   /* I/Os of a synchronous operation at a time */
+
+/* ---- begin and end ---- */
+
+/* the kernel's cheapest ways first; each came with a release */
+static bool uring_open(struct pump *p, unsigned entries, bool alone)
+{
+	const unsigned ways[] = {
+		alone ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0,
+	};
+
+	if (ds_fault(p->ds, "ds.uring"))
+		return false;
+	for (size_t k = 0; k < sizeof(ways) / sizeof(ways[0]); k++) {
+		struct io_uring_params params = { .flags = ways[k] | IORING_SETUP_CLAMP };
+
+		if (io_uring_queue_init_params(entries, &p->uring, &params) == 0) {
+			(void)io_uring_register_buffers_sparse(&p->uring, PUMP_BUFFERS);
+			return true;
+		}
+	}
+	return false;
+}
+
+int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, struct hearth_err *err)
+{
+	*p = (struct pump){ .ds = ds, .depth = depth };
+	p->wake = eventfd(0, EFD_CLOEXEC);
+	if (p->wake < 0)
+		return err_set(err, -errno, "eventfd: %s", strerror(errno));
+	/* one more, for the eventfd */
+	p->has_uring = uring_open(p, depth + 1, alone);
+	return 0;
+}
+
+static void disarm(struct pump *p)
+{
+	struct io_uring_cqe *cqe;
+	uint64_t one = 1;
+
+	if (!p->armed || write(p->wake, &one, sizeof(one)) < 0)
+		return;
+	while (io_uring_wait_cqe(&p->uring, &cqe) == -EINTR)
+		;
+}
+
+void pump_done(struct pump *p)
+{
+	uses_wait_none(&p->lent);
+	while (p->lanes) {
+		struct lane *l = p->lanes;
+
+		p->lanes = l->next;
+		lane_free(p, l);
+	}
+	if (p->has_uring) {
+		disarm(p);
+		io_uring_queue_exit(&p->uring);
+	}
+	fd_close(&p->wake);
+	while (p->slabs) {
+		struct slab *s = p->slabs;
+
+		p->slabs = s->next;
+		free(s);
+	}
+}
+
+int pump_get(struct hearth_ds *ds, struct pump **ret, struct hearth_err *err)
+{
+	struct pump *p;
+	int r;
+
+	pthread_mutex_lock(&ds->pumps_lock);
+	p = ds->pumps;
+	if (p)
+		ds->pumps = p->next;
+	pthread_mutex_unlock(&ds->pumps_lock);
+	if (!p) {
+		p = malloc(sizeof(*p));
+		r = p ? pump_init(p, ds, POOL_DEPTH, false, err) : err_set(err, -ENOMEM, "out of memory");
+		if (r < 0) {
+			free(p);
+			return r;
+		}
+	}
+	*ret = p;
+	return 0;
+}
+
+void pump_put(struct hearth_ds *ds, struct pump *p)
+{
+	for (struct lane *l = p->lanes; l; l = l->next)
+		lane_rest(l);
+	p->current = NULL;
+	pthread_mutex_lock(&ds->pumps_lock);
+	p->next = ds->pumps;
+	ds->pumps = p;
+	pthread_mutex_unlock(&ds->pumps_lock);
+}
+
+void pumps_free(struct hearth_ds *ds)
+{
+	while (ds->pumps) {
+		struct pump *p = ds->pumps;
+		struct cuda_device *entered = NULL;
+
+		ds->pumps = p->next;
+		/* its lanes make contexts current as they go */
+		for (struct lane *l = p->lanes; l && !entered; l = l->next)
+			if (l->device->cuda && cuda_enter(l->device->cuda, NULL) == 0)
+				entered = l->device->cuda;
+		pump_done(p);
+		if (entered)
+			cuda_leave(entered);
+		free(p);
+	}
+}
+
+/* ---- operations ---- */
+
+void pump_begin(struct pump *p, struct op *op)
+{
+	p->under_way++;
+	op->issued = 0;
+	op->pieces = 0;
+	op->chained = NULL;
+	op->error = 0;
+	op->blamed = HEARTH_DS_AUTO;
+	if (!op->write) {
+		if (p->sized != op->file) {
+			p->size = file_bytes(op->file);
+			p->sized = op->file;
+		}
+		if (p->size < 0)
+			op->error = (int)p->size;
+		else
+			op->bytes = op_clip_to(op->file, p->size, op->file_offset, op->bytes);
+	}
+	op->end = op->bytes;
+	ops_add(&p->todo, op);
+}
+
+unsigned pump_room(const struct pump *p)
+{
+	return p->todo.head || p->reading >= p->depth ? 0 : p->depth - p->reading;
+}
+
+static bool quiet(const struct pump *p)
+{
+	bool busy = p->reading || p->working;
+
+	for (const struct lane *l = p->lanes; l && !busy; l = l->next)
+		busy = l->n || l->ready.head;
+	return !busy;
+}
+
+/* ---- a piece is made and sent on its way ---- */
+
+/* what the next piece is of: the first operation's next part, or that operation and neighbours that are short */
+struct plan { struct op *op; struct lane *lane; uint64_t at; size_t n; unsigned ops; bool in_place; };
+
+static bool neighbours(const struct op *a, const struct op *b, bool in_place)
+{
+	if (b->write || b->issued || b->error || b->bytes == 0 || a->file != b->file || a->path != b->path || a->memory->device != b->memory->device || a->file_offset + a->bytes != b->file_offset)
+		return false;
+	return !in_place || (a->memory == b->memory && a->memory_offset + a->bytes == b->memory_offset);
+}
+
+static struct plan plan_next(struct op *op, struct lane *lane)
+{
+	struct plan plan = { .op = op, .lane = lane, .at = op->file_offset + op->issued, .in_place = op->path != HEARTH_DS_STAGE };
+	uint64_t edge = plan.at - plan.at % PIECE_BYTES + PIECE_BYTES;
+
+	plan.n = piece_at(plan.at, op->bytes - op->issued);
+	plan.ops = 1;
+	if (op->write || op->path == HEARTH_DS_CUFILE || plan.n < op->bytes)
+		return plan;
+	for (const struct op *last = op, *next = op->next; next && neighbours(last, next, plan.in_place) && next->file_offset + next->bytes <= edge; last = next, next = next->next) {
+		plan.n += next->bytes;
+		plan.ops++;
+	}
+	return plan;
+}
+
+/* from here on it is under way */
+static struct piece *commit(struct pump *p, const struct plan *plan)
+{
+	struct piece *piece = piece_new(p);
+	struct op *op = plan->op;
+	struct op **chain;
+
+	if (!piece)
+		return NULL;
+	piece->lane = plan->lane;
+	piece->file = op->file;
+	piece->path = op->path;
+	piece->write = op->write;
+	piece->at = plan->at;
+	piece->n = (uint32_t)plan->n;
+	chain = &piece->ops;
+	for (unsigned k = 0; k < plan->ops; k++) {
+		op = p->todo.head;
+		op->pieces++;
+		op->issued = plan->ops == 1 ? op->issued + plan->n : op->bytes;
+		/* one with several pieces is in all of them, and alone in each */
+		op->chained = NULL;
+		*chain = op;
+		chain = &op->chained;
+		if (op->issued == op->bytes)
+			ops_pop(&p->todo);
+	}
+	return piece;
+}
+
+/* Return: true, so that it ends at the next look */
+static bool out_of_memory(struct op *op)
+{
+	op->error = -ENOMEM;
+	return true;
+}
+
+static bool give(struct pump *p, const struct plan *plan)
+{
+	struct piece *piece;
+
+	if (p->working >= CREW_EACH * crew_threads(p->ds))
+		return false;
+	piece = commit(p, plan);
+	if (!piece)
+		return out_of_memory(plan->op);
+	p->working++;
+	if (crew_give(piece) < 0) {
+		p->working--;
+		piece->got = -EAGAIN;
+		piece_end(p, piece);
+	}
+	return true;
+}
+
+static uint8_t *place_of(const struct plan *plan)
+{
+	return plan->op->memory->cpu + plan->op->memory_offset + (plan->at - plan->op->file_offset);
+}
+
+/* a short one from the page cache: done before it could be given to anybody */
+static bool read_now(struct pump *p, const struct plan *plan)
+{
+	struct slot *slot = NULL;
+	uint8_t *to = plan->in_place ? place_of(plan) : NULL;
+	struct piece *piece;
+
+	if (!plan->in_place && lane_room(plan->lane, plan->n, quiet(p), &slot, &to) < 0)
+		return false;
+	piece = commit(p, plan);
+	if (!piece) {
+		if (slot)
+			lane_room_put(plan->lane, slot);
+		return out_of_memory(plan->op);
+	}
+	piece->slot = slot;
+	piece->to = to;
+	piece->low = piece->at;
+	piece->got = file_read(piece->file, false, to, piece->n, piece->at);
+	piece_read(p, piece);
+	return true;
+}
+
+static void submit_read(struct pump *p, struct piece *piece)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->uring);
+	int buffer = REGISTERED_NEVER, fd = file_direct(piece->file);
+
+	if (!sqe) {
+		(void)io_uring_submit(&p->uring);
+		sqe = io_uring_get_sqe(&p->uring);
+	}
+	if (piece->slot)
+		buffer = lane_buffer(p, piece->lane, piece->slot);
+	/* -1: it has no O_DIRECT any more; the read fails, and arrived() does it otherwise */
+	if (buffer >= 0)
+		io_uring_prep_read_fixed(sqe, fd, piece->to, piece->cover, piece->low, buffer);
+	else
+		io_uring_prep_read(sqe, fd, piece->to, piece->cover, piece->low);
+	io_uring_sqe_set_data(sqe, piece);
+	p->reading++;
+}
+
+static bool read_direct(struct pump *p, const struct plan *plan)
+{
+	struct hearth_ds_file *f = plan->op->file;
+	uint64_t low = plan->at - plan->at % f->offset_align, high = plan->at + plan->n + f->offset_align - 1;
+	struct slot *slot = NULL;
+	uint8_t *to = NULL;
+	struct piece *piece;
+
+	if (p->reading >= p->depth)
+		return false;
+	high -= high % f->offset_align;
+	if (plan->in_place && low == plan->at && high == plan->at + plan->n && (uintptr_t)place_of(plan) % f->memory_align == 0)
+		to = place_of(plan);
+	else if (lane_room(plan->lane, high - low, quiet(p), &slot, &to) < 0)
+		return false;
+	piece = commit(p, plan);
+	if (!piece) {
+		if (slot)
+			lane_room_put(plan->lane, slot);
+		return out_of_memory(plan->op);
+	}
+	piece->slot = slot;
+	piece->to = to;
+	piece->low = low;
+	piece->cover = (uint32_t)(high - low);
+	submit_read(p, piece);
+	return true;
+}
+
+/* Return: false, nothing more can begin now */
+static bool start_one(struct pump *p)
+{
+	struct op *op = p->todo.head;
+	struct plan plan;
+	struct lane *lane;
+	int r = op->error;
+
+	if (r == 0 && op->bytes && op->end >= op->issued)
+		r = lane_get(p, op->memory->device, &lane, NULL);
+	if (r < 0 || op->bytes == 0 || op->end < op->issued) {
+		op->error = r < 0 ? r : op->error;
+		op->issued = op->bytes;
+		ops_pop(&p->todo);
+		if (op->pieces == 0)
+			op_end(p, op);
+		return true;
+	}
+	plan = plan_next(op, lane);
+	if (op->write || op->path == HEARTH_DS_CUFILE)
+		return give(p, &plan);
+	if (cache_serves(op->file, plan.at, plan.n))
+		return plan.n < CREW_BYTES ? read_now(p, &plan) : give(p, &plan);
+	return p->has_uring ? read_direct(p, &plan) : give(p, &plan);
+}
+
+/* ---- what comes back ---- */
+
+static void arrived(struct pump *p, struct piece *piece, int got)
+{
+	struct hearth_ds_file *f = piece->file;
+	ssize_t want = (ssize_t)(piece->at + piece->n - piece->low), r = got;
+
+	p->reading--;
+	if (got == -EAGAIN || got == -EINTR) {
+		submit_read(p, piece);
+		return;
+	}
+	if (ds_fault(p->ds, "ds.eio"))
+		r = -EIO;
+	else if (r > 512 && ds_fault(p->ds, "ds.short"))
+		r = r / 2 & ~(ssize_t)511;
+	if ((r == -EINVAL && piece->path != HEARTH_DS_MAP) || r == -EBADF) {
+		file_no_direct(f, "its file system refuses O_DIRECT reads");
+		r = file_short(f, piece->to, (size_t)want, piece->low, 0);
+	} else if (r >= 0 && r < want) {
+		r = file_short(f, piece->to, (size_t)want, piece->low, (size_t)r);
+	}
+	if (r >= 0) {
+		r = (r < want ? r : want) - (ssize_t)(piece->at - piece->low);
+		r = r > 0 ? r : 0;
+	}
+	piece->got = r;
+	piece_read(p, piece);
+}
+
+static bool collect(struct pump *p)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, n = 0;
+
+	if (!p->has_uring)
+		return false;
+	if (p->reading || io_uring_sq_ready(&p->uring))
+		(void)io_uring_submit_and_get_events(&p->uring);
+	io_uring_for_each_cqe(&p->uring, head, cqe) {
+		struct piece *piece = io_uring_cqe_get_data(cqe);
+
+		n++;
+		if (piece)
+			arrived(p, piece, cqe->res);
+		else
+			p->armed = false;
+	}
+	io_uring_cq_advance(&p->uring, n);
+	return n > 0;
+}
+
+static bool take_returned(struct pump *p)
+{
+	struct piece *piece = atomic_exchange_explicit(&p->returned, NULL, memory_order_acquire);
+	bool any = piece != NULL;
+
+	while (piece) {
+		struct piece *next = piece->next;
+
+		p->working--;
+		piece_end(p, piece);
+		piece = next;
+	}
+	return any;
+}
+
+/* ---- waiting ---- */
+
+void pump_wake(struct pump *p)
+{
+	uint64_t one = 1;
+
+	if (atomic_exchange(&p->mood, PUMP_CALLED) == PUMP_ASLEEP && write(p->wake, &one, sizeof(one)) < 0)
+		abort();        /* an eventfd that is open takes ones until there are 2^64 */
+}
+
+static void arm(struct pump *p)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->uring);
+
+	if (!sqe) {
+		(void)io_uring_submit(&p->uring);
+		sqe = io_uring_get_sqe(&p->uring);
+	}
+	io_uring_prep_read(sqe, p->wake, &p->woken, sizeof(p->woken), 0);
+	io_uring_sqe_set_data(sqe, NULL);
+	p->armed = true;
+}
+
+static void sleep_until_called(struct pump *p)
+{
+	struct pollfd pfd = { .fd = p->wake, .events = POLLIN };
+	int awake = PUMP_AWAKE;
+
+	if (p->has_uring && !p->armed)
+		arm(p);
+	/* called meanwhile: whoever did has left something */
+	if (!atomic_compare_exchange_strong(&p->mood, &awake, PUMP_ASLEEP)) {
+		atomic_store(&p->mood, PUMP_AWAKE);
+		return;
+	}
+	if (p->has_uring)
+		(void)io_uring_submit_and_wait(&p->uring, 1);
+	else if (poll(&pfd, 1, -1) == 1 && read(p->wake, &p->woken, sizeof(p->woken)) < 0)
+		abort();
+	atomic_store(&p->mood, PUMP_AWAKE);
+}
+
+static void wait_for_some(struct pump *p)
+{
+	struct lane *busy;
+
+	for (busy = p->lanes; busy && !busy->n; busy = busy->next)
+		;
+	if (!busy) {
+		for (struct lane *l = p->lanes; l; l = l->next)
+			lane_rest(l);
+		sleep_until_called(p);
+		return;
+	}
+	/* a copy takes some 10 us: both sides are looked at, and then only the device, as it is sure to end */
+	for (int k = 0; k < SPINS && (p->reading || p->working); k++)
+		if (lane_poll(p, busy, false) || take_returned(p) || collect(p))
+			return;
+	(void)lane_poll(p, busy, true);
+}
+
+void pump_step(struct pump *p, bool wait)
+{
+	bool any = false;
+
+	while (p->todo.head && start_one(p))
+		any = true;
+	any |= collect(p);
+	any |= take_returned(p);
+	for (struct lane *l = p->lanes; l; l = l->next) {
+		any |= lane_copy(p, l);
+		any |= lane_poll(p, l, false);
+	}
+	p->sized = NULL;
+	if (!any && wait)
+		wait_for_some(p);
+}

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Queues: a thread each, which owns a pump. Operations wait in @pending, where they can be cancelled; the thread takes as many as it can begin. Locks are taken for a batch, not for an
+ * operation, and what holds an operation is used again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/thread.h"
+#include "queue.h"
+
+#define DEPTH 64
+#define DEPTH_MAX 4096
+#define SLAB_OPS 256
+
+/* ---- operations ---- */
+
+/* q->lock is held. Return: 0, -ENOMEM (what was added stays for the next). */
+static int reserve(struct hearth_ds_queue *q, size_t n)
+{
+	while (q->idle_n < n) {
+		struct op_slab *s = malloc(sizeof(*s) + SLAB_OPS * sizeof(struct op));
+
+		if (!s)
+			return -ENOMEM;
+		s->next = q->slabs;
+		q->slabs = s;
+		for (size_t k = 0; k < SLAB_OPS; k++) {
+			s->ops[k].next = q->idle;
+			q->idle = &s->ops[k];
+		}
+		q->idle_n += SLAB_OPS;
+	}
+	return 0;
+}
+
+static struct op *take_idle(struct hearth_ds_queue *q)
+{
+	struct op *op = q->idle;
+
+	q->idle = op->next;
+	q->idle_n--;
+	return op;
+}
+
+static void put_idle(struct hearth_ds_queue *q, struct op *op)
+{
+	op->next = q->idle;
+	q->idle = op;
+	q->idle_n++;
+}
+
+static void let_go(const struct op *op)
+{
+	uses_put(&op->memory->uses);
+	uses_put(&op->file->uses);
+}
+
+/* q->lock is held */
+static void tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
+{
+	uint64_t one = 1;
+
+	if (!ended->head)
+		return;
+	if (q->done.tail)
+		q->done.tail->next = ended->head;
+	else
+		q->done.head = ended->head;
+	q->done.tail = ended->tail;
+	q->done_n += n;
+	q->under_way -= n;
+	if (q->fd >= 0 && !q->readable)
+		q->readable = write(q->fd, &one, sizeof(one)) == sizeof(one);
+	if (q->waiting)
+		pthread_cond_broadcast(&q->ended);
+	*ended = (struct ops){ 0 };
+}
+
+/* ---- the thread ---- */
+
+static void op_ended(void *ctx, struct op *op)
+{
+	struct hearth_ds_queue *q = ctx;
+
+	let_go(op);
+	ops_add(&q->ended_now, op);
+	q->ended_n++;
+}
+
+/* as many as can begin. Return: whether there is more to do, now or ever. */
+static bool take(struct hearth_ds_queue *q, bool *ret_idle)
+{
+	unsigned room = pump_room(&q->pump);
+	struct ops batch = { 0 };
+	bool on;
+
+	pthread_mutex_lock(&q->lock);
+	tell(q, &q->ended_now, q->ended_n);
+	q->ended_n = 0;
+	while (q->pending.head && room-- > 0) {
+		struct op *op = q->pending.head;
+
+		ops_pop(&q->pending);
+		ops_add(&batch, op);
+	}
+	on = !q->closing || q->pump.under_way || batch.head;
+	pthread_mutex_unlock(&q->lock);
+	*ret_idle = !batch.head;
+	while (batch.head) {
+		struct op *op = batch.head;
+
+		ops_pop(&batch);
+		pump_begin(&q->pump, op);
+	}
+	return on;
+}
+
+static void *queue_main(void *arg)
+{
+	struct hearth_ds_queue *q = arg;
+	bool idle;
+	int r = pump_init(&q->pump, q->ds, q->depth, true, &q->err);
+
+	pthread_mutex_lock(&q->lock);
+	q->state = r < 0 ? r : 1;
+	pthread_cond_broadcast(&q->ended);
+	pthread_mutex_unlock(&q->lock);
+	if (r < 0)
+		return NULL;
+	while (take(q, &idle))
+		pump_step(&q->pump, idle);
+	pump_done(&q->pump);
+	return NULL;
+}
+
+/* ---- opening and closing ---- */
+
+int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret, struct hearth_err *err)
+{
+	struct hearth_ds_queue *q = calloc(1, sizeof(*q));
+	pthread_condattr_t attr;
+	int r;
+
+	if (!q)
+		return err_set(err, -ENOMEM, "out of memory");
+	q->ds = ds;
+	q->depth = depth;
+	q->fd = -1;
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&q->ended, &attr);
+	pthread_condattr_destroy(&attr);
+	r = thread_spawn(&q->thread, queue_main, q);
+	if (r < 0) {
+		err_set(err, -ENOMEM, "a queue's thread: %s", strerror(-r));
+	} else {
+		/* the pump is its thread's from the beginning: io_uring is told so */
+		pthread_mutex_lock(&q->lock);
+		while (q->state == 0)
+			pthread_cond_wait(&q->ended, &q->lock);
+		pthread_mutex_unlock(&q->lock);
+		if (q->state < 0) {
+			pthread_join(q->thread, NULL);
+			*err = q->err;
+			r = q->state;
+		}
+	}
+	if (r < 0) {
+		pthread_mutex_destroy(&q->lock);
+		pthread_cond_destroy(&q->ended);
+		free(q);
+		return -ENOMEM;
+	}
+	*ret = q;
+	return 0;
+}
+
+void queue_free(struct hearth_ds_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	for (struct op *op = q->pending.head; op; op = op->next)
+		let_go(op);
+	q->pending = (struct ops){ 0 };
+	q->closing = true;
+	/* within the lock: the thread cannot be past its last look at @closing, and the pump gone, before this is done */
+	pump_wake(&q->pump);
+	pthread_mutex_unlock(&q->lock);
+	pthread_join(q->thread, NULL);
+	while (q->slabs) {
+		struct op_slab *s = q->slabs;
+
+		q->slabs = s->next;
+		free(s);
+	}
+	fd_close(&q->fd);
+	pthread_mutex_destroy(&q->lock);
+	pthread_cond_destroy(&q->ended);
+	free(q);
+}
+
+int hearth_ds_queue_open(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret)
+{
+	struct hearth_ds_queue *q;
+	int r;
+
+	if (depth > DEPTH_MAX)
+		return err_set(ds_error(), -EINVAL, "a queue's depth is %d at most", DEPTH_MAX);
+	r = queue_new(ds, depth ? depth : DEPTH, &q, ds_error());
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&ds->lock);
+	q->next = ds->queues;
+	ds->queues = q;
+	pthread_mutex_unlock(&ds->lock);
+	*ret = q;
+	return 0;
+}
+
+struct hearth_ds_queue *hearth_ds_queue_close(struct hearth_ds_queue *queue)
+{
+	struct hearth_ds_queue **at;
+	struct hearth_ds *ds;
+
+	if (!queue)
+		return NULL;
+	ds = queue->ds;
+	pthread_mutex_lock(&ds->lock);
+	for (at = &ds->queues; *at != queue; at = &(*at)->next)
+		;
+	*at = queue->next;
+	pthread_mutex_unlock(&ds->lock);
+	queue_free(queue);
+	return NULL;
+}
+
+/* ---- submitting ---- */
+
+/* Return: 0, -errno: it has ended already */
+static int op_make(const struct hearth_ds_op *from, struct op *op)
+{
+	int r;
+
+	*op = (struct op){ .file = from->file, .memory = from->memory, .memory_offset = from->memory_offset, .file_offset = from->file_offset, .bytes = from->bytes, .tag = from->tag,
+			   .write = from->kind == HEARTH_DS_WRITE };
+	if (from->kind > HEARTH_DS_WRITE || !from->file || !from->memory)
+		return -EINVAL;
+	r = op_check(op->file, op->memory, op->memory_offset, op->file_offset, op->bytes, op->write, NULL);
+	if (r < 0)
+		return r;
+	op->pair = pair_get(op->file, op->memory);
+	if (!op->pair)
+		return -ENOMEM;
+	op->path = (uint8_t)atomic_load(&op->pair->path);
+	return op->path == HEARTH_DS_AUTO ? -EOPNOTSUPP : 0;
+}
+
+int queue_op_make(struct hearth_ds_queue *q, const struct hearth_ds_op *from, struct op *op)
+{
+	int r = op_make(from, op);
+
+	op->ended = op_ended;
+	op->ctx = q;
+	if (r == 0) {
+		uses_get(&op->file->uses);
+		uses_get(&op->memory->uses);
+	}
+	return r;
+}
+
+int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *ops, size_t n)
+{
+	struct ops made = { 0 }, wrong = { 0 };
+	struct op *op, *mine = NULL;
+	size_t wrong_n = 0;
+
+	pthread_mutex_lock(&queue->lock);
+	if (reserve(queue, n) < 0) {
+		pthread_mutex_unlock(&queue->lock);
+		return err_set(ds_error(), -ENOMEM, "out of memory");
+	}
+	for (size_t k = 0; k < n; k++) {
+		op = take_idle(queue);
+		op->next = mine;
+		mine = op;
+	}
+	pthread_mutex_unlock(&queue->lock);
+	for (size_t k = 0; k < n; k++) {
+		int r;
+
+		op = mine;
+		mine = mine->next;
+		r = queue_op_make(queue, &ops[k], op);
+		op->result = r;
+		wrong_n += r < 0;
+		ops_add(r < 0 ? &wrong : &made, op);
+	}
+	pthread_mutex_lock(&queue->lock);
+	queue->under_way += n;
+	tell(queue, &wrong, wrong_n);
+	if (made.head) {
+		if (queue->pending.tail)
+			queue->pending.tail->next = made.head;
+		else
+			queue->pending.head = made.head;
+		queue->pending.tail = made.tail;
+	}
+	pthread_mutex_unlock(&queue->lock);
+	if (made.head)
+		pump_wake(&queue->pump);
+	return 0;
+}
+
+/* ---- collecting ---- */
+
+static bool wait_more(struct hearth_ds_queue *q, size_t min, uint64_t until_ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+	int r = 0;
+
+	if (q->done_n >= min || q->under_way == 0)
+		return false;
+	q->waiting++;
+	if (until_ns == UINT64_MAX)
+		pthread_cond_wait(&q->ended, &q->lock);
+	else
+		r = pthread_cond_timedwait(&q->ended, &q->lock, &ts);
+	q->waiting--;
+	return r == 0;
+}
+
+ssize_t hearth_ds_reap(struct hearth_ds_queue *queue, struct hearth_ds_done *ret, size_t max, size_t min, int timeout_ms)
+{
+	uint64_t until_ns = timeout_ms < 0 ? UINT64_MAX : clock_mono_ns() + (uint64_t)timeout_ms * NS_PER_MS, count;
+	size_t n = 0;
+
+	min = min < max ? min : max;
+	pthread_mutex_lock(&queue->lock);
+	while (timeout_ms != 0 && wait_more(queue, min, until_ns))
+		;
+	for (; n < max && queue->done.head; n++) {
+		struct op *op = queue->done.head;
+
+		ops_pop(&queue->done);
+		ret[n] = (struct hearth_ds_done){ .tag = op->tag, .result = op->result, .path = op->path };
+		put_idle(queue, op);
+	}
+	queue->done_n -= n;
+	if (queue->readable && !queue->done.head)
+		queue->readable = read(queue->fd, &count, sizeof(count)) != sizeof(count);
+	pthread_mutex_unlock(&queue->lock);
+	return (ssize_t)n;
+}
+
+ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
+{
+	struct ops kept = { 0 }, cancelled = { 0 };
+	size_t n = 0;
+
+	pthread_mutex_lock(&queue->lock);
+	for (struct op *op = queue->pending.head, *next; op; op = next) {
+		next = op->next;
+		if (op->tag != tag) {
+			ops_add(&kept, op);
+			continue;
+		}
+		let_go(op);
+		op->result = -ECANCELED;
+		ops_add(&cancelled, op);
+		n++;
+	}
+	queue->pending = kept;
+	tell(queue, &cancelled, n);
+	pthread_mutex_unlock(&queue->lock);
+	return (ssize_t)n;
+}
+
+int hearth_ds_queue_fd(struct hearth_ds_queue *queue)
+{
+	uint64_t one = 1;
+	int fd;
+
+	pthread_mutex_lock(&queue->lock);
+	if (queue->fd < 0) {
+		queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (queue->fd < 0)
+			err_set(ds_error(), -errno, "eventfd: %s", strerror(errno));
+		else if (queue->done.head)
+			queue->readable = write(queue->fd, &one, sizeof(one)) == sizeof(one);
+	}
+	fd = queue->fd < 0 ? ds_error()->code : queue->fd;
+	pthread_mutex_unlock(&queue->lock);
+	return fd;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DS_QUEUE_H
+#define DS_QUEUE_H
+
+#include "pump.h"
+
+struct op_slab { struct op_slab *next; struct op ops[]; };
+
+struct hearth_ds_queue {
+	struct hearth_ds_queue *next;
+	struct hearth_ds *ds;
+	uint32_t depth;
+	pthread_t thread;
+	struct pump pump;               /* the thread's; pump_wake() anybody's */
+	struct ops ended_now;           /* the thread's */
+	size_t ended_n;
+	pthread_mutex_t lock;           /* what is below */
+	pthread_cond_t ended;
+	struct ops pending, done;
+	size_t done_n, under_way;       /* @under_way: submitted and not in @done */
+	struct op *idle;
+	size_t idle_n;
+	struct op_slab *slabs;
+	unsigned waiting;
+	bool closing, readable;         /* @readable: so is @fd */
+	int fd, state;                  /* @state: 1 once the thread runs, -errno if it could not */
+	struct hearth_err err;
+};
+
+/** queue_new - one that the context does not know of. Return: 0, -ENOMEM. */
+int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret, struct hearth_err *err);
+/** queue_free - what has begun ends first; the rest does not begin */
+void queue_free(struct hearth_ds_queue *q);
+/** queue_op_make - of what a caller asks for; file and memory are in use from here on if it is right. Return: 0, -errno (it is wrong). */
+int queue_op_make(struct hearth_ds_queue *q, const struct hearth_ds_op *from, struct op *op);
+
+#endif
