@@ -178,7 +178,8 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
  * Return: how many are in @ret, 0..@max.
  */
 ssize_t hearth_ds_reap(struct hearth_ds_queue *queue, struct hearth_ds_done *ret, size_t max, size_t min, int timeout_ms);
-/** hearth_ds_cancel - what has not begun does not begin and ends with -ECANCELED; what has begun ends as it would. @tag: all operations with it. Return: how many were cancelled. */
+/** hearth_ds_cancel - what has not begun does not begin and ends with -ECANCELED; what has begun ends as it would. @tag: all operations with it; HEARTH_DS_ALL: all. Return: how many were cancelled. */
+#define HEARTH_DS_ALL UINT64_MAX
 ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag);
 /** hearth_ds_queue_fd - readable while there is something to reap; for poll(). The queue's. Return: a descriptor, -errno. */
 int hearth_ds_queue_fd(struct hearth_ds_queue *queue);
