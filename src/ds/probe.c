@@ -32,6 +32,14 @@ static const char *why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m,
 	}
 }
 
+/* what is through memory has nothing to go through where the memory is the host's: programs that want no direct path have both */
+static bool excluded(const struct hearth_ds_memory *m, enum hearth_ds_path wanted, enum hearth_ds_path path)
+{
+	if (wanted == HEARTH_DS_STAGE && path == HEARTH_DS_HOST && m->device->kind == DEVICE_HOST)
+		return false;
+	return wanted != HEARTH_DS_AUTO && path != HEARTH_DS_AUTO && wanted != path;
+}
+
 void path_why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hearth_ds_path path, char why[240])
 {
 	enum hearth_ds_path wanted = f->ds->o.path;
@@ -40,7 +48,7 @@ void path_why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hea
 		why[0] = '\0';
 	else
 		snprintf(why, 240, "%s", why_not(f, m, path));
-	if (!why[0] && wanted != HEARTH_DS_AUTO && path != HEARTH_DS_AUTO && wanted != path)
+	if (!why[0] && excluded(m, wanted, path))
 		snprintf(why, 240, "only path %s is to be taken (options.path)", hearth_ds_path_name(wanted));
 }
 
