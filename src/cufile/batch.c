@@ -77,23 +77,12 @@ static struct batch *batch_get(CUfileBatchHandle_t handle)
 	return b;
 }
 
-static uint64_t cancel(struct batch *b)
-{
-	uint64_t n = 0;
-
-	pthread_mutex_lock(&b->lock);
-	for (struct entry *e = b->entries; e; e = e->next)
-		n += (uint64_t)hearth_ds_cancel(b->queue, (uint64_t)(uintptr_t)e);
-	pthread_mutex_unlock(&b->lock);
-	return n;
-}
-
 /* cf.lock held */
 static void batch_close(struct batch *b)
 {
 	cf_table_remove(&cf.batches, b->number);
 	/* so that who waits for it in another thread does not wait for long */
-	cancel(b);
+	(void)hearth_ds_cancel(b->queue, HEARTH_DS_ALL);
 	cf_retire(&b->refs, batch_free, b);
 }
 
@@ -381,7 +370,7 @@ CF_EXPORT CUfileError_t cuFileBatchIOCancel(CUfileBatchHandle_t handle)
 
 	if (!b)
 		return cf_status(CU_FILE_INVALID_VALUE);
-	cf_count(CF_BATCH_CANCEL, true, cancel(b));
+	cf_count(CF_BATCH_CANCEL, true, (uint64_t)hearth_ds_cancel(b->queue, HEARTH_DS_ALL));
 	cf_put(&b->refs);
 	return cf_status(CU_FILE_SUCCESS);
 }

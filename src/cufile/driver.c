@@ -132,6 +132,7 @@ static void told(void *ctx, const char *text)
 struct hearth_ds *cf_ds(void)
 {
 	struct hearth_ds_options o = {
+		.path = cf.p.bools[CUFILE_PARAM_FORCE_COMPAT_MODE] ? HEARTH_DS_STAGE : HEARTH_DS_AUTO,
 		.fallback = cf.p.bools[CUFILE_PARAM_PROPERTIES_ALLOW_COMPAT_MODE] ? HEARTH_DS_WARN : HEARTH_DS_FORBID,
 		.cache = cf.p.bools[CUFILE_PARAM_FORCE_ODIRECT_MODE] ? HEARTH_DS_CACHE_NEVER : HEARTH_DS_CACHE_AUTO,
 		.threads = (uint32_t)cf.p.sizes[CUFILE_PARAM_EXECUTION_MAX_IO_THREADS],
