@@ -113,6 +113,7 @@ CUfileOpError cf_range_make(const void *base, off_t offset, size_t bytes, struct
 static CUfileOpError buffer_new(uint64_t at, size_t bytes)
 {
 	struct cf_buffer *b = calloc(1, sizeof(*b));
+	uint64_t limit = (uint64_t)cf.p.sizes[CUFILE_PARAM_PROPERTIES_MAX_DEVICE_PINNED_MEM_SIZE_KB] << 10;
 	CUfileOpError e = CU_FILE_NOMEM_ERROR;
 	size_t k = above(at);
 
@@ -122,7 +123,7 @@ static CUfileOpError buffer_new(uint64_t at, size_t bytes)
 	e = memory_of(at, bytes, &b->place, &b->ds);
 	if (e != CU_FILE_SUCCESS)
 		goto err;
-	if (b->place != CF_HOST && bytes > (cf.p.sizes[CUFILE_PARAM_PROPERTIES_MAX_DEVICE_PINNED_MEM_SIZE_KB] << 10) - cf.pinned[b->place]) {
+	if (b->place != CF_HOST && (bytes > limit || cf.pinned[b->place] > limit - bytes)) {
 		cf_log(CF_LOG_ERROR, "cuFileBufRegister: with %zu more bytes it would be more than max_device_pinned_mem_size_kb allows", bytes);
 		hearth_ds_release(b->ds);
 		e = CU_FILE_INVALID_MAPPING_SIZE;

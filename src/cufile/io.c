@@ -26,13 +26,17 @@ static int direct_only(const struct cf_claim *c)
 static int look_up(const struct cf_io *io, struct cf_claim *ret)
 {
 	struct cf_file *f = cf_file_get(io->fh);
+	const char *what = io->write ? "a write" : "a read";
 	int e = 0;
 
-	if (!f)
+	if (!f) {
+		cf_log(CF_LOG_ERROR, "%s: %p is no registered file", what, io->fh);
 		return CU_FILE_HANDLE_NOT_REGISTERED;
-	if (!io->base || io->base_offset < 0 || io->file_offset < 0 || io->size > SSIZE_MAX || io->size > (uint64_t)(INT64_MAX - io->file_offset))
+	}
+	if (!io->base || io->base_offset < 0 || io->file_offset < 0 || io->size > SSIZE_MAX || io->size > (uint64_t)(INT64_MAX - io->file_offset)) {
+		cf_log(CF_LOG_ERROR, "%s: %zu bytes at offset %lld of a file and %lld of %p cannot be", what, io->size, (long long)io->file_offset, (long long)io->base_offset, io->base);
 		e = CU_FILE_INVALID_VALUE;
-	else if (f->access == (io->write ? O_RDONLY : O_WRONLY))
+	} else if (f->access == (io->write ? O_RDONLY : O_WRONLY))
 		e = -EBADF;
 	else if (io->size > 0)
 		e = (int)cf_range_get(io->base, io->base_offset, io->size, &ret->range);
