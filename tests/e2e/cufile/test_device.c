@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The drop-in with memory of devices: the fake driver's. Its device memory can be read by the processor, too; that copies are made all the same is shown by letting them fail. */
+/* The drop-in with memory of devices: the fake driver's. Its device memory can be read by the processor, too; test_dropin.py shows that copies are made all the same. */
 #include "rig.h"
 
 #include <pthread.h>
