@@ -22,7 +22,7 @@ help:
 	@echo 'make lint       clang-tidy, cppcheck, shellcheck, every header alone'
 	@echo 'make asan       the tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
 	@echo 'make fuzz       every fuzzer for a while [TIME=60]'
-	@echo 'make vm         the tests on stock Debian kernels in QEMU'
+	@echo 'make vm         the tests on stock Debian kernels in QEMU, those of the kernel module too'
 	@echo 'make gpu        correctness and speed of checkpoints of GPU programs, on a machine with a GPU and PyTorch'
 	@echo 'make install    [DESTDIR=DIR]'
 	@echo 'make clean'
@@ -85,6 +85,7 @@ fuzz:
 vm:
 	@tools/setup vm
 	@$(MAKE) --no-print-directory build
+	@tools/vm-storage --build $(BUILD)
 	@tools/vm --build $(BUILD)
 
 # HEARTH_BUILD: what tools/bundle made, on a machine that cannot build

@@ -26,6 +26,7 @@ struct hand {
 	struct slot *slots[STATION_SLOTS], *bounce;
 	struct station stations[STATIONS];
 	unsigned next;
+	struct copies copies;
 	int broken;                     /* why it has no stream */
 };
 
@@ -106,24 +107,24 @@ static uint8_t *station_place(struct hand *h, unsigned k)
 /* a slice that begins anywhere in its block is read to the same place in a block: O_DIRECT then needs no second copy of it */
 static ssize_t stage_slice(struct hand *h, struct piece *piece, size_t n, uint64_t done, bool last)
 {
-	struct op *op = piece->ops;
 	struct station *s = &h->stations[h->next];
 	uint64_t at = piece->at + done;
 	uint8_t *to;
 	ssize_t got;
-	cu_result r = CU_OK;
+	int r;
 
 	station_wait(h, s);
 	to = station_place(h, h->next) + at % BLOCK_BYTES;
 	got = host_read(piece->file, h->crew->device, to, n, at, &h->bounce);
 	if (got < 0)
 		return got;
-	if (got > 0)
-		r = h->cuda->cu->copy_htod(op->memory->at + op->memory_offset + (at - op->file_offset), to, (size_t)got, h->stream);
-	if (r == CU_OK)
-		r = h->cuda->cu->event_record(s->event, h->stream);
-	if (r != CU_OK)
-		return cuda_errno(r);
+	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, to);
+	if (r == 0)
+		r = copies_start(h->cuda, &h->copies, false, h->stream);
+	if (r == 0)
+		r = cuda_errno(h->cuda->cu->event_record(s->event, h->stream));
+	if (r < 0)
+		return r;
 	s->busy = true;
 	if (last || (size_t)got < n) {
 		piece->got = (int64_t)(done + (size_t)got);
@@ -147,6 +148,7 @@ static void stage_read(struct hand *h, struct piece *piece)
 		if (got < 0) {
 			/* slices before it may be on their way */
 			(void)h->cuda->cu->stream_sync(h->stream);
+			h->copies.n = 0;
 			piece->got = got;
 			give_back(piece);
 			return;

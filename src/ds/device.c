@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pump.h"
+#include "queue.h"
 
 static struct hearth_ds_device *device_new(struct hearth_ds *ds, const char *uri, enum device_kind kind)
 {
@@ -22,7 +22,8 @@ static struct hearth_ds_device *device_new(struct hearth_ds *ds, const char *uri
 static struct hearth_ds_device *device_free(struct hearth_ds_device *d)
 {
 	crew_free(atomic_load(&d->crew));
-	if (atomic_load(&d->ring) && (!d->cuda || cuda_enter(d->cuda, NULL) == 0)) {
+	if (!d->cuda || cuda_enter(d->cuda, NULL) == 0) {
+		streams_free(d->streams);
 		ring_free(atomic_load(&d->ring));
 		if (d->cuda)
 			cuda_leave(d->cuda);

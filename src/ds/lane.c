@@ -164,42 +164,31 @@ static void fail(struct pump *p, struct pieces *l, int r)
 	l->tail = NULL;
 }
 
-static int flush(struct lane *l)
+int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from)
 {
-	return copies_start(l->device->cuda, l->copies, false, l->stream);
-}
-
-/* one copy for each of its operations that got something */
-static int add_copies(struct lane *l, struct piece *piece)
-{
-	uint64_t reached = piece->at + (uint64_t)piece->got;
 	int r = 0;
 
-	for (struct op *op = piece->ops; op && r == 0; op = op->chained) {
-		uint64_t from = op->file_offset > piece->at ? op->file_offset : piece->at, to = op->file_offset + op->bytes;
-		cu_deviceptr at;
+	for (const struct op *op = piece->ops; op && r == 0; op = op->chained) {
+		uint64_t low = op->file_offset > at ? op->file_offset : at, high = op->file_offset + op->bytes;
+		cu_deviceptr to = op->memory->at + op->memory_offset + (low - op->file_offset), of = (cu_deviceptr)(uintptr_t)(from + (low - at));
 
-		to = to < reached ? to : reached;
-		if (from >= to)
+		high = high < at + n ? high : at + n;
+		if (low >= high || copies_add(k, to, of, high - low))
 			continue;
-		at = op->memory->at + op->memory_offset + (from - op->file_offset);
-		if (copies_add(l->copies, at, (cu_deviceptr)(uintptr_t)(piece->to + (from - piece->low)), to - from))
-			continue;
-		r = flush(l);
-		(void)copies_add(l->copies, at, (cu_deviceptr)(uintptr_t)(piece->to + (from - piece->low)), to - from);
+		r = copies_start(c, k, false, stream);
+		(void)copies_add(k, to, of, high - low);
 	}
 	return r;
 }
 
 bool lane_copy(struct pump *p, struct lane *l)
 {
-	const struct cuda *cu;
+	struct cuda_device *c = l->device->cuda;
 	struct batch *b;
 	int r;
 
 	if (!l->ready.head)
 		return false;
-	cu = l->device->cuda->cu;
 	if (l->n == BATCHES)
 		(void)lane_poll(p, l, true);
 	b = &l->batches[(l->first + l->n) % BATCHES];
@@ -207,15 +196,15 @@ bool lane_copy(struct pump *p, struct lane *l)
 	l->ready = (struct pieces){ 0 };
 	r = lane_use(p, l);
 	for (struct piece *piece = b->pieces.head; piece && r == 0; piece = piece->next)
-		r = add_copies(l, piece);
+		r = piece_copy(c, l->copies, l->stream, piece, piece->at, (uint64_t)piece->got, piece->to + (piece->at - piece->low));
 	if (r == 0)
-		r = flush(l);
+		r = copies_start(c, l->copies, false, l->stream);
 	if (r == 0)
-		r = cuda_errno(cu->event_record(b->event, l->stream));
+		r = cuda_errno(c->cu->event_record(b->event, l->stream));
 	if (r < 0) {
 		/* some of it may be on its way: nothing is used again before the stream is empty */
 		l->copies->n = 0;
-		(void)cu->stream_sync(l->stream);
+		(void)c->cu->stream_sync(l->stream);
 		fail(p, &b->pieces, r);
 		return true;
 	}

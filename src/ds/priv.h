@@ -33,6 +33,7 @@ struct ring;
 struct crew;
 struct pump;
 struct cuda_device;
+struct streams;
 
 enum device_kind { DEVICE_HOST, DEVICE_CUDA, DEVICE_IVSHMEM };
 
@@ -56,6 +57,7 @@ struct hearth_ds_device {
 	char uri[64];
 	pthread_mutex_t lock;
 	struct cuda_device *cuda;       /* of "cuda:N" */
+	struct streams *streams;        /* operations in streams, from the first on; @lock */
 	_Atomic(struct crew *) crew;    /* threads that copy, from their first need on */
 	_Atomic(struct ring *) ring;    /* memory that I/O goes through, from its first need on */
 };

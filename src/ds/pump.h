@@ -162,6 +162,8 @@ void lane_rest(struct lane *l);
 bool lane_copy(struct pump *p, struct lane *l);
 /** lane_poll - ends the pieces whose copies have ended. @wait: for the oldest. Return: whether there were any. */
 bool lane_poll(struct pump *p, struct lane *l, bool wait);
+/** piece_copy - [@at, @at + @n) of the file, which lies at @from, to where each of a piece's operations wants it; begun, or left in @k. Return: 0, -errno. */
+int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from);
 /** lane_buffer - io_uring's number of the memory that a slot is in. Return: REGISTERED_NEVER, there is none. */
 int lane_buffer(struct pump *p, struct lane *l, const struct slot *s);
 

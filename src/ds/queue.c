@@ -186,9 +186,16 @@ int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret
 void queue_free(struct hearth_ds_queue *q)
 {
 	pthread_mutex_lock(&q->lock);
-	for (struct op *op = q->pending.head; op; op = op->next)
-		let_go(op);
-	q->pending = (struct ops){ 0 };
+	while (q->pending.head) {
+		struct op *op = q->pending.head;
+
+		ops_pop(&q->pending);
+		op->result = -ECANCELED;
+		if (op->ended == op_ended)
+			let_go(op);
+		else
+			op->ended(op->ctx, op);
+	}
 	q->closing = true;
 	/* within the lock: the thread cannot be past its last look at @closing, and the pump gone, before this is done */
 	pump_wake(&q->pump);
@@ -273,6 +280,14 @@ int queue_op_make(struct hearth_ds_queue *q, const struct hearth_ds_op *from, st
 		uses_get(&op->memory->uses);
 	}
 	return r;
+}
+
+void queue_push(struct hearth_ds_queue *q, struct op *op)
+{
+	pthread_mutex_lock(&q->lock);
+	ops_add(&q->pending, op);
+	pthread_mutex_unlock(&q->lock);
+	pump_wake(&q->pump);
 }
 
 int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *ops, size_t n)

@@ -31,6 +31,10 @@ struct hearth_ds_queue {
 int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret, struct hearth_err *err);
 /** queue_free - what has begun ends first; the rest does not begin */
 void queue_free(struct hearth_ds_queue *q);
+/** queue_push - an operation that queue_op_make() made, and whose @ended was replaced. Does not block. */
+void queue_push(struct hearth_ds_queue *q, struct op *op);
+/** streams_free - of a device; its context is current. Return: NULL. */
+struct streams *streams_free(struct streams *s);
 /** queue_op_make - of what a caller asks for; file and memory are in use from here on if it is right. Return: 0, -errno (it is wrong). */
 int queue_op_make(struct hearth_ds_queue *q, const struct hearth_ds_op *from, struct op *op);
 

@@ -123,6 +123,21 @@ COPY_ASYNC(cuMemcpyDtoHAsync_v2, (void *to, CUdeviceptr from, size_t n, CUstream
 COPY_ASYNC(cuMemcpyDtoDAsync_v2, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s), to, AT_DEVICE, from, AT_DEVICE)
 COPY_ASYNC(cuMemcpyPeerAsync, (CUdeviceptr to, CUcontext a, CUdeviceptr from, CUcontext b, size_t n, CUstream s), to, AT_PEER, from, AT_PEER)
 
+EXPORT CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *to, CUdeviceptr *from, size_t *bytes, size_t n, CUmemcpyAttributes *attributes, size_t *attributes_from, size_t attributes_n, CUstream s)
+{
+	CUresult r = CUDA_SUCCESS;
+
+	CALL(CALL_CTX);
+	if (!to || !from || !bytes || !n || !attributes || !attributes_from || !attributes_n || attributes_from[0] || !s || s == CU_STREAM_LEGACY)
+		return CUDA_ERROR_INVALID_VALUE;
+	for (size_t k = 0; k < attributes_n; k++)
+		if (attributes[k].srcAccessOrder < CU_MEMCPY_SRC_ACCESS_ORDER_STREAM || attributes[k].srcAccessOrder > CU_MEMCPY_SRC_ACCESS_ORDER_ANY)
+			return CUDA_ERROR_INVALID_VALUE;
+	for (size_t k = 0; k < n && !r; k++)
+		r = bytes[k] ? copy_line(to[k], AT_ANY, from[k], AT_ANY, bytes[k], s, false) : CUDA_ERROR_INVALID_VALUE;
+	return r;
+}
+
 static CUresult place(CUmemorytype type, const void *host, CUdeviceptr device, uint64_t *ret)
 {
 	if (type == CU_MEMORYTYPE_HOST)

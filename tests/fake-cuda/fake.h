@@ -146,7 +146,7 @@ extern __thread bool call_in_host_function;
 /* ---- work.c: what streams and graphs do ---- */
 #define PARAMS_MAX 64
 struct kernel { struct kernel *next; char *name; fake_kernel *fn; struct module *module; unsigned params; size_t *offset, *bytes, args_bytes; };
-enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_HOST, WORK_CALLBACK, WORK_EVENT, WORK_FREE, WORK_PLAN, WORK_EMPTY };
+enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_HOST, WORK_CALLBACK, WORK_EVENT, WORK_FREE, WORK_PLAN, WORK_VALUE_WAIT, WORK_VALUE_WRITE, WORK_EMPTY };
 struct side { uint64_t at; size_t pitch, height; };     /* rows of pitch bytes, height rows a plane */
 struct plan;
 struct work {
@@ -156,6 +156,7 @@ struct work {
 	struct { uint64_t to; size_t pitch, width, rows; unsigned value, unit; } set;
 	struct { CUhostFn fn; CUstreamCallback callback; void *data; } host;
 	struct { struct event *e; uint64_t turn; } event;
+	struct { uint64_t at; uint32_t value; unsigned flags; } value;
 	uint64_t va;
 	struct plan *plan;
 };

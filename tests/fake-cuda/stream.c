@@ -425,6 +425,32 @@ EXPORT CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback fn, void *
 	return s->capture ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : stream_submit(s, &w, NULL);
 }
 
+static CUresult value_submit(enum work_kind kind, CUstream handle, CUdeviceptr at, uint32_t value, unsigned flags)
+{
+	struct work w = { .kind = kind, .value = { .at = at, .value = value, .flags = flags } };
+	bool known;
+	STREAM(handle);
+
+	pthread_mutex_lock(&fake.lock);
+	known = memory_is_device(at) || memory_is_pinned(at);
+	pthread_mutex_unlock(&fake.lock);
+	if (!known || at % sizeof(uint32_t))
+		return CUDA_ERROR_INVALID_VALUE;
+	return stream_submit(s, &w, NULL);
+}
+
+EXPORT CUresult cuStreamWaitValue32_v2(CUstream handle, CUdeviceptr at, cuuint32_t value, unsigned int flags)
+{
+	CALL(CALL_CTX);
+	return value_submit(WORK_VALUE_WAIT, handle, at, value, flags);
+}
+
+EXPORT CUresult cuStreamWriteValue32_v2(CUstream handle, CUdeviceptr at, cuuint32_t value, unsigned int flags)
+{
+	CALL(CALL_CTX);
+	return value_submit(WORK_VALUE_WRITE, handle, at, value, flags);
+}
+
 static CUresult wait_add(struct stream *s, const struct event *e)
 {
 	struct dep *v;

@@ -139,6 +139,33 @@ static void run_host(const struct work *w, struct ctx *c, CUstream handle)
 	call_in_host_function = false;
 }
 
+static bool value_there(uint32_t is, uint32_t value, unsigned flags)
+{
+	switch (flags & 3) {
+	case CU_STREAM_WAIT_VALUE_EQ:
+		return is == value;
+	case CU_STREAM_WAIT_VALUE_AND:
+		return (is & value) != 0;
+	case CU_STREAM_WAIT_VALUE_NOR:
+		return (is | value) != UINT32_MAX;
+	default:
+		return (int32_t)(is - value) >= 0;
+	}
+}
+
+/* a device looks at the memory again and again, as this does */
+static void run_value(const struct work *w)
+{
+	uint32_t *at = (uint32_t *)w->value.at;
+	const struct timespec pause = { .tv_nsec = 20000 };
+
+	if (w->kind == WORK_VALUE_WRITE)
+		__atomic_store_n(at, w->value.value, __ATOMIC_RELEASE);
+	else
+		while (!value_there(__atomic_load_n(at, __ATOMIC_ACQUIRE), w->value.value, w->value.flags))
+			nanosleep(&pause, NULL);
+}
+
 /* kernels, copies and sets: a fault in them is the device's */
 static CUresult run_guarded(const struct work *w)
 {
@@ -181,6 +208,11 @@ CUresult work_run(struct work *w, struct ctx *c, CUstream handle)
 		return CUDA_SUCCESS;
 	case WORK_PLAN:
 		return plan_run(w->plan, c, handle);
+	case WORK_VALUE_WAIT:
+	case WORK_VALUE_WRITE:
+		if (!ctx_error(c))
+			run_value(w);
+		return CUDA_SUCCESS;
 	case WORK_EMPTY:
 		break;
 	}
