@@ -199,6 +199,28 @@ struct hearth_ds_queue *hearth_ds_queue_close(struct hearth_ds_queue *queue);
  */
 int hearth_ds_enqueue(struct hearth_ds *ds, void *stream, const struct hearth_ds_op *op, int64_t *ret_result);
 
+/**
+ * struct hearth_ds_late - of an operation whose ranges are known only when the stream gets there
+ * @begin: called then; fills in @op's memory_offset, file_offset and bytes, and nothing else. 0 bytes: there is nothing to do, and the result is 0.
+ * @end:   called once, with the result, before the stream goes on; the last use of @ctx
+ *
+ * Both are called on threads of the driver's or of this library's: they call neither, and do not wait.
+ */
+struct hearth_ds_late {
+	void (*begin)(void *ctx, struct hearth_ds_op *op);
+	void (*end)(void *ctx, int64_t result);
+	void *ctx;
+};
+
+/**
+ * hearth_ds_enqueue_late - hearth_ds_enqueue, for such an operation
+ * @device: whose stream it is: one of "cuda". The memory is any.
+ * @op:     its file, memory and kind are final; its ranges are not looked at
+ * @late:   copied
+ * Return: 0, and as hearth_ds_enqueue: @late->end is not called then.
+ */
+int hearth_ds_enqueue_late(struct hearth_ds_device *device, void *stream, const struct hearth_ds_op *op, const struct hearth_ds_late *late);
+
 /* ---- which path, and why ---- */
 
 /**
