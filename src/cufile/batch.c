@@ -290,7 +290,7 @@ static void hand_out(struct batch *b, const struct hearth_ds_done *done, size_t 
 		struct entry *e = (struct entry *)(uintptr_t)done[k].tag;
 
 		ret[k] = event_of(e, &done[k]);
-		cf_count_io_end(e->began_ns, e->write, true, (int64_t)ret[k].ret);
+		(void)cf_count_io_end(e->began_ns, e->write, true, (int64_t)ret[k].ret);
 		entry_free(b, e);
 	}
 	cf_count(CF_BATCH_COMPLETE, true, n);

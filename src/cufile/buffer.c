@@ -44,7 +44,7 @@ static struct cf_buffer *buffer_around(uint64_t at, size_t bytes)
 	return NULL;
 }
 
-static int device_of(int place, struct hearth_ds_device **ret)
+int cf_device(int place, struct hearth_ds_device **ret)
 {
 	_Atomic(struct hearth_ds_device *) *at = place == CF_HOST ? &cf.host : &cf.cuda[place];
 	char uri[16] = "host";
@@ -73,7 +73,7 @@ static CUfileOpError memory_of(uint64_t at, size_t bytes, int *ret_place, struct
 		cf_log(CF_LOG_ERROR, "0x%llx is memory of the host, which allow_system_memory forbids", (unsigned long long)at);
 		return CU_FILE_CUDA_MEMORY_TYPE_INVALID;
 	}
-	r = device_of(place, &device);
+	r = cf_device(place, &device);
 	if (r == 0)
 		r = hearth_ds_register(device, at, bytes, ret);
 	*ret_place = place;

@@ -53,7 +53,6 @@ static CUfileOpError begin(void)
 	if (!watching && pthread_atfork(NULL, NULL, in_child) != 0)
 		return CU_FILE_NOMEM_ERROR;
 	watching = true;
-	cf.session++;
 	cf_log_open(&cf.p);
 	cf_stats_set((int)cf.p.sizes[CUFILE_PARAM_PROFILE_STATS]);
 	return CU_FILE_SUCCESS;
@@ -177,13 +176,14 @@ CF_EXPORT CUfileError_t cuFileDriverOpen(void)
 	return cf_status(e);
 }
 
-/* Everything goes. Whoever is inside finishes first; who comes is turned away; what waits in a stream finds another session and ends there. */
+/* Everything goes. Whoever is inside finishes first, in streams too; who comes is turned away. */
 static void finish(void)
 {
 	cf.closing = true;
 	cf_batches_close();
 	cf_files_close();
 	cf_buffers_close();
+	cf_streams_close();
 	wait_none(&cf.retiring);
 	hearth_ds_close(cf.ds);
 	cf.ds = NULL;

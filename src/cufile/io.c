@@ -5,13 +5,12 @@
 
 #include "priv.h"
 
-/* where compatibility mode is forbidden: whether there is a direct path at all */
-static int direct_only(const struct cf_claim *c)
+int cf_direct_only(const struct cf_claim *c)
 {
 	struct hearth_ds_report report;
 	int r;
 
-	if (c->range.place == CF_HOST)
+	if (cf.p.bools[CUFILE_PARAM_PROPERTIES_ALLOW_COMPAT_MODE] || c->range.place == CF_HOST)
 		return 0;
 	r = hearth_ds_probe(c->file->ds, c->range.ds, &report);
 	if (r < 0)
@@ -49,7 +48,6 @@ static int look_up(const struct cf_io *io, struct cf_claim *ret)
 
 int cf_claim(const struct cf_io *io, struct cf_claim *ret)
 {
-	bool compat = cf.p.bools[CUFILE_PARAM_PROPERTIES_ALLOW_COMPAT_MODE];
 	int e;
 
 	*ret = (struct cf_claim){ 0 };
@@ -59,8 +57,8 @@ int cf_claim(const struct cf_io *io, struct cf_claim *ret)
 		return e;
 	if (!ret->range.ds)
 		e = (int)cf_range_make(io->base, io->base_offset, io->size, &ret->range);
-	if (e == 0 && !compat)
-		e = direct_only(ret);
+	if (e == 0)
+		e = cf_direct_only(ret);
 	if (e != 0)
 		cf_unclaim(ret);
 	return e;
@@ -87,33 +85,25 @@ static ssize_t result(int64_t n)
 	return -1;
 }
 
-ssize_t cf_run_entered(const struct cf_io *io)
+ssize_t cf_run(const struct cf_io *io)
 {
 	uint64_t began = cf_count_io_begin();
 	struct cf_claim c;
 	int64_t n;
-	int e = cf_claim(io, &c);
+	int e = (int)cf_enter();
 
-	if (e != 0) {
-		n = e > 0 ? -e : e;
-	} else if (!c.file) {
-		n = 0;
-	} else {
-		n = io->write ? hearth_ds_write(c.file->ds, c.range.ds, c.range.offset, (uint64_t)io->file_offset, io->size)
-			: hearth_ds_read(c.file->ds, c.range.ds, c.range.offset, (uint64_t)io->file_offset, io->size);
-		if (n < 0)
-			cf_log(CF_LOG_ERROR, "%s", hearth_ds_error());
-	}
+	if (e == CU_FILE_SUCCESS)
+		e = cf_claim(io, &c);
+	if (e != 0)
+		return result(cf_count_io_end(began, io->write, false, e > 0 ? -e : e));
+	if (!c.file)
+		return 0;
+	n = io->write ? hearth_ds_write(c.file->ds, c.range.ds, c.range.offset, (uint64_t)io->file_offset, io->size)
+		      : hearth_ds_read(c.file->ds, c.range.ds, c.range.offset, (uint64_t)io->file_offset, io->size);
+	if (n < 0)
+		cf_log(CF_LOG_ERROR, "%s", hearth_ds_error());
 	cf_unclaim(&c);
-	cf_count_io_end(began, io->write, false, n);
-	return result(n);
-}
-
-ssize_t cf_run(const struct cf_io *io)
-{
-	CUfileOpError e = cf_enter();
-
-	return e == CU_FILE_SUCCESS ? cf_run_entered(io) : -(ssize_t)e;
+	return result(cf_count_io_end(began, io->write, false, n));
 }
 
 CF_EXPORT ssize_t cuFileRead(CUfileHandle_t fh, void *base, size_t size, off_t file_offset, off_t base_offset)

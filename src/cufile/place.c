@@ -35,28 +35,32 @@ static bool driver(void)
 	return atomic_load(&loaded);
 }
 
-static cu_result ask(uint64_t at, unsigned *type, int *ordinal)
-{
-	cu_result r = cuda.pointer_attribute(type, CU_POINTER_MEMORY_TYPE, at);
+struct fact { int attribute; void *to; };
 
-	return r == CU_OK ? cuda.pointer_attribute(ordinal, CU_POINTER_ORDINAL, at) : r;
+static cu_result ask(uint64_t at, const struct fact *facts, int n)
+{
+	cu_result r = CU_OK;
+
+	for (int k = 0; k < n && r == CU_OK; k++)
+		r = cuda.pointer_attribute(facts[k].to, facts[k].attribute, at);
+	return r;
 }
 
 /* The call wants a current context, any: addresses are the same in all of them. This thread has none: it gets one that there is, for as long as it takes. */
-static cu_result ask_in_any(uint64_t at, unsigned *type, int *ordinal)
+static cu_result ask_in_any(uint64_t at, const struct fact *facts, int facts_n)
 {
 	cu_result r = INVALID_CONTEXT;
 	int n = 0, active;
 	unsigned flags;
 	cu_context context;
 
-	if (cuda.device_count(&n) != CU_OK)
+	if (!cuda.primary_state || cuda.device_count(&n) != CU_OK)
 		return r;
 	for (int d = 0; d < n && r == INVALID_CONTEXT; d++) {
 		if (cuda.primary_state(d, &flags, &active) != CU_OK || !active || cuda.primary_retain(&context, d) != CU_OK)
 			continue;
 		if (cuda.push_current(context) == CU_OK) {
-			r = ask(at, type, ordinal);
+			r = ask(at, facts, facts_n);
 			(void)cuda.pop_current(&context);
 		}
 		cuda.primary_release(d);
@@ -64,16 +68,46 @@ static cu_result ask_in_any(uint64_t at, unsigned *type, int *ordinal)
 	return r;
 }
 
+static bool know(uint64_t at, const struct fact *facts, int n)
+{
+	cu_result r = ask(at, facts, n);
+
+	if (r == INVALID_CONTEXT)
+		r = ask_in_any(at, facts, n);
+	return r == CU_OK;
+}
+
 int cf_place_of(uint64_t at)
 {
 	unsigned type = 0;
 	int ordinal = 0;
-	cu_result r;
 
-	if (!driver())
+	if (!driver() || !know(at, (struct fact[]){ { CU_POINTER_MEMORY_TYPE, &type }, { CU_POINTER_ORDINAL, &ordinal } }, 2))
 		return CF_HOST;
-	r = ask(at, &type, &ordinal);
-	if (r == INVALID_CONTEXT && cuda.primary_state)
-		r = ask_in_any(at, &type, &ordinal);
-	return r == CU_OK && type == CU_MEMORY_DEVICE && ordinal >= 0 && ordinal < CF_DEVICES ? ordinal : CF_HOST;
+	return type == CU_MEMORY_DEVICE && ordinal >= 0 && ordinal < CF_DEVICES ? ordinal : CF_HOST;
+}
+
+size_t cf_extent_of(uint64_t at, int place)
+{
+	uint64_t start = 0;
+	size_t bytes = 0;
+
+	/* user space ends there; what of it is memory the kernel knows best */
+	if (place == CF_HOST)
+		return at < 1ull << 47 ? (size_t)((1ull << 47) - at) : 0;
+	if (!know(at, (struct fact[]){ { CU_POINTER_RANGE_START, &start }, { CU_POINTER_RANGE_BYTES, &bytes } }, 2))
+		return 0;
+	return at - start < bytes ? bytes - (size_t)(at - start) : 0;
+}
+
+int cf_stream_place(void)
+{
+	cu_device device;
+
+	return driver() && cuda.current_device && cuda.current_device(&device) == CU_OK && device >= 0 && device < CF_DEVICES ? device : CF_HOST;
+}
+
+int cf_stream_wait(void)
+{
+	return cf_stream_place() == CF_HOST ? CU_OK : cuda.stream_sync(NULL);
 }

@@ -50,7 +50,6 @@ struct cf {
 	pthread_cond_t put;             /* a reference was given back */
 	long uses;                      /* cuFileUseCount() */
 	bool closing;
-	uint64_t session;               /* which opening of the driver this is */
 	struct hearth_ds *ds;           /* from the first file, buffer or batch of it on */
 	_Atomic(struct hearth_ds_device *) host, cuda[CF_DEVICES];
 	unsigned retiring;              /* things on their way out, which need what the driver has */
@@ -91,6 +90,12 @@ CUfileOpError cf_error_of(int r, CUfileOpError other);
 enum { CF_HOST = -1 };
 /** cf_place_of - whose memory an address is of. Return: CF_HOST, or a device's ordinal. */
 int cf_place_of(uint64_t at);
+/** cf_extent_of - from an address to the end of its allocation; of memory of the host, to the end of what a process can have. Return: bytes, 0: not known. */
+size_t cf_extent_of(uint64_t at, int place);
+/** cf_stream_place - the device whose context is current: streams are its. Return: an ordinal, CF_HOST: no context. */
+int cf_stream_place(void);
+/** cf_stream_wait - until the current context's default stream has done what is in it. Return: a CUresult. */
+int cf_stream_wait(void);
 
 /* ---- file.c ---- */
 /**
@@ -135,6 +140,8 @@ CUfileOpError cf_range_get(const void *base, off_t offset, size_t bytes, struct 
 /** cf_range_make - register what is in no buffer for the operation. cf.lock not held, a file is. */
 CUfileOpError cf_range_make(const void *base, off_t offset, size_t bytes, struct cf_range *r);
 void cf_buffers_close(void);
+/** cf_device - libhearth-ds's of a place. cf.lock held, or a file is. Return: 0, -errno. */
+int cf_device(int place, struct hearth_ds_device **ret);
 
 /* ---- io.c ---- */
 /** struct cf_io - one read or write, as every call comes down to it */
@@ -157,15 +164,16 @@ struct cf_claim { struct cf_file *file; struct cf_range range; };
  */
 int cf_claim(const struct cf_io *io, struct cf_claim *ret);
 void cf_unclaim(struct cf_claim *c);    /* cf.lock not held */
+/** cf_direct_only - where compatibility mode is forbidden: whether there is a direct path at all. Return: as cf_claim. */
+int cf_direct_only(const struct cf_claim *c);
 /** cf_run - all of it. Return: bytes, -1 with errno, -CUfileOpError. */
 ssize_t cf_run(const struct cf_io *io);
-/** cf_run_entered - the same with cf.lock held, which it lets go of */
-ssize_t cf_run_entered(const struct cf_io *io);
 
 /* ---- batch.c ---- */
 void cf_batches_close(void);
 
 /* ---- stream.c ---- */
+/** cf_streams_close - forget flags, and release what operations have left behind; all of them have ended. cf.lock held. */
 void cf_streams_close(void);
 
 /* ---- stats.c ---- */
@@ -181,7 +189,8 @@ static inline void cf_count(enum cf_counter what, bool ok, uint64_t n)
 }
 /** cf_count_io_begin - Return: the time, 0 while nobody counts; for cf_count_io_end */
 uint64_t cf_count_io_begin(void);
-void cf_count_io_end(uint64_t began_ns, bool write, bool batch, int64_t result);
+/** cf_count_io_end - Return: @result */
+int64_t cf_count_io_end(uint64_t began_ns, bool write, bool batch, int64_t result);
 /** cf_stats_set - level 0..3, from the parameter. cf.lock held. */
 void cf_stats_set(int level);
 

@@ -34,21 +34,22 @@ void cf_count_at(enum cf_counter what, bool ok, uint64_t n)
 	atomic_fetch_add_explicit(ok ? &calls[what].ok : &calls[what].failed, n, memory_order_relaxed);
 }
 
-void cf_count_io_end(uint64_t began_ns, bool write, bool batch, int64_t result)
+int64_t cf_count_io_end(uint64_t began_ns, bool write, bool batch, int64_t result)
 {
 	unsigned bin = 0;
 
 	if (began_ns == 0 || !atomic_load_explicit(&cf_counting, memory_order_relaxed))
-		return;
+		return result;
 	if (!batch)
 		cf_count_at(write ? CF_WRITE : CF_READ, result >= 0, 1);
 	atomic_fetch_add_explicit(&io[write][batch].time_us, (clock_mono_ns() - began_ns) / NS_PER_US, memory_order_relaxed);
 	if (result < 0)
-		return;
+		return result;
 	for (uint64_t kib = (uint64_t)result >> 10; kib > 1 && bin < 31; kib >>= 1)
 		bin++;
 	atomic_fetch_add_explicit(&io[write][batch].sizes[bin], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&io[write][batch].bytes, (uint64_t)result, memory_order_relaxed);
+	return result;
 }
 
 static void count(bool on)

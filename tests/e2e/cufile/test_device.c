@@ -245,11 +245,288 @@ static void test_threads(void **state)
 	close(fd);
 }
 
+/* ---- in streams ---- */
+
+struct args { size_t n; off_t at, to; ssize_t done; };
+
+static CUfileOpError read_async(CUfileHandle_t h, void *base, struct args *a, CUstream s)
+{
+	return cuFileReadAsync(h, base, &a->n, &a->at, &a->to, &a->done, s).err;
+}
+
+/* a stream that does not go on before it is let */
+struct gate { pthread_mutex_t lock; pthread_cond_t change; bool open, reached; };
+
+static void wait_gate(void *arg)
+{
+	struct gate *g = arg;
+
+	pthread_mutex_lock(&g->lock);
+	g->reached = true;
+	pthread_cond_broadcast(&g->change);
+	while (!g->open)
+		pthread_cond_wait(&g->change, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+}
+
+static void close_stream(struct gate *g, CUstream s)
+{
+	*g = (struct gate){ .lock = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER };
+	assert_int_equal(cuLaunchHostFunc(s, wait_gate, g), CUDA_SUCCESS);
+}
+
+static void open_stream(struct gate *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->open = true;
+	pthread_cond_broadcast(&g->change);
+	pthread_mutex_unlock(&g->lock);
+}
+
+static CUstream stream_of(int device)
+{
+	CUstream s;
+
+	assert_int_equal(cuCtxSetCurrent(context[device]), CUDA_SUCCESS);
+	assert_int_equal(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+	return s;
+}
+
+struct seen { const struct args *a; ssize_t done; };
+
+/* in the stream's order: what the program sees right after the operation, before anything waits for the stream */
+static void look(void *arg)
+{
+	struct seen *s = arg;
+
+	s->done = s->a->done;
+}
+
+/* sizes and offsets are those of the moment when the stream gets there; the result is there before it goes on */
+static void late_or_fixed(unsigned flags, const void *registered_base)
+{
+	int fd = make_file("f", 41, FILE_BYTES, O_RDONLY);
+	CUfileHandle_t h = handle_of(fd);
+	CUstream s = stream_of(0);
+	struct args a = { .n = 100000, .at = 5, .to = 17 }, was = a, now;
+	struct seen seen = { .a = &a };
+	struct gate g;
+
+	fill(0, GUARD);
+	if (registered_base)
+		assert_int_equal(cuFileBufRegister(registered_base, ROOM, 0).err, CU_FILE_SUCCESS);
+	if (flags)
+		assert_int_equal(cuFileStreamRegister(s, flags).err, CU_FILE_SUCCESS);
+	close_stream(&g, s);
+	assert_int_equal(read_async(h, pointer(0, 0), &a, s), CU_FILE_SUCCESS);
+	assert_int_equal(cuLaunchHostFunc(s, look, &seen), CUDA_SUCCESS);
+	assert_int_equal(a.done, 0);
+	a.n = 70000;
+	a.at = 1234;
+	a.to = 4097;
+	now.n = flags & CU_FILE_STREAM_FIXED_FILE_SIZE ? was.n : a.n;
+	now.at = flags & CU_FILE_STREAM_FIXED_FILE_OFFSET ? was.at : a.at;
+	now.to = flags & CU_FILE_STREAM_FIXED_BUF_OFFSET ? was.to : a.to;
+	open_stream(&g);
+	assert_int_equal(cuStreamSynchronize(s), CUDA_SUCCESS);
+	assert_int_equal(a.done, now.n);
+	assert_int_equal(seen.done, now.n);
+	assert_all(contents(0, 0, (size_t)now.to), GUARD, (size_t)now.to);
+	assert_bytes(contents(0, (size_t)now.to, now.n), 41, (uint64_t)now.at, now.n);
+	assert_all(contents(0, (size_t)now.to + now.n, 5000), GUARD, 5000);
+	if (flags)
+		assert_int_equal(cuFileStreamDeregister(s).err, CU_FILE_SUCCESS);
+	driver_closed(NULL);
+	assert_int_equal(cuStreamDestroy(s), CUDA_SUCCESS);
+	close(fd);
+}
+
+static void test_stream_late(void **state)
+{
+	for (unsigned flags = 0; flags < 16; flags++) {
+		late_or_fixed(flags, NULL);
+		late_or_fixed(flags, pointer(0, 0));
+	}
+}
+
+/* copies of it are asynchronous: those of other memory may wait for the stream */
+static uint8_t *pinned(size_t n)
+{
+	void *at = NULL;
+
+	assert_int_equal(cuMemHostAlloc(&at, n, 0), CUDA_SUCCESS);
+	return at;
+}
+
+/* copies before and after in the stream see the order; so do two operations of one stream */
+static void test_stream_order(void **state)
+{
+	enum { BYTES = 200000 };
+	uint8_t *data = pinned(BYTES), *found = pinned(BYTES);
+	int fd = make_file("f", 42, 0, O_RDWR);
+	CUfileHandle_t h = handle_of(fd);
+	struct args w = { .n = BYTES, .at = 333 }, r = { .n = BYTES, .at = 333, .to = 1 << 20 };
+	CUstream s = stream_of(1);
+	struct gate g;
+
+	for (size_t k = 0; k < BYTES; k++)
+		data[k] = byte_at(43, k);
+	close_stream(&g, s);
+	assert_int_equal(cuMemcpyHtoDAsync(memory[1], data, BYTES, s), CUDA_SUCCESS);
+	assert_int_equal(cuFileWriteAsync(h, pointer(1, 0), &w.n, &w.at, &w.to, &w.done, s).err, CU_FILE_SUCCESS);
+	assert_int_equal(read_async(h, pointer(1, 0), &r, s), CU_FILE_SUCCESS);
+	assert_int_equal(cuMemcpyDtoHAsync(found, memory[1] + (1 << 20), BYTES, s), CUDA_SUCCESS);
+	open_stream(&g);
+	assert_int_equal(cuStreamSynchronize(s), CUDA_SUCCESS);
+	assert_int_equal(w.done, BYTES);
+	assert_int_equal(r.done, BYTES);
+	assert_memory_equal(found, data, BYTES);
+	assert_int_equal(cuStreamDestroy(s), CUDA_SUCCESS);
+	assert_int_equal(cuMemFreeHost(data), CUDA_SUCCESS);
+	assert_int_equal(cuMemFreeHost(found), CUDA_SUCCESS);
+	close(fd);
+}
+
+/* memory of the host, in a device's stream and in order with what is in it */
+static void test_stream_host_memory(void **state)
+{
+	enum { BYTES = 100000 };
+	uint8_t *data = pinned(BYTES);
+	int fd = make_file("f", 44, FILE_BYTES, O_RDONLY);
+	CUfileHandle_t h = handle_of(fd);
+	struct args a = { .n = 50000, .at = 77, .to = 3 };
+	CUstream s = stream_of(0);
+	struct gate g;
+
+	memset(data, GUARD, BYTES);
+	close_stream(&g, s);
+	assert_int_equal(read_async(h, data, &a, s), CU_FILE_SUCCESS);
+	assert_int_equal(cuMemcpyHtoDAsync(memory[0], data, BYTES, s), CUDA_SUCCESS);
+	assert_all(data, GUARD, BYTES);
+	open_stream(&g);
+	assert_int_equal(cuStreamSynchronize(s), CUDA_SUCCESS);
+	assert_int_equal(a.done, 50000);
+	assert_bytes(contents(0, 3, 50000), 44, 77, 50000);
+	assert_int_equal(cuStreamDestroy(s), CUDA_SUCCESS);
+	driver_closed(NULL);
+	assert_int_equal(cuMemFreeHost(data), CUDA_SUCCESS);
+	close(fd);
+}
+
+/* no stream: after what is in the default one, and done at the call's end */
+static void test_default_stream(void **state)
+{
+	int fd = make_file("f", 45, FILE_BYTES, O_RDONLY);
+	CUfileHandle_t h = handle_of(fd);
+	struct args a = { .n = 50000, .at = 77, .to = 3 };
+
+	assert_int_equal(cuCtxSetCurrent(context[0]), CUDA_SUCCESS);
+	assert_int_equal(cuMemsetD8Async(memory[0], GUARD, ROOM, NULL), CUDA_SUCCESS);
+	assert_int_equal(read_async(h, pointer(0, 0), &a, NULL), CU_FILE_SUCCESS);
+	assert_int_equal(a.done, 50000);
+	assert_bytes(contents(0, 3, 50000), 45, 77, 50000);
+	assert_all(contents(0, 50003, 100), GUARD, 100);
+	/* also from a thread that has no context */
+	assert_int_equal(cuCtxSetCurrent(NULL), CUDA_SUCCESS);
+	assert_int_equal(read_async(h, pointer(0, 0), &a, NULL), CU_FILE_SUCCESS);
+	assert_int_equal(a.done, 50000);
+	close(fd);
+}
+
+static void test_stream_wrong(void **state)
+{
+	int fd = make_file("f", 46, 10000, O_RDONLY);
+	CUfileHandle_t h = handle_of(fd);
+	CUstream s = stream_of(0);
+	struct args a = { .n = 5000 };
+	struct args bad[] = { { .n = 5000, .at = -1 }, { .n = 5000, .to = -1 }, { .n = 5000, .to = ROOM - 4999 }, { .n = SIZE_MAX }, { .n = 0 }, { .n = 5000, .at = 9000 }, { .n = 5000, .at = 20000 } };
+	const ssize_t results[] = { -CU_FILE_INVALID_VALUE, -CU_FILE_INVALID_VALUE, -CU_FILE_INVALID_MAPPING_RANGE, -CU_FILE_INVALID_VALUE, 0, 1000, 0 };
+
+	/* at the call */
+	assert_int_equal(cuFileReadAsync(h, NULL, &a.n, &a.at, &a.to, &a.done, s).err, CU_FILE_INVALID_VALUE);
+	assert_int_equal(cuFileReadAsync(h, pointer(0, 0), NULL, &a.at, &a.to, &a.done, s).err, CU_FILE_INVALID_VALUE);
+	assert_int_equal(cuFileReadAsync(h, pointer(0, 0), &a.n, &a.at, &a.to, NULL, s).err, CU_FILE_INVALID_VALUE);
+	assert_int_equal(read_async(NULL, pointer(0, 0), &a, s), CU_FILE_HANDLE_NOT_REGISTERED);
+	assert_int_equal(cuFileWriteAsync(h, pointer(0, 0), &a.n, &a.at, &a.to, &a.done, s).err, CU_FILE_INVALID_FILE_OPEN_FLAG);
+	/* when the stream gets there */
+	for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++)
+		assert_int_equal(read_async(h, pointer(0, 0), &bad[k], s), CU_FILE_SUCCESS);
+	assert_int_equal(read_async(h, pointer(0, 0), &a, s), CU_FILE_SUCCESS);
+	assert_int_equal(cuStreamSynchronize(s), CUDA_SUCCESS);
+	for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++)
+		assert_int_equal(bad[k].done, results[k]);
+	assert_int_equal(a.done, 5000);
+	/* streams */
+	assert_int_equal(cuFileStreamRegister(s, 16).err, CU_FILE_INVALID_VALUE);
+	assert_int_equal(cuFileStreamRegister(s, 15).err, CU_FILE_SUCCESS);
+	assert_int_equal(cuFileStreamRegister(s, 0).err, CU_FILE_INVALID_VALUE);
+	assert_int_equal(cuFileStreamDeregister(s).err, CU_FILE_SUCCESS);
+	assert_int_equal(cuFileStreamDeregister(s).err, CU_FILE_INVALID_VALUE);
+	driver_closed(NULL);
+	assert_int_equal(cuFileStreamDeregister(s).err, CU_FILE_DRIVER_NOT_INITIALIZED);
+	assert_int_equal(cuStreamDestroy(s), CUDA_SUCCESS);
+	close(fd);
+}
+
+/* a stream that is being captured: an operation is not put into a graph, and the capture goes on */
+static void test_capture(void **state)
+{
+	int fd = make_file("f", 47, 10000, O_RDONLY);
+	CUfileHandle_t h = handle_of(fd);
+	CUstream s = stream_of(0);
+	struct args a = { .n = 5000 };
+	CUgraph graph;
+
+	assert_int_equal(cuStreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), CUDA_SUCCESS);
+	assert_int_equal(read_async(h, pointer(0, 0), &a, s), CU_FILE_ASYNC_NOT_SUPPORTED);
+	assert_int_equal(cuStreamEndCapture(s, &graph), CUDA_SUCCESS);
+	assert_int_equal(cuGraphDestroy(graph), CUDA_SUCCESS);
+	assert_int_equal(cuStreamDestroy(s), CUDA_SUCCESS);
+	close(fd);
+}
+
+/* many operations in several streams, unregistered memory, results checked at the end; then the driver is closed with some that were not waited for */
+static void test_many_streams(void **state)
+{
+	enum { STREAMS = 4, EACH = 50, BYTES = 20000 };
+	static struct args a[STREAMS][EACH];
+	int fd = make_file("f", 48, FILE_BYTES, O_RDONLY);
+	CUfileHandle_t h = handle_of(fd);
+	CUstream s[STREAMS];
+
+	for (int k = 0; k < STREAMS; k++)
+		s[k] = stream_of(k & 1);
+	for (int round = 0; round < 2; round++) {
+		for (int k = 0; k < STREAMS * EACH; k++) {
+			struct args *one = &a[k % STREAMS][k / STREAMS];
+
+			*one = (struct args){ .n = BYTES, .at = k * 1009, .to = (off_t)(k / 2) * BYTES };
+			assert_int_equal(cuCtxSetCurrent(context[k & 1]), CUDA_SUCCESS);
+			assert_int_equal(read_async(h, pointer(k & 1, 0), one, s[k % STREAMS]), CU_FILE_SUCCESS);
+		}
+		if (round == 1)
+			break;
+		for (int k = 0; k < STREAMS; k++)
+			assert_int_equal(cuStreamSynchronize(s[k]), CUDA_SUCCESS);
+		for (int k = 0; k < STREAMS * EACH; k++) {
+			assert_int_equal(a[k % STREAMS][k / STREAMS].done, BYTES);
+			assert_bytes(contents(k & 1, (size_t)(k / 2) * BYTES, BYTES), 48, (uint64_t)k * 1009, BYTES);
+		}
+	}
+	driver_closed(NULL);
+	for (int k = 0; k < STREAMS * EACH; k++)
+		assert_int_equal(a[k % STREAMS][k / STREAMS].done, BYTES);
+	for (int k = 0; k < STREAMS; k++)
+		assert_int_equal(cuStreamDestroy(s[k]), CUDA_SUCCESS);
+	close(fd);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, driver_closed, driver_closed)
 	const struct CMUnitTest tests[] = {
 		TEST(test_reads), TEST(test_interior_pointers), TEST(test_writes), TEST(test_wrong_memory), TEST(test_pinned_limit), TEST(test_compatibility_mode), TEST(test_mixed_batch), TEST(test_threads),
+		TEST(test_stream_late), TEST(test_stream_order), TEST(test_stream_host_memory), TEST(test_default_stream), TEST(test_stream_wrong), TEST(test_capture), TEST(test_many_streams),
 	};
 
 	return cmocka_run_group_tests_name("cufile-device", tests, device_begin, rig_end);
