@@ -49,12 +49,12 @@ int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, 
 
 static void disarm(struct pump *p)
 {
-	struct io_uring_cqe *cqe;
 	uint64_t one = 1;
 
 	if (!p->armed || write(p->wake, &one, sizeof(one)) < 0)
 		return;
-	while (io_uring_wait_cqe(&p->uring, &cqe) == -EINTR)
+	/* it may have been armed and called in the same moment, so that the kernel does not have it yet */
+	while (io_uring_submit_and_wait(&p->uring, 1) == -EINTR)
 		;
 }
 
