@@ -139,7 +139,7 @@ CF_EXPORT CUfileError_t cuFileBatchIOSetUp(CUfileBatchHandle_t *handle, unsigned
 	if (e != CU_FILE_SUCCESS)
 		return cf_status(e);
 	e = batch_new(nr, &b);
-	if (e == CU_FILE_SUCCESS)
+	if (b)
 		*handle = (CUfileBatchHandle_t)(uintptr_t)b->number;
 	cf_count(CF_BATCH_SETUP, e == CU_FILE_SUCCESS, 1);
 	cf_leave();

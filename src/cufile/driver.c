@@ -144,23 +144,6 @@ struct hearth_ds *cf_ds(void)
 	return cf.ds;
 }
 
-CUfileOpError cf_error_of(int r, CUfileOpError other)
-{
-	switch (r) {
-	case 0:
-		return CU_FILE_SUCCESS;
-	case -ENOMEM:
-		return CU_FILE_NOMEM_ERROR;
-	case -ENODEV:
-		return CU_FILE_DEVICE_NOT_FOUND;
-	case -EACCES:
-	case -EPERM:
-		return CU_FILE_PERMISSION_DENIED;
-	default:
-		return other;
-	}
-}
-
 CF_EXPORT CUfileError_t cuFileDriverOpen(void)
 {
 	bool was_open;

@@ -49,7 +49,10 @@ void cf_files_close(void)
 	cf.by_fd_cap = 0;
 }
 
-/* whether a descriptor of the program's is still what it was when @f was registered, or its number has another file since. Where the kernel does not tell, the same file counts as the same. */
+/*
+ * whether a descriptor of the program's is still what it was when @f was registered, or its number has another file since. Where the kernel does not tell, the same
+ * file counts as the same.
+ */
 static bool same_open_file(const struct cf_file *f, int fd)
 {
 	struct stat a, b;

@@ -13,8 +13,8 @@
 #include "priv.h"
 
 /*
- * A line for each call that fails, and for each downgrade: what the numbers of the interface cannot say. Only where a file was named for it (CUFILE_LOGFILE_PATH, or the parameters):
- * a library leaves nothing in folders of its own accord.
+ * A line for each call that fails, and for each downgrade: what the numbers of the interface cannot say. Only where a file was named for it (CUFILE_LOGFILE_PATH, or
+ * the parameters): a library leaves nothing in folders of its own accord.
  */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *path;

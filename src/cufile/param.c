@@ -7,8 +7,8 @@
 #include "priv.h"
 
 /*
- * Parameters that are honoured do what they say. One that stands for a mechanism that is not here can be set to what is the case, and to nothing else: that is an error, and a line
- * in the log, rather than a promise that is not kept.
+ * Parameters that are honoured do what they say. One that stands for a mechanism that is not here can be set to what is the case, and to nothing else: that is an
+ * error, and a line in the log, rather than a promise that is not kept.
  */
 #define SIZES (CUFILE_PARAM_PROPERTIES_BATCH_IO_TIMEOUT_MS + 1)
 #define BOOLS (CUFILE_PARAM_STREAM_MEMOPS_BYPASS + 1)
@@ -223,14 +223,16 @@ CF_EXPORT CUfileError_t cuFileGetParameterString(CUFileStringConfigParameter_t p
 {
 	const char *value;
 	CUfileOpError e = CU_FILE_SUCCESS;
+	size_t n;
 
 	if ((unsigned)param >= STRINGS || !text || bytes <= 0)
 		return cf_status(CU_FILE_INVALID_VALUE);
 	if (!cf_lock())
 		return cf_status(CU_FILE_DRIVER_NOT_INITIALIZED);
 	value = string_now(param);
-	if (strlen(value ? value : "") < (size_t)bytes)
-		strcpy(text, value ? value : "");
+	n = strlen(value ? value : "") + 1;
+	if (n <= (size_t)bytes)
+		memcpy(text, value ? value : "", n);
 	else
 		e = CU_FILE_INVALID_VALUE;
 	cf_leave();

@@ -2,6 +2,7 @@
 #ifndef CUFILE_PRIV_H
 #define CUFILE_PRIV_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -12,10 +13,11 @@
 #include "hearth/ds.h"
 
 /*
- * libcufile.so.0 on libhearth-ds. One driver a process, as the interface has it: files, buffers and batches are the driver's, and go when it is closed for the last time.
+ * libcufile.so.0 on libhearth-ds. One driver a process, as the interface has it: files, buffers and batches are the driver's, and go when it is closed for the last
+ * time.
  *
- * One lock, cf.lock, for tables and counts; nobody holds it during I/O or while waiting for some. Who uses a thing outside of it holds a reference, and who removes one takes it
- * out of its table first and then waits for the references. A batch's lock comes after cf.lock, the log's last.
+ * One lock, cf.lock, for tables and counts; nobody holds it during I/O or while waiting for some. Who uses a thing outside of it holds a reference, and who removes one
+ * takes it out of its table first and then waits for the references. A batch's lock comes after cf.lock, the log's last.
  *
  * What is given out (CUfileHandle_t, CUfileBatchHandle_t) is a number with a generation and never a pointer: one that is stale or made up is an error, not a crash.
  */
@@ -66,7 +68,10 @@ struct cf {
 extern struct cf cf;
 
 CUfileError_t cf_status(CUfileOpError e);
-/** cf_enter - the driver is open, and opened if it was not. Takes cf.lock, which stays held when it succeeds. Return: CU_FILE_SUCCESS, CU_FILE_DRIVER_CLOSING, CU_FILE_NOMEM_ERROR. */
+/**
+ * cf_enter - the driver is open, and opened if it was not. Takes cf.lock, which stays held when it succeeds. Return: CU_FILE_SUCCESS, CU_FILE_DRIVER_CLOSING,
+ * CU_FILE_NOMEM_ERROR.
+ */
 CUfileOpError cf_enter(void);
 /** cf_enter_open - the same, but an error where it was not open */
 CUfileOpError cf_enter_open(void);
@@ -84,7 +89,22 @@ void cf_put(unsigned *refs);
  */
 void cf_retire(const unsigned *refs, void (*free_thing)(void *thing), void *thing);
 /** cf_error_of - what a failure of libhearth-ds is called here; @other: the rest */
-CUfileOpError cf_error_of(int r, CUfileOpError other);
+static inline CUfileOpError cf_error_of(int r, CUfileOpError other)
+{
+	switch (r) {
+	case 0:
+		return CU_FILE_SUCCESS;
+	case -ENOMEM:
+		return CU_FILE_NOMEM_ERROR;
+	case -ENODEV:
+		return CU_FILE_DEVICE_NOT_FOUND;
+	case -EACCES:
+	case -EPERM:
+		return CU_FILE_PERMISSION_DENIED;
+	default:
+		return other;
+	}
+}
 
 /* ---- place.c ---- */
 enum { CF_HOST = -1 };

@@ -5,8 +5,8 @@
 #include "priv.h"
 
 /*
- * Counters of levels 1 and 2. What is about NVIDIA's kernel module, and which way bytes went, stays 0: hearth_ds_probe tells the latter better. Rates are over the time in which was
- * counted. Level 3, of each GPU, there is not.
+ * Counters of levels 1 and 2. What is about NVIDIA's kernel module, and which way bytes went, stays 0: hearth_ds_probe tells the latter better. Rates are over the time
+ * in which was counted. Level 3, of each GPU, there is not.
  */
 #define LEVEL_MAX 2
 

@@ -7,8 +7,8 @@
 #include "priv.h"
 
 /*
- * Operations in streams. Sizes and offsets are the program's variables, which are looked at when the stream gets there, or at the call where cuFileStreamRegister() said that they are final.
- * Nobody may wait or call the driver at that moment: what an operation used is put in a list at its end, and freed by the next call.
+ * Operations in streams. Sizes and offsets are the program's variables, which are looked at when the stream gets there, or at the call where cuFileStreamRegister()
+ * said that they are final. Nobody may wait or call the driver at that moment: what an operation used is put in a list at its end, and freed by the next call.
  */
 struct cf_stream {
 	struct cf_stream *next;
@@ -280,7 +280,7 @@ static CUfileError_t in_stream(CUfileHandle_t fh, void *base, size_t *size, off_
 	status = enqueue(&c, a, stream);
 	if (status.err != CU_FILE_SUCCESS)
 		free(a);
-	cf_unclaim(&c);
+	cf_unclaim(&c);         /* NOLINT(clang-analyzer-unix.Malloc): the operation has @a until end(), then sweep() */
 	return status;
 }
 

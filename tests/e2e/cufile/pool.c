@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A program that uses cuFile as I/O libraries on top of it do (KvikIO's documented ways): both libraries by dlopen, every symbol looked up at the start; a file opened twice, with O_DIRECT and
- * without; reads of one range in parallel by a pool of threads, each a base of the allocation and an offset into it, the context pushed and popped around; buffers mostly not registered; then
- * the same in a stream, with results that are looked at after the stream was waited for.
- * usage: pool idle | pool FILE. Prints what it saw.
+ * A program that uses cuFile as I/O libraries on top of it do (KvikIO's documented ways): both libraries by dlopen, every symbol looked up at the start; a file opened
+ * twice, with O_DIRECT and without; reads of one range in parallel by a pool of threads, each a base of the allocation and an offset into it, the context pushed and
+ * popped around; buffers mostly not registered; then the same in a stream, with results that are looked at after the stream was waited for. usage: pool idle | pool
+ * FILE. Prints what it saw.
  */
 #include <dirent.h>
 #include <dlfcn.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A program as the documentation of cuFile shows them: linked with the vendor's library and the driver, it writes from an offset of device memory to an offset of a file, and reads that back.
- * usage: sample FILE. Exit status 0, or 1 with a sentence.
+ * A program as the documentation of cuFile shows them: linked with the vendor's library and the driver, it writes from an offset of device memory to an offset of a
+ * file, and reads that back. usage: sample FILE. Exit status 0, or 1 with a sentence.
  */
 #include <errno.h>
 #include <fcntl.h>

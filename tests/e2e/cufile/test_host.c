@@ -379,7 +379,7 @@ static void *churner(void *arg)
 	int fd = open(path_of("f"), O_RDONLY);
 
 	while (!atomic_load(&c->stop)) {
-		CUfileHandle_t h;
+		CUfileHandle_t h = NULL;
 
 		if (cuFileDriverOpen().err || register_fd(fd, &h) || cuFileBufRegister(data, sizeof(data), 0).err || cuFileRead(h, data, 5000, 1000, 50) != 5000 || data[50] != byte_at(11, 1000)
 		    || cuFileBufDeregister(data).err || cuFileDriverClose().err)

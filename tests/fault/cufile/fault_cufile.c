@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One life of the library, with every allocation and every system call failing in its turn. Whatever fails: calls return errors of the interface, bytes that are said to be there are, and
- * nothing is left behind once the driver is closed.
+ * One life of the library, with every allocation and every system call failing in its turn. Whatever fails: calls return errors of the interface, bytes that are said
+ * to be there are, and nothing is left behind once the driver is closed.
  */
 #include <setjmp.h>
 #include <stdarg.h>

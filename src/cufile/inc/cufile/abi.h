@@ -3,8 +3,9 @@
 #define CUFILE_ABI_H
 
 /*
- * The C interface of libcufile.so.0, as its reference documents it (1.15, CUDA 13.0): names, numbers and layouts, so that neither the library nor its tests need CUDA to be
- * built. tests/unit/cufile holds it against cufile.h where there is one. Includes nothing of ours and nothing of CUDA's: CUresult and CUstream are what they are on 64-bit Linux.
+ * The C interface of libcufile.so.0, as its reference documents it (1.15, CUDA 13.0): names, numbers and layouts, so that neither the library nor its tests need CUDA
+ * to be built. tests/unit/cufile holds it against cufile.h where there is one. Includes nothing of ours and nothing of CUDA's: CUresult and CUstream are what they are
+ * on 64-bit Linux.
  */
 #include <stdbool.h>
 #include <stddef.h>
