@@ -53,7 +53,7 @@ static void disarm(struct pump *p)
 
 	if (!p->armed || write(p->wake, &one, sizeof(one)) < 0)
 		return;
-	/* it may have been armed and called in the same moment, so that the kernel does not have it yet */
+	/* it may not even have been submitted */
 	while (io_uring_submit_and_wait(&p->uring, 1) == -EINTR)
 		;
 }
