@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 import unittest
 
-OURS, DRIVER, SAMPLE, SAMPLE_VERSIONED, POOL, VENDOR, VENDOR_VERSIONED, CALLS = (os.environ['HEARTH_CUFILE_' + name] for name in
-    ('OURS', 'DRIVER', 'SAMPLE', 'SAMPLE_VERSIONED', 'POOL', 'VENDOR', 'VENDOR_VERSIONED', 'CALLS'))
+OURS, DRIVER, SAMPLE, SAMPLE_VERSIONED, POOL, VENDOR, VENDOR_VERSIONED, CALLS, HEARTH = (os.environ['HEARTH_CUFILE_' + name] for name in
+    ('OURS', 'DRIVER', 'SAMPLE', 'SAMPLE_VERSIONED', 'POOL', 'VENDOR', 'VENDOR_VERSIONED', 'CALLS', 'HEARTH'))
 
 
 class Dropin(unittest.TestCase):
@@ -26,8 +26,8 @@ class Dropin(unittest.TestCase):
         os.symlink(library, os.path.join(path, 'libcufile.so.0'))
         return path
 
-    def run_with(self, library, *command, fake='devices=1,memory=64M'):
-        env = dict(os.environ, LD_LIBRARY_PATH=f'{library}:{DRIVER}', HEARTH_FAKE_CUDA=fake, HEARTH_FAKE_CUDA_DIR=os.path.join(self.folder, 'machine'))
+    def run_with(self, library, *command, fake='devices=1,memory=64M', **more):
+        env = dict(os.environ, **more, LD_LIBRARY_PATH=f'{library}:{DRIVER}', HEARTH_FAKE_CUDA=fake, HEARTH_FAKE_CUDA_DIR=os.path.join(self.folder, 'machine'))
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
 
     def pattern(self):
@@ -64,6 +64,13 @@ class Dropin(unittest.TestCase):
         """loaded and opened it costs no thread, no descriptor, and no driver"""
         result = self.run_with(OURS, POOL, 'idle')
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, 'threads 1 descriptors 0 driver 0\n', ''))
+
+    def test_not_the_vendor(self):
+        """libhearth-ds, which looks for the vendor's library, knows ours when it finds that"""
+        self.pattern()
+        result = self.run_with(OURS, HEARTH, 'ds', 'probe', self.file, 'cuda:0', HEARTH_LIBCUFILE='libcufile.so.0')
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^  cufile +libcufile.so.0 is Hearth's own$")
 
     def test_exports(self):
         """the interface, the marker, and nothing else; the name that programs look for"""
