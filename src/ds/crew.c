@@ -115,7 +115,7 @@ static ssize_t stage_slice(struct hand *h, struct piece *piece, size_t n, uint64
 
 	station_wait(h, s);
 	to = station_place(h, h->next) + at % BLOCK_BYTES;
-	got = host_read(piece->file, h->crew->device, to, n, at, &h->bounce);
+	got = host_read(piece->file, h->crew->device, to, n, at, true, &h->bounce);
 	if (got < 0)
 		return got;
 	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, to);
@@ -184,7 +184,7 @@ static void in_place(struct hand *h, struct piece *piece)
 	uint8_t *cpu = op->memory->cpu + op->memory_offset + (piece->at - op->file_offset);
 	struct hearth_ds_device *d = h->crew->device;
 
-	piece->got = piece->write ? host_write(piece->file, d, cpu, piece->n, piece->at, &h->bounce) : host_read(piece->file, d, cpu, piece->n, piece->at, &h->bounce);
+	piece->got = piece->write ? host_write(piece->file, d, cpu, piece->n, piece->at, &h->bounce) : host_read(piece->file, d, cpu, piece->n, piece->at, piece->path != HEARTH_DS_MAP, &h->bounce);
 	give_back(piece);
 }
 

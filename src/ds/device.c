@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "map.h"
 #include "queue.h"
 
 static struct hearth_ds_device *device_new(struct hearth_ds *ds, const char *uri, enum device_kind kind)
@@ -24,6 +25,7 @@ static struct hearth_ds_device *device_free(struct hearth_ds_device *d)
 	crew_free(atomic_load(&d->crew));
 	if (!d->cuda || cuda_enter(d->cuda, NULL) == 0) {
 		streams_free(d->streams);
+		map_device_done(d);
 		ring_free(atomic_load(&d->ring));
 		if (d->cuda)
 			cuda_leave(d->cuda);
@@ -34,18 +36,47 @@ static struct hearth_ds_device *device_free(struct hearth_ds_device *d)
 	return NULL;
 }
 
+static int open_cuda(struct hearth_ds_device *d, struct hearth_err *err)
+{
+	char pci[32] = "";
+	int r = cuda_open(d->uri + strlen("cuda:"), &d->cuda, err);
+
+	if (r < 0)
+		return r;
+	/* without it the others remain: why is told by hearth_ds_probe */
+	if (d->cuda->cu->pci_bus_id && d->cuda->cu->pci_bus_id(pci, sizeof(pci), d->cuda->device) == CU_OK)
+		(void)map_device(d, pci);
+	else
+		snprintf(d->why_map, sizeof(d->why_map), "the driver does not say where the device is");
+	return 0;
+}
+
+static int open_ivshmem(struct hearth_ds_device *d, struct hearth_err *err)
+{
+	if (map_device(d, d->uri + strlen("ivshmem:")) < 0)
+		return err_set(err, -ENODEV, "%s", d->why_map);
+	return 0;
+}
+
+static const struct { const char *prefix; enum device_kind kind; int (*open)(struct hearth_ds_device *d, struct hearth_err *err); } kinds[] = {
+	{ "cuda:", DEVICE_CUDA, open_cuda },
+	{ "ivshmem:", DEVICE_IVSHMEM, open_ivshmem },
+};
+
 static int device_open(struct hearth_ds *ds, const char *uri, struct hearth_ds_device **ret, struct hearth_err *err)
 {
 	struct hearth_ds_device *d;
-	bool cuda = strncmp(uri, "cuda:", 5) == 0;
-	int r;
+	size_t k, n = sizeof(kinds) / sizeof(kinds[0]);
+	int r = 0;
 
-	if (!cuda && strcmp(uri, "host") != 0)
+	for (k = 0; k < n && strncmp(uri, kinds[k].prefix, strlen(kinds[k].prefix)) != 0; k++)
+		;
+	if ((k == n && strcmp(uri, "host") != 0) || strlen(uri) >= sizeof(d->uri))
 		return err_set(err, -EINVAL, "'%.60s' is no device; there are host, cuda:N and ivshmem:BDF", uri);
-	d = device_new(ds, uri, cuda ? DEVICE_CUDA : DEVICE_HOST);
+	d = device_new(ds, uri, k == n ? DEVICE_HOST : kinds[k].kind);
 	if (!d)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = cuda ? cuda_open(uri + 5, &d->cuda, err) : 0;
+	r = k == n ? 0 : kinds[k].open(d, err);
 	if (r < 0)
 		device_free(d);
 	else

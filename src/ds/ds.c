@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/fd.h"
 #include "queue.h"
 
 static _Thread_local struct hearth_err last_error;
@@ -51,6 +52,7 @@ int hearth_ds_open(const struct hearth_ds_options *options, struct hearth_ds **r
 		return err_set(ds_error(), -ENOMEM, "out of memory");
 	if (options)
 		ds->o = *options;
+	ds->p2p_node = -1;
 	ds->faults = getenv("HEARTH_FAULT") != NULL;
 	pthread_mutex_init(&ds->lock, NULL);
 	pthread_mutex_init(&ds->pumps_lock, NULL);
@@ -70,6 +72,7 @@ struct hearth_ds *hearth_ds_close(struct hearth_ds *ds)
 		hearth_ds_release(ds->memories);
 	pumps_free(ds);
 	devices_free(ds);
+	fd_close(&ds->p2p_node);
 	pthread_mutex_destroy(&ds->lock);
 	pthread_mutex_destroy(&ds->pumps_lock);
 	free(ds);

@@ -80,11 +80,11 @@ static ssize_t read_parts(struct hearth_ds_file *f, struct hearth_ds_device *d, 
 	return (ssize_t)done;
 }
 
-ssize_t host_read(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t *to, size_t n, uint64_t at, struct slot **bounce)
+ssize_t host_read(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t *to, size_t n, uint64_t at, bool cache, struct slot **bounce)
 {
 	size_t head;
 
-	if (cache_serves(f, at, n))
+	if (cache ? cache_serves(f, at, n) : file_direct(f) < 0)
 		return file_read(f, false, to, n, at);
 	head = (f->offset_align - at % f->offset_align) % f->offset_align;
 	if (head + f->offset_align <= n && (uintptr_t)(to + head) % f->memory_align == 0)
@@ -136,7 +136,7 @@ ssize_t host_transfer(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint
 	while (done < bytes) {
 		size_t n = piece_at(at + done, bytes - done);
 
-		r = write ? host_write(f, m->device, cpu + done, n, at + done, &bounce) : host_read(f, m->device, cpu + done, n, at + done, &bounce);
+		r = write ? host_write(f, m->device, cpu + done, n, at + done, &bounce) : host_read(f, m->device, cpu + done, n, at + done, m->device->kind == DEVICE_HOST, &bounce);
 		if (r < 0)
 			break;
 		done += (size_t)r;

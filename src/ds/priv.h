@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "hearth/ds.h"
+#include "p2p.h"
 #include "uses.h"
 
 /*
@@ -44,6 +45,7 @@ struct hearth_ds {
 	struct hearth_ds_memory *memories;
 	struct hearth_ds_file *files;
 	struct hearth_ds_queue *queues;
+	int p2p_node;                   /* of hearth_p2p.ko; -1: not open */
 	struct pump *pumps;             /* idle ones, for synchronous operations; @pumps_lock */
 	pthread_mutex_t pumps_lock;
 	uint64_t last_id;
@@ -57,6 +59,10 @@ struct hearth_ds_device {
 	char uri[64];
 	pthread_mutex_t lock;
 	struct cuda_device *cuda;       /* of "cuda:N" */
+	struct hearth_p2p_device *p2p;  /* as hearth_p2p.ko knows it; NULL: see @why_map */
+	char why_map[240];
+	struct p2p_map trial;           /* memory of our own for trying ways to storage; @lock */
+	uint64_t trial_at;
 	struct streams *streams;        /* operations in streams, from the first on; @lock */
 	_Atomic(struct crew *) crew;    /* threads that copy, from their first need on */
 	_Atomic(struct ring *) ring;    /* memory that I/O goes through, from its first need on */
@@ -67,7 +73,9 @@ struct hearth_ds_memory {
 	struct hearth_ds_device *device;
 	uint64_t id, at;
 	size_t bytes;
-	uint8_t *cpu;                   /* where the kernel reaches it: "host" memory, or what hearth_p2p.ko mapped; NULL: nowhere */
+	uint8_t *cpu;                   /* where the kernel reaches it: "host" memory, or @map's; NULL: nowhere */
+	struct p2p_map map;             /* by hearth_p2p.ko */
+	char *why_map;                  /* why there is none; NULL: see the device's */
 	struct uses uses;
 	struct pair *pairs;             /* ds->lock */
 };

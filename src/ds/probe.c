@@ -4,14 +4,21 @@
 #include <string.h>
 
 #include "cufile.h"
+#include "map.h"
 
-static const char *why_not_map(struct hearth_ds_file *f, struct hearth_ds_memory *m)
+static void why_not_map(struct hearth_ds_file *f, struct hearth_ds_memory *m, char why[240])
 {
+	const char *text = "";
+
 	if (m->device->kind == DEVICE_HOST)
-		return "the memory is the processor's own";
-	if (!m->cpu)
-		return "hearth_p2p.ko is not loaded";
-	return file_direct(f) < 0 ? f->why : "";
+		text = "the memory is the processor's own";
+	else if (!m->cpu)
+		text = m->why_map ? m->why_map : m->device->why_map;
+	else if (file_direct(f) < 0)
+		text = f->why;
+	snprintf(why, 240, "%.239s", text);
+	if (!text[0])
+		map_trusted(f, m, why);
 }
 
 static const char *why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hearth_ds_path path)
@@ -19,8 +26,6 @@ static const char *why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m,
 	bool cuda = m->device->kind == DEVICE_CUDA;
 
 	switch (path) {
-	case HEARTH_DS_MAP:
-		return why_not_map(f, m);
 	case HEARTH_DS_CUFILE:
 		return cufile_why_not(f, m);
 	case HEARTH_DS_STAGE:
@@ -36,12 +41,16 @@ void path_why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hea
 {
 	enum hearth_ds_path wanted = f->ds->o.path;
 
+	why[0] = '\0';
 	if (path == HEARTH_DS_AUTO)
-		why[0] = '\0';
+		return;
+	/* what is not to be taken is not tried either */
+	if (wanted != HEARTH_DS_AUTO && wanted != path)
+		snprintf(why, 240, "only path %s is to be taken (options.path)", hearth_ds_path_name(wanted));
+	else if (path == HEARTH_DS_MAP)
+		why_not_map(f, m, why);
 	else
 		snprintf(why, 240, "%s", why_not(f, m, path));
-	if (!why[0] && wanted != HEARTH_DS_AUTO && path != HEARTH_DS_AUTO && wanted != path)
-		snprintf(why, 240, "only path %s is to be taken (options.path)", hearth_ds_path_name(wanted));
 }
 
 static void alignments(struct hearth_ds_file *f, struct hearth_ds_report *ret)

@@ -350,7 +350,7 @@ static bool start_one(struct pump *p)
 	plan = plan_next(op, lane);
 	if (op->write || op->path == HEARTH_DS_CUFILE)
 		return give(p, &plan);
-	if (cache_serves(op->file, plan.at, plan.n))
+	if (op->path == HEARTH_DS_MAP ? file_direct(op->file) < 0 : cache_serves(op->file, plan.at, plan.n))
 		return plan.n < CREW_BYTES ? read_now(p, &plan) : give(p, &plan);
 	return p->has_uring ? read_direct(p, &plan) : give(p, &plan);
 }
