@@ -77,7 +77,7 @@ static CUresult stream_thread(struct stream *s)
 		return CUDA_SUCCESS;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 1 << 20);
+	pthread_attr_setstacksize(&attr, 8 << 20); /* thread-local memory of the program comes out of it */
 	sigfillset(&all);
 	sigdelset(&all, SIGSEGV);
 	sigdelset(&all, SIGBUS);

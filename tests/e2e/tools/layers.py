@@ -27,7 +27,7 @@ MAY_USE = {
     'box': {'base', 'ckpt', 'fn'},
     'node': {'base', 'fn', 'ckpt', 'http', 'box', 'sched'},
     'hearthd': {'base', 'node'},
-    'hearth': {'base', 'ckpt', 'node', 'trace', 'sched', 'http'},    # ckpt: images; node: only what doctor probes and where the state is; http: the metrics of `hearth serve`
+    'hearth': {'base', 'cuda', 'ckpt', 'node', 'trace', 'sched', 'http'},    # ckpt: images; node: only what doctor probes and where the state is; http: the metrics of `hearth serve`
 }
 
 

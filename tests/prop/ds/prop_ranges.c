@@ -155,7 +155,7 @@ static void rounds(const char *uri, const char *where, enum hearth_ds_cache cach
 
 static void everywhere(uint64_t seed)
 {
-	for (size_t d = 0; d < sizeof(uris) / sizeof(uris[0]); d++)
+	for (size_t d = 0; d < 1 + RIG_CUDA; d++)
 		for (size_t p = 0; p < sizeof(places) / sizeof(places[0]); p++)
 			for (int cache = HEARTH_DS_CACHE_AUTO; cache <= HEARTH_DS_CACHE_ALWAYS; cache++)
 				rounds(uris[d], places[p], cache, seed++);

@@ -42,6 +42,13 @@ struct rig {
 	cu_stream stream;
 };
 
+/* ThreadSanitizer has addresses of its own where the fake driver wants its device memory */
+#ifdef __SANITIZE_THREAD__
+#define RIG_CUDA 0
+#else
+#define RIG_CUDA 1
+#endif
+
 /** rig_run - the tests, on a machine of their own with fake devices (tests/fake-cuda/inc/fake_cuda/machine.h). Return: as cmocka_run_group_tests. */
 #define rig_run(config, tests) (rig_machine(config), rig_machine_gone(cmocka_run_group_tests(tests, NULL, NULL)))
 static inline char *rig_machine_path(void)
