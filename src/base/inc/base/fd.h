@@ -20,6 +20,8 @@ ssize_t fd_read_full(int fd, void *data, size_t n);
 ssize_t fd_pread_full(int fd, void *data, size_t n, off_t at);
 /** fd_write_full - all n bytes. Return: 0, -errno. Blocking descriptors only. */
 int fd_write_full(int fd, const void *data, size_t n);
+/** fd_pwrite_full - the same at an offset, which stays where it is */
+int fd_pwrite_full(int fd, const void *data, size_t n, off_t at);
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
 
