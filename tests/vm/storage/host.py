@@ -32,6 +32,9 @@ def data(offset, count, flip=0):
 def make(folder):
     with open(folder + "/data", "wb") as f:
         f.write(data(0, DATA_BYTES))
+    # one that is read and written over a network
+    with open(folder + "/copy", "wb") as f:
+        f.write(data(0, DATA_BYTES))
     with open(folder + "/out", "wb") as f:
         f.write(b"\xee" * DATA_BYTES)
 
