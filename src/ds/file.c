@@ -38,19 +38,21 @@ static int file_kind(struct hearth_ds_file *f, struct hearth_err *err)
 static int file_new(struct hearth_ds *ds, int fd, bool own, struct hearth_ds_file **ret, struct hearth_err *err)
 {
 	struct hearth_ds_file *f = calloc(1, sizeof(*f));
-	int r = f ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r;
 
-	if (r == 0) {
-		*f = (struct hearth_ds_file){ .ds = ds, .fd = fd, .direct = DIRECT_UNKNOWN, .spent = -1, .sampler = SAMPLER_UNNEEDED };
-		r = file_kind(f, err);
+	if (!f) {
+		if (own)
+			fd_close(&fd);
+		return err_set(err, -ENOMEM, "out of memory");
 	}
+	*f = (struct hearth_ds_file){ .ds = ds, .fd = fd, .own = own, .direct = DIRECT_UNKNOWN, .spent = -1, .sampler = SAMPLER_UNNEEDED };
+	r = file_kind(f, err);
 	if (r < 0) {
 		if (own)
 			fd_close(&fd);
 		free(f);
 		return r;
 	}
-	f->own = own;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_mutex_lock(&ds->lock);
 	f->next = ds->files;

@@ -335,14 +335,15 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 static bool start_one(struct pump *p)
 {
 	struct op *op = p->todo.head;
+	struct lane *lane = NULL;
 	struct plan plan;
-	struct lane *lane;
-	int r = op->error;
 
-	if (r == 0 && op->bytes && op->end >= op->issued)
-		r = lane_get(p, op->memory->device, &lane, p->err);
-	if (r < 0 || op->bytes == 0 || op->end < op->issued) {
-		op->error = r < 0 ? r : op->error;
+	if (op->error == 0 && op->bytes && op->end >= op->issued) {
+		lane = lane_get(p, op->memory->device);
+		if (!lane)
+			op->error = p->failed;
+	}
+	if (!lane) {
 		op->issued = op->bytes;
 		ops_pop(&p->todo);
 		if (op->pieces == 0)
