@@ -27,7 +27,7 @@ struct op {
 	uint64_t end;                   /* where it ends: less than @bytes once a piece found the end of the file */
 	uint32_t pieces;                /* under way */
 	uint8_t path, blamed;           /* enum hearth_ds_path; @blamed: that failed before this one was tried */
-	bool write;
+	bool write, over;               /* @over: of who waits for it in the pump's thread */
 	int error, first_error;
 	int64_t result;                 /* when it has ended */
 	void (*ended)(void *ctx, struct op *op);

@@ -10,7 +10,7 @@
 
 static void ended(void *ctx, struct op *op)
 {
-	*(bool *)ctx = true;
+	op->over = true;
 }
 
 static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes)
@@ -39,12 +39,9 @@ static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_
 
 static ssize_t by_pump(struct pump *p, struct op *op)
 {
-	bool over = false;
-
 	op->ended = ended;
-	op->ctx = &over;
 	pump_begin(p, op);
-	while (!over)
+	while (!op->over)
 		pump_step(p, true);
 	return op->result;
 }

@@ -18,7 +18,7 @@ struct node {
 	struct node *next;
 	struct streams *side;
 	int64_t *ret_result;
-	_Atomic(uint32_t) *word;
+	_Atomic uint32_t *word;
 	cu_deviceptr word_at;
 	uint32_t value;
 };
@@ -40,6 +40,7 @@ static int more_nodes(struct streams *s, struct hearth_err *err)
 {
 	const struct cuda *cu = s->cuda->cu;
 	struct node_slab *slab = calloc(1, sizeof(*slab));
+	_Atomic uint32_t *words;
 	cu_deviceptr at;
 	int r;
 
@@ -51,12 +52,13 @@ static int more_nodes(struct streams *s, struct hearth_err *err)
 		return r;
 	}
 	memset(slab->words, 0, NODES * sizeof(uint32_t));
+	words = slab->words;
 	/* one address for both sides, unless the driver says otherwise */
 	at = (cu_deviceptr)(uintptr_t)slab->words;
 	if (cu->host_pointer)
 		(void)cu->host_pointer(&at, slab->words, 0);
 	for (unsigned k = NODES; k-- > 0;) {
-		slab->nodes[k] = (struct node){ .side = s, .word = (_Atomic(uint32_t) *)slab->words + k, .word_at = at + k * sizeof(uint32_t), .next = s->idle };
+		slab->nodes[k] = (struct node){ .side = s, .word = words + k, .word_at = at + k * sizeof(uint32_t), .next = s->idle };
 		s->idle = &slab->nodes[k];
 	}
 	slab->next = s->slabs;
