@@ -76,6 +76,7 @@ enum { PUMP_AWAKE, PUMP_ASLEEP, PUMP_CALLED };
 struct pump {
 	struct pump *next;              /* in the pool */
 	struct hearth_ds *ds;
+	struct hearth_err *err;         /* of a synchronous operation: what the driver said; NULL: nobody asks */
 	struct lane *lanes;
 	struct hearth_ds_device *current;       /* whose context is the thread's; NULL: none of ours */
 	struct io_uring uring;
@@ -163,13 +164,14 @@ bool lane_copy(struct pump *p, struct lane *l);
 /** lane_poll - ends the pieces whose copies have ended. @wait: for the oldest. Return: whether there were any. */
 bool lane_poll(struct pump *p, struct lane *l, bool wait);
 /** piece_copy - [@at, @at + @n) of the file, which lies at @from, to where each of a piece's operations wants it; begun, or left in @k. Return: 0, -errno. */
-int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from);
+int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from, struct hearth_err *err);
 /** lane_buffer - io_uring's number of the memory that a slot is in. Return: REGISTERED_NEVER, there is none. */
 int lane_buffer(struct pump *p, struct lane *l, const struct slot *s);
 
 /* ---- crew.c ---- */
-/** crew_give - a piece for the threads of its device, which begin with the first. Return: 0, -EAGAIN (no thread can be had). */
-int crew_give(struct piece *piece);
+/** crew_give - a piece for the threads of a device, which begin with the first. Return: 0, -EAGAIN (no thread can be had). */
+int crew_give(struct hearth_ds_device *d, struct piece *piece);
+#define PATH_AHEAD HEARTH_DS_PATHS      /* of a piece that no operation has asked for: ahead.h */
 unsigned crew_threads(const struct hearth_ds *ds);
 /** crew_free - waits for its threads. Return: NULL. */
 struct crew *crew_free(struct crew *c);
