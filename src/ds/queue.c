@@ -404,7 +404,7 @@ int hearth_ds_queue_fd(struct hearth_ds_queue *queue)
 
 	pthread_mutex_lock(&queue->lock);
 	if (queue->fd < 0) {
-		queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		queue->fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 		if (queue->fd < 0)
 			err_set(ds_error(), -errno, "eventfd: %s", strerror(errno));
 		else if (queue->done.head)
