@@ -65,7 +65,7 @@ static int file_new(struct hearth_ds *ds, int fd, bool own, struct hearth_ds_fil
 int hearth_ds_file(struct hearth_ds *ds, int dirfd, const char *path, int flags, struct hearth_ds_file **ret)
 {
 	/* O_NONBLOCK: a FIFO in place of the file is an error, not a wait */
-	int fd = openat(dirfd, path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, 0666), r;
+	int fd = fd_move_up(openat(dirfd, path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, 0666)), r;
 
 	if (fd < 0)
 		return err_set(ds_error(), -errno, "%s: %s", path, strerror(errno));
@@ -84,7 +84,7 @@ int file_reopen(int fd, bool direct)
 	if (flags < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	fd = open(path, (flags & O_ACCMODE) | (direct ? O_DIRECT : 0) | O_CLOEXEC);
+	fd = fd_move_up(open(path, (flags & O_ACCMODE) | (direct ? O_DIRECT : 0) | O_CLOEXEC));
 	return fd < 0 ? -errno : fd;
 }
 

@@ -29,6 +29,7 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 		struct io_uring_params params = { .flags = ways[k] | IORING_SETUP_CLAMP };
 
 		if (io_uring_queue_init_params(entries, &p->uring, &params) == 0) {
+			p->uring.ring_fd = p->uring.enter_ring_fd = fd_move_up(p->uring.ring_fd);
 			(void)io_uring_register_buffers_sparse(&p->uring, PUMP_BUFFERS);
 			return true;
 		}
@@ -39,7 +40,7 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, struct hearth_err *err)
 {
 	*p = (struct pump){ .ds = ds, .depth = depth };
-	p->wake = eventfd(0, EFD_CLOEXEC);
+	p->wake = fd_move_up(eventfd(0, EFD_CLOEXEC));
 	if (p->wake < 0)
 		return err_set(err, -errno, "eventfd: %s", strerror(errno));
 	/* one more, for the eventfd */

@@ -383,7 +383,7 @@ ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
 	pthread_mutex_lock(&queue->lock);
 	for (struct op *op = queue->pending.head, *next; op; op = next) {
 		next = op->next;
-		if (op->tag != tag) {
+		if (op->tag != tag && tag != HEARTH_DS_ALL) {
 			ops_add(&kept, op);
 			continue;
 		}
@@ -405,7 +405,7 @@ int hearth_ds_queue_fd(struct hearth_ds_queue *queue)
 
 	pthread_mutex_lock(&queue->lock);
 	if (queue->fd < 0) {
-		queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		queue->fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 		if (queue->fd < 0)
 			err_set(ds_error(), -errno, "eventfd: %s", strerror(errno));
 		else if (queue->done.head)

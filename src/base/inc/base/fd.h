@@ -20,6 +20,11 @@ ssize_t fd_read_full(int fd, void *data, size_t n);
 ssize_t fd_pread_full(int fd, void *data, size_t n, off_t at);
 /** fd_write_full - all n bytes. Return: 0, -errno. Blocking descriptors only. */
 int fd_write_full(int fd, const void *data, size_t n);
+/**
+ * fd_move_up - for libraries: a descriptor of ours that got number 0, 1 or 2, which programs close and fill again as they please, gets another
+ * Return: its number from here on; the same if it was a higher one, no descriptor, or if there is no room.
+ */
+int fd_move_up(int fd);
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
 
