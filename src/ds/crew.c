@@ -108,21 +108,21 @@ static uint8_t *station_place(struct hand *h, unsigned k)
 
 /* ---- into a device ---- */
 
-/* a slice that begins anywhere in its block is read to the same place in a block: O_DIRECT then needs no second copy of it */
+/* blocks around a slice fit its room, as slices are cut at its multiples */
 static ssize_t stage_slice(struct hand *h, struct piece *piece, size_t n, uint64_t done, bool last)
 {
 	struct station *s = &h->stations[h->next];
 	uint64_t at = piece->at + done;
-	uint8_t *to;
+	uint8_t *room, *from;
 	ssize_t got;
 	int r;
 
 	station_wait(h, s);
-	to = station_place(h, h->next) + at % BLOCK_BYTES;
-	got = host_read(piece->file, h->crew->device, to, n, at, true, &h->bounce);
+	room = from = station_place(h, h->next);
+	got = piece->cached ? file_read(piece->file, false, room, n, at) : host_read_around(piece->file, room, n, at, &from);
 	if (got < 0)
 		return got;
-	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, to, NULL);
+	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, from, NULL);
 	if (r == 0)
 		r = copies_start(h->cuda, &h->copies, h->stream, NULL);
 	if (r == 0)
@@ -188,6 +188,9 @@ static void in_place(struct hand *h, struct piece *piece)
 	uint8_t *cpu = op->memory->cpu + op->memory_offset + (piece->at - op->file_offset);
 	struct hearth_ds_device *d = h->crew->device;
 
+	/* who may have to wait for a slot holds none */
+	drain(h);
+	put_slots(h);
 	piece->got = piece->write ? host_write(piece->file, d, cpu, piece->n, piece->at, &h->bounce) : host_read(piece->file, d, cpu, piece->n, piece->at, piece->path != HEARTH_DS_MAP, &h->bounce);
 	give_back(piece);
 }

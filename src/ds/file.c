@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -20,6 +22,7 @@
 
 static int file_kind(struct hearth_ds_file *f, struct hearth_err *err)
 {
+	struct statfs fs;
 	struct stat st;
 	int flags = fcntl(f->fd, F_GETFL);
 
@@ -31,6 +34,8 @@ static int file_kind(struct hearth_ds_file *f, struct hearth_err *err)
 	f->readable = (flags & O_ACCMODE) != O_WRONLY;
 	f->writable = (flags & O_ACCMODE) != O_RDONLY;
 	f->append = flags & O_APPEND;
+	f->owned = f->writable || geteuid() == 0 || st.st_uid == geteuid();
+	f->layered = fstatfs(f->fd, &fs) == 0 && fs.f_type == OVERLAYFS_SUPER_MAGIC;
 	return 0;
 }
 

@@ -99,13 +99,13 @@ int lane_use(struct pump *p, struct lane *l)
 
 /* ---- room in slots ---- */
 
-int lane_room(struct lane *l, size_t bytes, bool wait, struct slot **ret, uint8_t **ret_at)
+int lane_room(struct lane *l, size_t bytes, uint32_t align, bool wait, struct slot **ret, uint8_t **ret_at)
 {
 	struct slot *s = l->current;
 	uint32_t need = (uint32_t)((bytes + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1));
 
-	if (s && s->refs == 0)
-		s->used = 0;
+	if (s)
+		s->used = s->refs == 0 ? 0 : (s->used + align - 1) & ~(align - 1);
 	if (s && s->used + need > PIECE_BYTES) {
 		/* its last piece gives it back */
 		l->current = NULL;

@@ -91,6 +91,9 @@ struct hearth_ds_file {
 	int fd;                         /* through the page cache */
 	bool own;                       /* @fd is closed with it */
 	bool readable, writable, append, block_device;
+	bool layered;                   /* of overlayfs: its pages are another file's, of which cachestat(2) knows nothing */
+	bool owned;                     /* ours, or writable for us: mincore(2) says the truth */
+	atomic_bool no_cachestat;       /* the kernel has none */
 	pthread_mutex_t lock;           /* opening of @direct */
 	atomic_int direct;              /* with O_DIRECT; DIRECT_UNKNOWN before the first need, DIRECT_NONE: cannot be, see @why */
 	uint32_t offset_align, memory_align;

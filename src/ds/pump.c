@@ -237,7 +237,7 @@ static bool out_of_memory(struct op *op)
 	return true;
 }
 
-static bool give(struct pump *p, const struct plan *plan)
+static bool give(struct pump *p, const struct plan *plan, bool cached)
 {
 	struct piece *piece;
 
@@ -246,6 +246,7 @@ static bool give(struct pump *p, const struct plan *plan)
 	piece = commit(p, plan);
 	if (!piece)
 		return out_of_memory(plan->op);
+	piece->cached = cached;
 	p->working++;
 	if (crew_give(piece->lane->device, piece) < 0) {
 		p->working--;
@@ -267,7 +268,7 @@ static bool read_now(struct pump *p, const struct plan *plan)
 	uint8_t *to = plan->in_place ? place_of(plan) : NULL;
 	struct piece *piece;
 
-	if (!plan->in_place && lane_room(plan->lane, plan->n, quiet(p), &slot, &to) < 0)
+	if (!plan->in_place && lane_room(plan->lane, plan->n, 1, quiet(p), &slot, &to) < 0)
 		return false;
 	piece = commit(p, plan);
 	if (!piece) {
@@ -316,7 +317,7 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 	high -= high % f->offset_align;
 	if (plan->in_place && low == plan->at && high == plan->at + plan->n && (uintptr_t)place_of(plan) % f->memory_align == 0)
 		to = place_of(plan);
-	else if (lane_room(plan->lane, high - low, quiet(p), &slot, &to) < 0)
+	else if (lane_room(plan->lane, high - low, f->memory_align, quiet(p), &slot, &to) < 0)
 		return false;
 	piece = commit(p, plan);
 	if (!piece) {
@@ -353,10 +354,10 @@ static bool start_one(struct pump *p)
 	}
 	plan = plan_next(op, lane);
 	if (op->write || op->path == HEARTH_DS_CUFILE)
-		return give(p, &plan);
+		return give(p, &plan, false);
 	if (op->path == HEARTH_DS_MAP ? file_direct(op->file) < 0 : cache_serves(op->file, plan.at, plan.n))
-		return plan.n < CREW_BYTES ? read_now(p, &plan) : give(p, &plan);
-	return p->has_uring ? read_direct(p, &plan) : give(p, &plan);
+		return plan.n < CREW_BYTES ? read_now(p, &plan) : give(p, &plan, true);
+	return p->has_uring ? read_direct(p, &plan) : give(p, &plan, false);
 }
 
 /* ---- what comes back ---- */

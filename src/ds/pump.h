@@ -44,7 +44,7 @@ struct piece {
 	uint64_t at, low;               /* @low: from where on it is read, whole blocks */
 	uint32_t n, cover;
 	uint8_t path;
-	bool write;
+	bool write, cached;             /* @cached: the page cache was found to have all of it */
 	struct slot *slot;              /* NULL: into its place */
 	uint8_t *to;                    /* where the byte at @low goes */
 	int64_t got;                    /* bytes from @at on, or -errno */
@@ -156,8 +156,8 @@ struct lane *lane_get(struct pump *p, struct hearth_ds_device *d);
 void lane_free(struct pump *p, struct lane *l);
 /** lane_use - its device's context becomes the thread's. Return: 0, -errno. */
 int lane_use(struct pump *p, struct lane *l);
-/** lane_room - @bytes of a slot, for one piece. @wait: for a slot, if the pump has none under way. Return: 0, -EAGAIN. */
-int lane_room(struct lane *l, size_t bytes, bool wait, struct slot **ret, uint8_t **ret_at);
+/** lane_room - @bytes of a slot, for one piece. @align: of its address, a power of two, BLOCK_BYTES at most. @wait: for a slot, if the pump has none under way. Return: 0, -EAGAIN. */
+int lane_room(struct lane *l, size_t bytes, uint32_t align, bool wait, struct slot **ret, uint8_t **ret_at);
 void lane_room_put(struct lane *l, struct slot *s);
 /** lane_rest - before waiting: a slot that nothing is in is given back */
 void lane_rest(struct lane *l);

@@ -24,7 +24,7 @@ static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_
 
 	if (!l)
 		return p->failed;
-	if (lane_room(l, bytes + 2 * BLOCK_BYTES, true, &slot, &room) < 0)
+	if (lane_room(l, bytes + 2 * BLOCK_BYTES, BLOCK_BYTES, true, &slot, &room) < 0)
 		return -ENOMEM;
 	got = host_read_around(f, room, bytes, at, &from);
 	if (got > 0) {
