@@ -158,6 +158,10 @@ def main():
     both = [(row['ours cold'], row['mmap cold']) for row in rows.values() if row['mmap cold']]
     if both:
         e.row('less time than mmap, cold, %', 54, 100 * (1 - sum(ours / other for ours, other in both) / len(both)), None, None)
+    for cache in ('cold', 'warm'):
+        both = [row[f'python {cache}'] / row[f'ours {cache}'] for row in rows.values() if row[f'python {cache}']]
+        if both:
+            e.row(f'times as fast as the Python loader, {cache}', None, sum(both) / len(both), None, None)
     e.finish()
 
 
