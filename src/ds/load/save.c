@@ -55,13 +55,14 @@ static int add_meta(json_t *root, const char *const *meta, size_t meta_n)
 static json_t *describe(const struct hearth_ds_save *t, uint64_t at, uint64_t bytes)
 {
 	json_t *shape = json_array();
+	uint64_t end = at + bytes;
 
 	for (uint32_t k = 0; shape && k < t->dims; k++)
 		if (json_array_append_new(shape, json_integer((json_int_t)t->shape[k])) < 0) {
 			json_decref(shape);
 			return NULL;
 		}
-	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", hearth_ds_dtype_name(t->dtype), "shape", shape, "data_offsets", (json_int_t)at, (json_int_t)(at + bytes));
+	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", hearth_ds_dtype_name(t->dtype), "shape", shape, "data_offsets", (json_int_t)at, (json_int_t)end);
 }
 
 static int add_tensor(json_t *root, const struct hearth_ds_save *t, uint64_t *at)
@@ -204,14 +205,14 @@ int hearth_ds_save(struct hearth_ds *ds, const char *path, const struct hearth_d
 {
 	struct save s = { .ds = ds, .path = path, .n = n, .fd = -1, .order = calloc(n + 1, sizeof(*s.order)) };
 	char *text = NULL;
-	int r = s.order ? 0 : err_set(ds_error(), -ENOMEM, "out of memory");
+	int r;
 
-	for (size_t k = 0; r == 0 && k < n; k++)
+	if (!s.order)
+		return err_set(ds_error(), -ENOMEM, "out of memory");
+	for (size_t k = 0; k < n; k++)
 		s.order[k] = &tensors[k];
-	if (r == 0) {
-		qsort(s.order, n, sizeof(*s.order), by_width);
-		r = header_text(&s, meta, meta_n, &text);
-	}
+	qsort(s.order, n, sizeof(*s.order), by_width);
+	r = header_text(&s, meta, meta_n, &text);
 	if (r == 0)
 		r = open_temp(&s);
 	if (r == 0)
