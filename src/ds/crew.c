@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "ahead.h"
 #include "crew.h"
 #include "cufile.h"
 #include "host.h"
@@ -200,6 +201,10 @@ static void work_on(struct hand *h, struct piece *piece)
 {
 	int r = h->broken;
 
+	if (piece->path == PATH_AHEAD) {
+		ahead_read(piece);
+		return;
+	}
 	if (piece->path == HEARTH_DS_CUFILE) {
 		by_cufile(piece);
 		return;
@@ -323,13 +328,14 @@ static struct crew *crew_get(struct hearth_ds_device *d)
 	return c;
 }
 
-int crew_give(struct piece *piece)
+int crew_give(struct hearth_ds_device *d, struct piece *piece)
 {
-	struct crew *c = crew_get(piece->lane->device);
+	struct crew *c = crew_get(d);
 
 	if (!c)
 		return -EAGAIN;
-	uses_get(&piece->pump->lent);
+	if (piece->pump)
+		uses_get(&piece->pump->lent);
 	pthread_mutex_lock(&c->lock);
 	pieces_add(&c->pieces, piece);
 	pthread_mutex_unlock(&c->lock);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "ahead.h"
 #include "cufile.h"
 
 /* what one system call may transfer: the kernel's own limit is just below 2 GiB */
@@ -117,6 +118,7 @@ struct hearth_ds_file *hearth_ds_file_close(struct hearth_ds_file *file)
 	*at = file->next;
 	pairs_of_file_free(file);
 	pthread_mutex_unlock(&ds->lock);
+	ahead_free(file);
 	cufile_forget(file);
 	direct = atomic_load(&file->direct);
 	if (direct >= 0)

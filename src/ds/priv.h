@@ -29,6 +29,7 @@ static inline size_t piece_at(uint64_t at, uint64_t left)
 	return left < n ? (size_t)left : n;
 }
 
+struct ahead;
 struct pair;
 struct ring;
 struct crew;
@@ -66,6 +67,7 @@ struct hearth_ds_device {
 	uint64_t trial_at;
 	struct streams *streams;        /* operations in streams, from the first on; @lock */
 	_Atomic(struct crew *) crew;    /* threads that copy, from their first need on */
+	atomic_uint ahead;              /* slots that were read ahead */
 	_Atomic(struct ring *) ring;    /* memory that I/O goes through, from its first need on */
 };
 
@@ -95,6 +97,7 @@ struct hearth_ds_file {
 	const char *why;                /* of DIRECT_NONE */
 	int spent;                      /* what @direct was before it turned out not to work; -1: none */
 	atomic_int sampler;             /* descriptor for looking into the page cache where cachestat(2) cannot; SAMPLER_* */
+	_Atomic(struct ahead *) ahead;  /* from the first synchronous read on */
 	void *cufile;                   /* libcufile's handle of it; @lock */
 	struct uses uses;
 	_Atomic(struct pair *) pairs[PAIR_BUCKETS];

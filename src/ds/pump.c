@@ -246,7 +246,7 @@ static bool give(struct pump *p, const struct plan *plan)
 	if (!piece)
 		return out_of_memory(plan->op);
 	p->working++;
-	if (crew_give(piece) < 0) {
+	if (crew_give(piece->lane->device, piece) < 0) {
 		p->working--;
 		piece->got = -EAGAIN;
 		piece_end(p, piece);

@@ -169,8 +169,9 @@ int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const 
 int lane_buffer(struct pump *p, struct lane *l, const struct slot *s);
 
 /* ---- crew.c ---- */
-/** crew_give - a piece for the threads of its device, which begin with the first. Return: 0, -EAGAIN (no thread can be had). */
-int crew_give(struct piece *piece);
+/** crew_give - a piece for the threads of a device, which begin with the first. Return: 0, -EAGAIN (no thread can be had). */
+int crew_give(struct hearth_ds_device *d, struct piece *piece);
+#define PATH_AHEAD HEARTH_DS_PATHS      /* of a piece that no operation has asked for: ahead.h */
 unsigned crew_threads(const struct hearth_ds *ds);
 /** crew_free - waits for its threads. Return: NULL. */
 struct crew *crew_free(struct crew *c);

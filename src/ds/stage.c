@@ -2,6 +2,7 @@
 /* Synchronous operations that take more than one system call: a pump of the context works for this thread, with its own context current for as long. */
 #include <errno.h>
 
+#include "ahead.h"
 #include "host.h"
 #include "stage.h"
 
@@ -49,6 +50,34 @@ static ssize_t by_pump(struct pump *p, struct op *op)
 	return op->result;
 }
 
+/* @op: is what is left when it returns; what is short is done with one read and one copy */
+static ssize_t by_stage(struct pump *p, struct op *op)
+{
+	struct hearth_ds_memory *m = op->memory;
+	uint64_t at = op->file_offset;
+	ssize_t served = 0, r = 0;
+	struct lane *l;
+	bool counted;
+
+	if (lane_get(p, m->device, &l, p->err) == 0)
+		served = ahead_serve(op->file, l, m, op->memory_offset, at, op->bytes, p->err);
+	if (served < 0)
+		return served;
+	op->memory_offset += (uint64_t)served;
+	op->file_offset += (uint64_t)served;
+	op->bytes -= (uint64_t)served;
+	counted = op->bytes > SHORT_BYTES;
+	if (counted)
+		r = by_pump(p, op);
+	else if (op->bytes > 0)
+		r = one_read(p, op->file, m, op->memory_offset, op->file_offset, op->bytes);
+	if (r < 0)
+		return r;
+	pair_carried(op->pair, HEARTH_DS_STAGE, (uint64_t)(counted ? served : served + r));
+	ahead_more(op->file, m->device, at, at + (uint64_t)(served + r));
+	return served + r;
+}
+
 ssize_t stage_transfer(struct op *op, struct hearth_err *err)
 {
 	struct hearth_ds *ds = op->file->ds;
@@ -62,13 +91,7 @@ ssize_t stage_transfer(struct op *op, struct hearth_err *err)
 	if (r == 0) {
 		p->current = d->cuda ? d : NULL;
 		p->err = err;
-		if (op->path == HEARTH_DS_STAGE && !op->write && op->bytes <= SHORT_BYTES) {
-			r = one_read(p, op->file, op->memory, op->memory_offset, op->file_offset, op->bytes);
-			if (r > 0)
-				pair_carried(op->pair, op->path, (uint64_t)r);
-		} else {
-			r = by_pump(p, op);
-		}
+		r = op->path == HEARTH_DS_STAGE && !op->write ? by_stage(p, op) : by_pump(p, op);
 		if (d->cuda)
 			cuda_leave(d->cuda);
 	}
