@@ -9,9 +9,11 @@ import time
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # beside the experiments in the source and the build folder; where it is installed, Python finds it
 sys.path += [path for path in (os.path.join(HERE, '..', 'python'), os.path.join(HERE, 'python')) if os.path.exists(os.path.join(path, 'hearth_ds.py'))]
-BUILT = os.path.join(os.path.dirname(os.path.abspath(os.environ.get('HEARTH', os.path.join(HERE, 'bin', 'hearth')))), '..', 'src', 'ds', 'libhearth-ds.so.0')
-if os.path.exists(BUILT):
-    os.environ.setdefault('HEARTH_DS_LIBRARY', BUILT)
+# likewise its library: in a build folder, in one that tools/bundle made
+BESIDE = os.path.join(os.path.dirname(os.path.abspath(os.environ.get('HEARTH', os.path.join(HERE, '..', 'bin', 'hearth')))), '..')
+for path in (os.path.join(BESIDE, *words, 'libhearth-ds.so.0') for words in (('src', 'ds'), ('lib',))):
+    if os.path.exists(path):
+        os.environ.setdefault('HEARTH_DS_LIBRARY', path)
 
 import numpy  # noqa: E402
 
