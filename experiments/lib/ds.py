@@ -67,6 +67,12 @@ def out_of_cache(path):
         os.close(fd)
 
 
+def settle(path):
+    """What was just written is slower for whoever reads it first: nobody's time."""
+    out_of_cache(path)
+    into_cache(path)
+
+
 def into_cache(path):
     with open(path, 'rb', buffering=0) as file:
         room = bytearray(16 << 20)
@@ -74,17 +80,20 @@ def into_cache(path):
             pass
 
 
-def best(repeat, run, before=lambda: None):
-    """The shortest of some runs, in seconds, and what it gave."""
-    found = None
+def in_turns(repeat, ways, before=lambda: None, check=lambda name, result: None):
+    """The shortest time of each way, in seconds; each is run in its turn, so that what changes meanwhile meets all of them. @ways: {name: function, or None: it cannot be had here}."""
+    found = {name: None for name in ways}
     for _ in range(repeat):
-        before()
-        began = time.perf_counter()
-        result = run()
-        seconds = time.perf_counter() - began
-        if found is None or seconds < found[0]:
-            found = (seconds, result)
-        del result
+        for name, run in ways.items():
+            if not run:
+                continue
+            before()
+            began = time.perf_counter()
+            result = run()
+            seconds = time.perf_counter() - began
+            check(name, result)
+            del result
+            found[name] = seconds if found[name] is None else min(seconds, found[name])
     return found
 
 
