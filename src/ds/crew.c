@@ -3,6 +3,7 @@
  * Threads for what keeps a processor busy (copies out of the page cache) or blocks (writes; reads where io_uring is not allowed). Into a device a thread works in slices that stay in the
  * processor's caches: while one is read, those before it are on their way to the device.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,8 @@ static int need_slots(struct hand *h)
 static uint8_t *station_place(struct hand *h, unsigned k)
 {
 	unsigned each = PIECE_BYTES / SLICE_BYTES;
+
+	assert(h->slots[k / each]);
 
 	return h->slots[k / each]->at + (size_t)(k % each) * SLICE_BYTES;
 }
@@ -244,7 +247,9 @@ static void hand_open(struct hand *h)
 static void hand_close(struct hand *h)
 {
 	put_slots(h);
-	for (unsigned k = 0; k < STATIONS && h->cuda; k++)
+	if (!h->cuda)
+		return;
+	for (unsigned k = 0; k < STATIONS; k++)
 		if (h->stations[k].event)
 			(void)h->cuda->cu->event_destroy(h->stations[k].event);
 	if (h->stream)

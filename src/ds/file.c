@@ -38,19 +38,21 @@ static int file_kind(struct hearth_ds_file *f, struct hearth_err *err)
 static int file_new(struct hearth_ds *ds, int fd, bool own, struct hearth_ds_file **ret, struct hearth_err *err)
 {
 	struct hearth_ds_file *f = calloc(1, sizeof(*f));
-	int r = f ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r;
 
-	if (r == 0) {
-		*f = (struct hearth_ds_file){ .ds = ds, .fd = fd, .direct = DIRECT_UNKNOWN, .spent = -1, .sampler = SAMPLER_UNNEEDED };
-		r = file_kind(f, err);
+	if (!f) {
+		if (own)
+			fd_close(&fd);
+		return err_set(err, -ENOMEM, "out of memory");
 	}
+	*f = (struct hearth_ds_file){ .ds = ds, .fd = fd, .own = own, .direct = DIRECT_UNKNOWN, .spent = -1, .sampler = SAMPLER_UNNEEDED };
+	r = file_kind(f, err);
 	if (r < 0) {
 		if (own)
 			fd_close(&fd);
 		free(f);
 		return r;
 	}
-	f->own = own;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_mutex_lock(&ds->lock);
 	f->next = ds->files;
@@ -63,7 +65,7 @@ static int file_new(struct hearth_ds *ds, int fd, bool own, struct hearth_ds_fil
 int hearth_ds_file(struct hearth_ds *ds, int dirfd, const char *path, int flags, struct hearth_ds_file **ret)
 {
 	/* O_NONBLOCK: a FIFO in place of the file is an error, not a wait */
-	int fd = openat(dirfd, path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, 0666), r;
+	int fd = fd_move_up(openat(dirfd, path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, 0666)), r;
 
 	if (fd < 0)
 		return err_set(ds_error(), -errno, "%s: %s", path, strerror(errno));
@@ -82,7 +84,7 @@ int file_reopen(int fd, bool direct)
 	if (flags < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	fd = open(path, (flags & O_ACCMODE) | (direct ? O_DIRECT : 0) | O_CLOEXEC);
+	fd = fd_move_up(open(path, (flags & O_ACCMODE) | (direct ? O_DIRECT : 0) | O_CLOEXEC));
 	return fd < 0 ? -errno : fd;
 }
 

@@ -29,6 +29,7 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 		struct io_uring_params params = { .flags = ways[k] | IORING_SETUP_CLAMP };
 
 		if (io_uring_queue_init_params(entries, &p->uring, &params) == 0) {
+			p->uring.ring_fd = p->uring.enter_ring_fd = fd_move_up(p->uring.ring_fd);
 			(void)io_uring_register_buffers_sparse(&p->uring, PUMP_BUFFERS);
 			return true;
 		}
@@ -39,7 +40,7 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, struct hearth_err *err)
 {
 	*p = (struct pump){ .ds = ds, .depth = depth };
-	p->wake = eventfd(0, EFD_CLOEXEC);
+	p->wake = fd_move_up(eventfd(0, EFD_CLOEXEC));
 	if (p->wake < 0)
 		return err_set(err, -errno, "eventfd: %s", strerror(errno));
 	/* one more, for the eventfd */
@@ -335,14 +336,15 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 static bool start_one(struct pump *p)
 {
 	struct op *op = p->todo.head;
+	struct lane *lane = NULL;
 	struct plan plan;
-	struct lane *lane;
-	int r = op->error;
 
-	if (r == 0 && op->bytes && op->end >= op->issued)
-		r = lane_get(p, op->memory->device, &lane, p->err);
-	if (r < 0 || op->bytes == 0 || op->end < op->issued) {
-		op->error = r < 0 ? r : op->error;
+	if (op->error == 0 && op->bytes && op->end >= op->issued) {
+		lane = lane_get(p, op->memory->device);
+		if (!lane)
+			op->error = p->failed;
+	}
+	if (!lane) {
 		op->issued = op->bytes;
 		ops_pop(&p->todo);
 		if (op->pieces == 0)

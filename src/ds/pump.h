@@ -27,7 +27,7 @@ struct op {
 	uint64_t end;                   /* where it ends: less than @bytes once a piece found the end of the file */
 	uint32_t pieces;                /* under way */
 	uint8_t path, blamed;           /* enum hearth_ds_path; @blamed: that failed before this one was tried */
-	bool write;
+	bool write, over;               /* @over: of who waits for it in the pump's thread */
 	int error, first_error;
 	int64_t result;                 /* when it has ended */
 	void (*ended)(void *ctx, struct op *op);
@@ -77,6 +77,7 @@ struct pump {
 	struct pump *next;              /* in the pool */
 	struct hearth_ds *ds;
 	struct hearth_err *err;         /* of a synchronous operation: what the driver said; NULL: nobody asks */
+	int failed;                     /* why there is no lane */
 	struct lane *lanes;
 	struct hearth_ds_device *current;       /* whose context is the thread's; NULL: none of ours */
 	struct io_uring uring;
@@ -150,7 +151,8 @@ static inline void ops_pop(struct ops *l)
 
 /* ---- lane.c ---- */
 #define PUMP_BUFFERS 1024               /* segments that io_uring may know, of all devices */
-int lane_get(struct pump *p, struct hearth_ds_device *d, struct lane **ret, struct hearth_err *err);
+/** lane_get - of a device, made at first. NULL: @p->failed says why */
+struct lane *lane_get(struct pump *p, struct hearth_ds_device *d);
 void lane_free(struct pump *p, struct lane *l);
 /** lane_use - its device's context becomes the thread's. Return: 0, -errno. */
 int lane_use(struct pump *p, struct lane *l);

@@ -10,23 +10,22 @@
 
 static void ended(void *ctx, struct op *op)
 {
-	*(bool *)ctx = true;
+	op->over = true;
 }
 
 static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes)
 {
 	const struct cuda *cu = m->device->cuda->cu;
-	struct slot *slot;
-	struct lane *l;
-	uint8_t *room, *from;
+	struct lane *l = lane_get(p, m->device);
+	uint8_t *room = NULL, *from = NULL;
+	struct slot *slot = NULL;
 	ssize_t got;
 	cu_result r;
-	int failed = lane_get(p, m->device, &l, p->err);
 
-	if (failed == 0)
-		failed = lane_room(l, bytes + 2 * BLOCK_BYTES, true, &slot, &room);
-	if (failed < 0)
-		return failed;
+	if (!l)
+		return p->failed;
+	if (lane_room(l, bytes + 2 * BLOCK_BYTES, true, &slot, &room) < 0)
+		return -ENOMEM;
 	got = host_read_around(f, room, bytes, at, &from);
 	if (got > 0) {
 		r = cu->copy_htod(m->at + memory_offset, from, (size_t)got, l->stream);
@@ -40,12 +39,9 @@ static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_
 
 static ssize_t by_pump(struct pump *p, struct op *op)
 {
-	bool over = false;
-
 	op->ended = ended;
-	op->ctx = &over;
 	pump_begin(p, op);
-	while (!over)
+	while (!op->over)
 		pump_step(p, true);
 	return op->result;
 }
@@ -55,12 +51,13 @@ static ssize_t by_stage(struct pump *p, struct op *op)
 {
 	struct hearth_ds_memory *m = op->memory;
 	uint64_t at = op->file_offset;
-	ssize_t served = 0, r = 0;
-	struct lane *l;
+	ssize_t served, r = 0;
+	struct lane *l = lane_get(p, m->device);
 	bool counted;
 
-	if (lane_get(p, m->device, &l, p->err) == 0)
-		served = ahead_serve(op->file, l, m, op->memory_offset, at, op->bytes, p->err);
+	if (!l)
+		return p->failed;
+	served = ahead_serve(op->file, l, m, op->memory_offset, at, op->bytes, p->err);
 	if (served < 0)
 		return served;
 	op->memory_offset += (uint64_t)served;
