@@ -183,7 +183,7 @@ static int open_temp(struct save *s)
 		return err_set(ds_error(), -errno, "cannot write %s: no random numbers: %s", s->path, strerror(errno));
 	if (snprintf(s->temp, sizeof(s->temp), "%.*s.tmp-%016llx-%.200s", (int)(name - s->path), s->path, (unsigned long long)tag, name) >= (int)sizeof(s->temp))
 		return err_set(ds_error(), -ENAMETOOLONG, "path too long: %s", s->path);
-	s->fd = open(s->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	s->fd = fd_move_up(open(s->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
 	return s->fd < 0 ? err_set(ds_error(), -errno, "cannot write %s: %s", s->path, strerror(errno)) : 0;
 }
 
