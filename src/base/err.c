@@ -15,7 +15,7 @@ static void keep_one_line(char *msg)
 	}
 }
 
-int err_set(struct hearth_err *err, int code, const char *fmt, ...)
+int (err_set)(struct hearth_err *err, int code, const char *fmt, ...)
 {
 	int saved = errno;
 	va_list ap;

@@ -19,6 +19,8 @@ struct hearth_err {
  * Control characters in the message become '?'. errno is kept.
  */
 int err_set(struct hearth_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* so that analysers, and the compiler, see that what comes back is what went in */
+#define err_set(err, code, ...) __extension__({ int err_set_code = (code); (err_set)((err), err_set_code, __VA_ARGS__); err_set_code; })
 
 /**
  * err_prefix - put "context: " in front of a message that is already there
