@@ -128,7 +128,9 @@ int array_grow(void **array, size_t *cap, size_t need, size_t size)
 
 	if (need <= *cap)
 		return 0;
-	bigger = reallocarray(*array, n, size);
+	while (n < need && n <= SIZE_MAX / 2)
+		n *= 2;
+	bigger = n < need ? NULL : reallocarray(*array, n, size);
 	if (!bigger)
 		return -ENOMEM;
 	*array = bigger;

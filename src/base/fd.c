@@ -62,6 +62,22 @@ ssize_t fd_pread_full(int fd, void *data, size_t n, off_t at)
 	return (ssize_t)done;
 }
 
+int fd_pwrite_full(int fd, const void *data, size_t n, off_t at)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t put = pwrite(fd, (const char *)data + done, n - done, at + (off_t)done);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return put < 0 ? -errno : -EIO;
+		done += (size_t)put;
+	}
+	return 0;
+}
+
 int fd_write_full(int fd, const void *data, size_t n)
 {
 	size_t done = 0;

@@ -127,7 +127,7 @@ void ahead_read(struct piece *piece)
 	struct hearth_ds_file *f = piece->file;
 	struct ahead *a = atomic_load(&f->ahead);
 
-	piece->got = file_read(f, true, piece->slot->at, piece->cover, piece->at);
+	piece->got = ds_file_read(f, true, piece->slot->at, piece->cover, piece->at);
 	if (piece->got > piece->n)
 		piece->got = piece->n;
 	pthread_mutex_lock(&a->done_lock);

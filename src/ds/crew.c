@@ -119,7 +119,7 @@ static ssize_t stage_slice(struct hand *h, struct piece *piece, size_t n, uint64
 
 	station_wait(h, s);
 	room = from = station_place(h, h->next);
-	got = piece->cached ? file_read(piece->file, false, room, n, at) : host_read_around(piece->file, room, n, at, &from);
+	got = piece->cached ? ds_file_read(piece->file, false, room, n, at) : host_read_around(piece->file, room, n, at, &from);
 	if (got < 0)
 		return got;
 	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, from, NULL);

@@ -251,7 +251,7 @@ ssize_t file_short(struct hearth_ds_file *f, void *to, size_t n, uint64_t at, si
 	return (ssize_t)got;
 }
 
-ssize_t file_read(struct hearth_ds_file *f, bool direct, void *to, size_t n, uint64_t at)
+ssize_t ds_file_read(struct hearth_ds_file *f, bool direct, void *to, size_t n, uint64_t at)
 {
 	int fd = direct ? file_direct(f) : DIRECT_NONE;
 	ssize_t r = 0;
@@ -281,7 +281,7 @@ static ssize_t write_once(struct hearth_ds_file *f, int fd, const void *from, si
 	return put < 0 ? -errno : put;
 }
 
-ssize_t file_write(struct hearth_ds_file *f, bool direct, const void *from, size_t n, uint64_t at)
+ssize_t ds_file_write(struct hearth_ds_file *f, bool direct, const void *from, size_t n, uint64_t at)
 {
 	int fd = direct ? file_direct(f) : DIRECT_NONE;
 	size_t put = 0;

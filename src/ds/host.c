@@ -27,7 +27,7 @@ static ssize_t read_blocks(struct hearth_ds_file *f, uint8_t *room, size_t n, ui
 	ssize_t got;
 
 	high -= high % f->offset_align;
-	got = file_read(f, true, room, high - low, low);
+	got = ds_file_read(f, true, room, high - low, low);
 	if (got < 0)
 		return got;
 	*ret = room + (at - low);
@@ -40,7 +40,7 @@ ssize_t host_read_around(struct hearth_ds_file *f, uint8_t *room, size_t n, uint
 	if (!cache_serves(f, at, n))
 		return read_blocks(f, room, n, at, ret);
 	*ret = room;
-	return file_read(f, false, room, n, at);
+	return ds_file_read(f, false, room, n, at);
 }
 
 /* blocks around what is wanted fit a slot: pieces are cut at its multiples */
@@ -67,7 +67,7 @@ static ssize_t read_parts(struct hearth_ds_file *f, struct hearth_ds_device *d, 
 		ssize_t r = 0;
 
 		if (part[k])
-			r = k == 1 ? file_read(f, true, to + done, part[k], at + done) : read_bounced(f, d, to + done, part[k], at + done, bounce);
+			r = k == 1 ? ds_file_read(f, true, to + done, part[k], at + done) : read_bounced(f, d, to + done, part[k], at + done, bounce);
 		if (r < 0)
 			return r;
 		done += (size_t)r;
@@ -82,7 +82,7 @@ ssize_t host_read(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t 
 	size_t head;
 
 	if (cache ? cache_serves(f, at, n) : file_direct(f) < 0)
-		return file_read(f, false, to, n, at);
+		return ds_file_read(f, false, to, n, at);
 	head = (f->offset_align - at % f->offset_align) % f->offset_align;
 	if (head + f->offset_align <= n && (uintptr_t)(to + head) % f->memory_align == 0)
 		return read_parts(f, d, to, n, at, head, bounce);
@@ -96,12 +96,12 @@ static ssize_t write_middle(struct hearth_ds_file *f, struct hearth_ds_device *d
 	struct slot *s;
 
 	if ((uintptr_t)from % f->memory_align == 0)
-		return file_write(f, true, from, n, at);
+		return ds_file_write(f, true, from, n, at);
 	s = need_bounce(d, bounce);
 	if (!s)
 		return -ENOMEM;
 	memcpy(s->at, from, n);
-	return file_write(f, true, s->at, n, at);
+	return ds_file_write(f, true, s->at, n, at);
 }
 
 /* whole pages beside the cache first: what they throw out of it must not be a neighbour that was written just now */
@@ -111,13 +111,13 @@ ssize_t host_write(struct hearth_ds_file *f, struct hearth_ds_device *d, const u
 	ssize_t r;
 
 	if (f->ds->o.cache == HEARTH_DS_CACHE_ALWAYS || head + BLOCK_BYTES > n || file_direct(f) < 0)
-		return file_write(f, false, from, n, at);
+		return ds_file_write(f, false, from, n, at);
 	middle = (n - head) - (n - head) % BLOCK_BYTES;
 	r = write_middle(f, d, from + head, middle, at + head, bounce);
 	if (r >= 0 && head)
-		r = file_write(f, false, from, head, at);
+		r = ds_file_write(f, false, from, head, at);
 	if (r >= 0 && head + middle < n)
-		r = file_write(f, false, from + head + middle, n - head - middle, at + head + middle);
+		r = ds_file_write(f, false, from + head + middle, n - head - middle, at + head + middle);
 	return r < 0 ? r : (ssize_t)n;
 }
 

@@ -129,11 +129,11 @@ int file_reopen(int fd, bool direct);
 void file_no_direct(struct hearth_ds_file *f, const char *why);
 int64_t file_bytes(struct hearth_ds_file *f);
 /**
- * file_read, file_write - @n bytes at @at, through the page cache or with O_DIRECT (then everything is aligned), whatever short transfers and signals do
+ * ds_file_read, ds_file_write - @n bytes at @at, through the page cache or with O_DIRECT (then everything is aligned), whatever short transfers and signals do
  * Return: bytes, fewer only at the end of the file; -errno.
  */
-ssize_t file_read(struct hearth_ds_file *f, bool direct, void *to, size_t n, uint64_t at);
-ssize_t file_write(struct hearth_ds_file *f, bool direct, const void *from, size_t n, uint64_t at);
+ssize_t ds_file_read(struct hearth_ds_file *f, bool direct, void *to, size_t n, uint64_t at);
+ssize_t ds_file_write(struct hearth_ds_file *f, bool direct, const void *from, size_t n, uint64_t at);
 /** file_short - a direct read ended early: whatever there is beyond, through the page cache. Return: bytes in all, -errno. */
 ssize_t file_short(struct hearth_ds_file *f, void *to, size_t n, uint64_t at, size_t got);
 

@@ -279,7 +279,7 @@ static bool read_now(struct pump *p, const struct plan *plan)
 	piece->slot = slot;
 	piece->to = to;
 	piece->low = piece->at;
-	piece->got = file_read(piece->file, false, to, piece->n, piece->at);
+	piece->got = ds_file_read(piece->file, false, to, piece->n, piece->at);
 	piece_read(p, piece);
 	return true;
 }

@@ -140,6 +140,7 @@ static const struct { const char *name; int (*run)(struct cli *cli, int argc, ch
 	{ "probe", ds_probe },
 	{ "copy", ds_copy },
 	{ "bench", ds_bench },
+	{ "load", ds_load },
 };
 
 int cmd_ds(struct cli *cli, int argc, char **argv)
@@ -147,5 +148,5 @@ int cmd_ds(struct cli *cli, int argc, char **argv)
 	for (size_t k = 0; argc > 1 && k < sizeof(verbs) / sizeof(verbs[0]); k++)
 		if (strcmp(argv[1], verbs[k].name) == 0)
 			return verbs[k].run(cli, argc - 1, argv + 1);
-	return cli_usage(cli, "probe, copy or bench");
+	return cli_usage(cli, "probe, copy, bench or load");
 }

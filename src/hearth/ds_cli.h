@@ -49,5 +49,6 @@ struct device_memory *device_memory_free(struct device_memory *m);
 int ds_probe(struct cli *cli, int argc, char **argv);
 int ds_copy(struct cli *cli, int argc, char **argv);
 int ds_bench(struct cli *cli, int argc, char **argv);
+int ds_load(struct cli *cli, int argc, char **argv);
 
 #endif

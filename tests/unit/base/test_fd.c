@@ -51,6 +51,7 @@ static void test_full(void **state)
 	assert_int_equal(status, 0);
 	assert_int_equal(fd_read_full(-1, out, 1), -EBADF);
 	assert_int_equal(fd_write_full(-1, out, 1), -EBADF);
+	assert_int_equal(fd_pwrite_full(-1, out, 1, 0), -EBADF);
 }
 
 static void test_flags(void **state)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the experiments with loaders of libhearth-ds share: the module, a device, files that are in the page cache or not, and a look at what is on the device."""
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# beside the experiments in the source and the build folder; where it is installed, Python finds it
+sys.path += [path for path in (os.path.join(HERE, '..', 'python'), os.path.join(HERE, 'python')) if os.path.exists(os.path.join(path, 'hearth_ds.py'))]
+BUILT = os.path.join(os.path.dirname(os.path.abspath(os.environ.get('HEARTH', os.path.join(HERE, 'bin', 'hearth')))), '..', 'src', 'ds', 'libhearth-ds.so.0')
+if os.path.exists(BUILT):
+    os.environ.setdefault('HEARTH_DS_LIBRARY', BUILT)
+
+import numpy  # noqa: E402
+
+import hearth_ds  # noqa: E402
+from experiment import Experiment  # noqa: E402
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+def begin(name, doc, columns, add_options):
+    def options(parser):
+        parser.add_argument('--device', default='cuda:0' if torch and torch.cuda.is_available() else 'host', help='host or cuda:N (%(default)s)')
+        parser.add_argument('--dir', default=tempfile.gettempdir(), help='where the data files go, which are removed at the end (%(default)s)')
+        parser.add_argument('--repeat', type=int, default=3, metavar='N', help='the best of so many (%(default)s)')
+        parser.add_argument('--seed', type=int, default=1)
+        add_options(parser)
+    experiment = Experiment(name, doc, add_options=options, simulates=False, columns=columns)
+    if experiment.args.repeat < 1:
+        sys.exit('hearth experiment: --repeat must be 1 at least')
+    try:
+        hearth_ds.Memory(4096, experiment.args.device).release()
+    except hearth_ds.Error as error:
+        print(f'hearth experiment: skipped: {error.strerror}', file=sys.stderr)
+        sys.exit(2)
+    return experiment
+
+
+class Folder:
+    """A folder for the data, gone afterwards."""
+
+    def __init__(self, experiment):
+        self.path = tempfile.mkdtemp(prefix='hearth-ds-', dir=experiment.args.dir)
+
+    def __enter__(self):
+        return self.path
+
+    def __exit__(self, *what):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def out_of_cache(path):
+    """What is not in the page cache comes from the drive."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
+
+
+def into_cache(path):
+    with open(path, 'rb', buffering=0) as file:
+        room = bytearray(16 << 20)
+        while file.readinto(room):
+            pass
+
+
+def best(repeat, run, before=lambda: None):
+    """The shortest of some runs, in seconds, and what it gave."""
+    found = None
+    for _ in range(repeat):
+        before()
+        began = time.perf_counter()
+        result = run()
+        seconds = time.perf_counter() - began
+        if found is None or seconds < found[0]:
+            found = (seconds, result)
+        del result
+    return found
+
+
+def contents(memory):
+    """What is in memory of a device: a numpy array of bytes, by way of a file in memory where the processor cannot look at it itself."""
+    if memory.device == 'host':
+        return numpy.frombuffer(memory.buffer(), 'u1')
+    fd = os.memfd_create('hearth-ds-look')
+    try:
+        with hearth_ds.File(f'/proc/self/fd/{fd}', 'r+') as file:
+            file.write(memory)
+        return numpy.fromfile(f'/proc/self/fd/{fd}', 'u1')
+    finally:
+        os.close(fd)
+
+
+def wrong(what):
+    sys.exit(f'hearth experiment: {what}: what was read is not what was written')
