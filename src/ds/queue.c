@@ -142,14 +142,33 @@ static void *queue_main(void *arg)
 
 /* ---- opening and closing ---- */
 
-int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret, struct hearth_err *err)
+static int start(struct hearth_ds_queue *q, struct hearth_err *err)
+{
+	int r = thread_spawn(&q->thread, queue_main, q);
+
+	if (r < 0)
+		return err_set(err, -ENOMEM, "a queue's thread: %s", strerror(-r));
+	/* the pump is its thread's from the beginning: io_uring is told so */
+	pthread_mutex_lock(&q->lock);
+	while (q->state == 0)
+		pthread_cond_wait(&q->ended, &q->lock);
+	r = q->state;
+	pthread_mutex_unlock(&q->lock);
+	if (r > 0)
+		return 0;
+	pthread_join(q->thread, NULL);
+	return err_set(err, -ENOMEM, "%s", q->err.msg);
+}
+
+struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_err *err)
 {
 	struct hearth_ds_queue *q = calloc(1, sizeof(*q));
 	pthread_condattr_t attr;
-	int r;
 
-	if (!q)
-		return err_set(err, -ENOMEM, "out of memory");
+	if (!q) {
+		err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
 	q->ds = ds;
 	q->depth = depth;
 	q->fd = -1;
@@ -158,29 +177,12 @@ int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&q->ended, &attr);
 	pthread_condattr_destroy(&attr);
-	r = thread_spawn(&q->thread, queue_main, q);
-	if (r < 0) {
-		err_set(err, -ENOMEM, "a queue's thread: %s", strerror(-r));
-	} else {
-		/* the pump is its thread's from the beginning: io_uring is told so */
-		pthread_mutex_lock(&q->lock);
-		while (q->state == 0)
-			pthread_cond_wait(&q->ended, &q->lock);
-		pthread_mutex_unlock(&q->lock);
-		if (q->state < 0) {
-			pthread_join(q->thread, NULL);
-			*err = q->err;
-			r = q->state;
-		}
-	}
-	if (r < 0) {
-		pthread_mutex_destroy(&q->lock);
-		pthread_cond_destroy(&q->ended);
-		free(q);
-		return -ENOMEM;
-	}
-	*ret = q;
-	return 0;
+	if (start(q, err) == 0)
+		return q;
+	pthread_mutex_destroy(&q->lock);
+	pthread_cond_destroy(&q->ended);
+	free(q);
+	return NULL;
 }
 
 void queue_free(struct hearth_ds_queue *q)
@@ -216,13 +218,12 @@ void queue_free(struct hearth_ds_queue *q)
 int hearth_ds_queue_open(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret)
 {
 	struct hearth_ds_queue *q;
-	int r;
 
 	if (depth > DEPTH_MAX)
 		return err_set(ds_error(), -EINVAL, "a queue's depth is %d at most", DEPTH_MAX);
-	r = queue_new(ds, depth ? depth : DEPTH, &q, ds_error());
-	if (r < 0)
-		return r;
+	q = queue_new(ds, depth ? depth : DEPTH, ds_error());
+	if (!q)
+		return -ENOMEM;
 	pthread_mutex_lock(&ds->lock);
 	q->next = ds->queues;
 	ds->queues = q;
@@ -382,7 +383,7 @@ ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
 	pthread_mutex_lock(&queue->lock);
 	for (struct op *op = queue->pending.head, *next; op; op = next) {
 		next = op->next;
-		if (op->tag != tag) {
+		if (op->tag != tag && tag != HEARTH_DS_ALL) {
 			ops_add(&kept, op);
 			continue;
 		}
@@ -404,7 +405,7 @@ int hearth_ds_queue_fd(struct hearth_ds_queue *queue)
 
 	pthread_mutex_lock(&queue->lock);
 	if (queue->fd < 0) {
-		queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		queue->fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 		if (queue->fd < 0)
 			err_set(ds_error(), -errno, "eventfd: %s", strerror(errno));
 		else if (queue->done.head)

@@ -18,7 +18,8 @@ struct node {
 	struct node *next;
 	struct streams *side;
 	int64_t *ret_result;
-	_Atomic(uint32_t) *word;
+	struct hearth_ds_late late;     /* @end: NULL: its ranges are known */
+	_Atomic uint32_t *word;
 	cu_deviceptr word_at;
 	uint32_t value;
 };
@@ -40,6 +41,7 @@ static int more_nodes(struct streams *s, struct hearth_err *err)
 {
 	const struct cuda *cu = s->cuda->cu;
 	struct node_slab *slab = calloc(1, sizeof(*slab));
+	_Atomic uint32_t *words;
 	cu_deviceptr at;
 	int r;
 
@@ -51,12 +53,13 @@ static int more_nodes(struct streams *s, struct hearth_err *err)
 		return r;
 	}
 	memset(slab->words, 0, NODES * sizeof(uint32_t));
+	words = slab->words;
 	/* one address for both sides, unless the driver says otherwise */
 	at = (cu_deviceptr)(uintptr_t)slab->words;
 	if (cu->host_pointer)
 		(void)cu->host_pointer(&at, slab->words, 0);
 	for (unsigned k = NODES; k-- > 0;) {
-		slab->nodes[k] = (struct node){ .side = s, .word = (_Atomic(uint32_t) *)slab->words + k, .word_at = at + k * sizeof(uint32_t), .next = s->idle };
+		slab->nodes[k] = (struct node){ .side = s, .word = words + k, .word_at = at + k * sizeof(uint32_t), .next = s->idle };
 		s->idle = &slab->nodes[k];
 	}
 	slab->next = s->slabs;
@@ -83,31 +86,32 @@ struct streams *streams_free(struct streams *s)
 	return NULL;
 }
 
-static int streams_get(struct hearth_ds_device *d, struct streams **ret, struct hearth_err *err)
+static struct streams *streams_new(struct hearth_ds_device *d, struct hearth_err *err)
+{
+	struct streams *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	s->cuda = d->cuda;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->ended, NULL);
+	s->queue = queue_new(d->ds, DEPTH, err);
+	return s->queue ? s : streams_free(s);
+}
+
+/* NULL: no memory, no thread */
+static struct streams *streams_get(struct hearth_ds_device *d, struct hearth_err *err)
 {
 	struct streams *s;
-	int r = 0;
 
 	pthread_mutex_lock(&d->lock);
+	if (!d->streams)
+		d->streams = streams_new(d, err);
 	s = d->streams;
-	if (!s) {
-		s = calloc(1, sizeof(*s));
-		if (s) {
-			s->cuda = d->cuda;
-			pthread_mutex_init(&s->lock, NULL);
-			pthread_cond_init(&s->ended, NULL);
-			r = queue_new(d->ds, DEPTH, &s->queue, err);
-		} else {
-			r = err_set(err, -ENOMEM, "out of memory");
-		}
-		if (r < 0)
-			s = streams_free(s);
-		d->streams = s;
-	}
 	pthread_mutex_unlock(&d->lock);
-	if (r == 0)
-		*ret = s;
-	return r;
+	return s;
 }
 
 /* ---- one operation ---- */
@@ -132,10 +136,25 @@ static void op_ended(void *ctx, struct op *op)
 
 	if (n->ret_result)
 		*n->ret_result = op->result;
+	if (n->late.end)
+		n->late.end(n->late.ctx, op->result);
 	atomic_store_explicit(n->word, n->value, memory_order_release);
 	put_node(n);
 	uses_put(&m->uses);
 	uses_put(&f->uses);
+}
+
+/* Return: whether there is something to do; if not, the operation has its result */
+static bool ranges_known(struct node *n)
+{
+	struct hearth_ds_op op = { 0 };
+
+	n->late.begin(n->late.ctx, &op);
+	n->op.memory_offset = op.memory_offset;
+	n->op.file_offset = op.file_offset;
+	n->op.bytes = op.bytes;
+	n->op.result = op_check(n->op.file, n->op.memory, op.memory_offset, op.file_offset, op.bytes, n->op.write, NULL);
+	return n->op.result == 0 && op.bytes > 0;
 }
 
 /* in a thread of the driver: it may neither wait nor call the driver */
@@ -143,7 +162,10 @@ static void stream_came(void *arg)
 {
 	struct node *n = arg;
 
-	queue_push(n->side->queue, &n->op);
+	if (n->late.begin && !ranges_known(n))
+		op_ended(n, &n->op);
+	else
+		queue_push(n->side->queue, &n->op);
 }
 
 /* s->lock is not held. Without its wait the stream would go on too early: the operation ends before anybody hears of the error. */
@@ -173,23 +195,29 @@ static int put_in_stream(struct streams *s, struct node *n, cu_stream stream, st
 	return r < 0 ? 1 : 0;
 }
 
-static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, int64_t *ret_result, cu_stream stream, struct hearth_err *err)
+/* NULL: no memory */
+static struct node *take_node(struct streams *s, struct hearth_err *err)
 {
-	struct streams *s = NULL;
-	struct node *n = NULL;
-	int r = streams_get(d, &s, err);
+	struct node *n;
 
-	if (r < 0)
-		return r;
 	pthread_mutex_lock(&s->lock);
-	r = s->idle ? 0 : more_nodes(s, err);
-	if (r == 0) {
-		n = s->idle;
+	if (!s->idle)
+		(void)more_nodes(s, err);
+	n = s->idle;
+	if (n)
 		s->idle = n->next;
-	}
 	pthread_mutex_unlock(&s->lock);
-	if (r < 0)
-		return r;
+	return n;
+}
+
+static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, const struct hearth_ds_late *late, int64_t *ret_result, cu_stream stream, struct hearth_err *err)
+{
+	struct streams *s = streams_get(d, err);
+	struct node *n = s ? take_node(s, err) : NULL;
+	int r;
+
+	if (!n)
+		return -ENOMEM;
 	r = queue_op_make(s->queue, op, &n->op);
 	if (r < 0) {
 		err_set(err, r, "hearth_ds_enqueue: %s", r == -EOPNOTSUPP ? "no path is left between this file and memory; hearth_ds_probe says why" : strerror(-r));
@@ -199,6 +227,7 @@ static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, in
 	n->op.ended = op_ended;
 	n->op.ctx = n;
 	n->ret_result = ret_result;
+	n->late = late ? *late : (struct hearth_ds_late){ 0 };
 	n->value++;
 	r = put_in_stream(s, n, stream, err);
 	if (r < 0) {
@@ -206,7 +235,24 @@ static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, in
 		uses_put(&op->file->uses);
 		put_node(n);
 	}
+	/* it has ended, and whoever waits for @late->end has been told */
+	if (r > 0 && late)
+		return 0;
 	return r > 0 ? -EIO : r;
+}
+
+static int on_device(struct hearth_ds_device *d, const struct hearth_ds_op *op, const struct hearth_ds_late *late, int64_t *ret_result, cu_stream stream)
+{
+	int r;
+
+	if (!d->cuda->cu->launch_host || !d->cuda->cu->wait_value)
+		return err_set(ds_error(), -EOPNOTSUPP, "the driver has no cuLaunchHostFunc or cuStreamWaitValue32: it is too old for operations in streams");
+	r = cuda_enter(d->cuda, ds_error());
+	if (r < 0)
+		return r;
+	r = enqueue(d, op, late, ret_result, stream, ds_error());
+	cuda_leave(d->cuda);
+	return r;
 }
 
 /* where there are no streams */
@@ -234,12 +280,15 @@ int hearth_ds_enqueue(struct hearth_ds *ds, void *stream, const struct hearth_ds
 	d = op->memory->device;
 	if (!d->cuda)
 		return at_once(op, ret_result);
-	if (!d->cuda->cu->launch_host || !d->cuda->cu->wait_value)
-		return err_set(ds_error(), -EOPNOTSUPP, "the driver has no cuLaunchHostFunc or cuStreamWaitValue32: it is too old for operations in streams");
-	r = cuda_enter(d->cuda, ds_error());
-	if (r < 0)
-		return r;
-	r = enqueue(d, op, ret_result, stream, ds_error());
-	cuda_leave(d->cuda);
-	return r;
+	return on_device(d, op, NULL, ret_result, stream);
+}
+
+int hearth_ds_enqueue_late(struct hearth_ds_device *device, void *stream, const struct hearth_ds_op *op, const struct hearth_ds_late *late)
+{
+	struct hearth_ds_op unknown = *op;
+
+	unknown.memory_offset = unknown.file_offset = unknown.bytes = 0;
+	if (!late->begin || !late->end || op->kind > HEARTH_DS_WRITE || !op->file || !op->memory || !device->cuda)
+		return err_set(ds_error(), -EINVAL, "hearth_ds_enqueue_late: no such kind of operation, no file or memory, or a device without streams");
+	return on_device(device, &unknown, late, NULL, stream);
 }
