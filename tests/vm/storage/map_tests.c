@@ -130,7 +130,10 @@ static void forked(void)
 	int status;
 
 	r.at[0] = 77;
-	CHECK(!madvise(r.map, r.mapped, MADV_DOFORK));
+	if (madvise(r.map, r.mapped, MADV_DOFORK)) {
+		SAME(errno, EINVAL);    /* later kernels do not allow it for mappings like these */
+		return;
+	}
 	CHECK(!pipe(to_child) && !pipe(to_parent));
 	pid = fork();
 	if (!pid) {
