@@ -62,13 +62,13 @@ static void let_go(const struct op *op)
 	uses_put(&op->file->uses);
 }
 
-/* q->lock is held */
-static void tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
+/* q->lock is held. Return: whether somebody waits for so much: to be woken without the lock, which is what they need next. */
+static bool tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
 {
 	uint64_t one = 1;
 
 	if (!ended->head)
-		return;
+		return false;
 	if (q->done.tail)
 		q->done.tail->next = ended->head;
 	else
@@ -78,9 +78,8 @@ static void tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
 	q->under_way -= n;
 	if (q->fd >= 0 && !q->readable)
 		q->readable = write(q->fd, &one, sizeof(one)) == sizeof(one);
-	if (q->waiting)
-		pthread_cond_broadcast(&q->ended);
 	*ended = (struct ops){ 0 };
+	return q->waiting && (q->done_n >= q->wanted || q->under_way == 0);
 }
 
 /* ---- the thread ---- */
@@ -99,10 +98,10 @@ static bool take(struct hearth_ds_queue *q, bool *ret_idle)
 {
 	unsigned room = pump_room(&q->pump);
 	struct ops batch = { 0 };
-	bool on;
+	bool on, wake;
 
 	pthread_mutex_lock(&q->lock);
-	tell(q, &q->ended_now, q->ended_n);
+	wake = tell(q, &q->ended_now, q->ended_n);
 	q->ended_n = 0;
 	while (q->pending.head && room-- > 0) {
 		struct op *op = q->pending.head;
@@ -112,6 +111,8 @@ static bool take(struct hearth_ds_queue *q, bool *ret_idle)
 	}
 	on = !q->closing || q->pump.under_way || batch.head;
 	pthread_mutex_unlock(&q->lock);
+	if (wake)
+		pthread_cond_broadcast(&q->ended);
 	*ret_idle = !batch.head;
 	while (batch.head) {
 		struct op *op = batch.head;
@@ -172,6 +173,7 @@ struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, struct h
 	q->ds = ds;
 	q->depth = depth;
 	q->fd = -1;
+	q->wanted = SIZE_MAX;
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -296,6 +298,7 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 	struct ops made = { 0 }, wrong = { 0 };
 	struct op *op, *mine = NULL;
 	size_t wrong_n = 0;
+	bool wake;
 
 	pthread_mutex_lock(&queue->lock);
 	if (reserve(queue, n) < 0) {
@@ -320,7 +323,7 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 	}
 	pthread_mutex_lock(&queue->lock);
 	queue->under_way += n;
-	tell(queue, &wrong, wrong_n);
+	wake = tell(queue, &wrong, wrong_n);
 	if (made.head) {
 		if (queue->pending.tail)
 			queue->pending.tail->next = made.head;
@@ -329,6 +332,8 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 		queue->pending.tail = made.tail;
 	}
 	pthread_mutex_unlock(&queue->lock);
+	if (wake)
+		pthread_cond_broadcast(&queue->ended);
 	if (made.head)
 		pump_wake(&queue->pump);
 	return 0;
@@ -344,11 +349,13 @@ static bool wait_more(struct hearth_ds_queue *q, size_t min, uint64_t until_ns)
 	if (q->done_n >= min || q->under_way == 0)
 		return false;
 	q->waiting++;
+	q->wanted = min < q->wanted ? min : q->wanted;
 	if (until_ns == UINT64_MAX)
 		pthread_cond_wait(&q->ended, &q->lock);
 	else
 		r = pthread_cond_timedwait(&q->ended, &q->lock, &ts);
-	q->waiting--;
+	if (--q->waiting == 0)
+		q->wanted = SIZE_MAX;
 	return r == 0;
 }
 
@@ -379,6 +386,7 @@ ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
 {
 	struct ops kept = { 0 }, cancelled = { 0 };
 	size_t n = 0;
+	bool wake;
 
 	pthread_mutex_lock(&queue->lock);
 	for (struct op *op = queue->pending.head, *next; op; op = next) {
@@ -393,8 +401,10 @@ ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
 		n++;
 	}
 	queue->pending = kept;
-	tell(queue, &cancelled, n);
+	wake = tell(queue, &cancelled, n);
 	pthread_mutex_unlock(&queue->lock);
+	if (wake)
+		pthread_cond_broadcast(&queue->ended);
 	return (ssize_t)n;
 }
 

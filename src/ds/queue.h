@@ -22,6 +22,7 @@ struct hearth_ds_queue {
 	size_t idle_n;
 	struct op_slab *slabs;
 	unsigned waiting;
+	size_t wanted;                  /* by who waits for the least */
 	bool closing, readable;         /* @readable: so is @fd */
 	int fd, state;                  /* @state: 1 once the thread runs, -errno if it could not */
 	struct hearth_err err;
