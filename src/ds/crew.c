@@ -118,9 +118,9 @@ static ssize_t stage_slice(struct hand *h, struct piece *piece, size_t n, uint64
 	got = host_read(piece->file, h->crew->device, to, n, at, true, &h->bounce);
 	if (got < 0)
 		return got;
-	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, to);
+	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, to, NULL);
 	if (r == 0)
-		r = copies_start(h->cuda, &h->copies, false, h->stream);
+		r = copies_start(h->cuda, &h->copies, h->stream, NULL);
 	if (r == 0)
 		r = cuda_errno(h->cuda->cu->event_record(s->event, h->stream));
 	if (r < 0)

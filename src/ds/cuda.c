@@ -132,7 +132,7 @@ static cu_result start_batch(const struct cuda *cu, struct copies *k, cu_stream 
 	return cu->copy_batch_12(k->to, k->from, k->bytes, k->n, &attributes, &from, 1, &failed, stream);
 }
 
-int copies_start(struct cuda_device *c, struct copies *k, bool write, cu_stream stream)
+int copies_start(struct cuda_device *c, struct copies *k, cu_stream stream, struct hearth_err *err)
 {
 	const struct cuda *cu = c->cu;
 	cu_result r = CU_OK;
@@ -147,7 +147,7 @@ int copies_start(struct cuda_device *c, struct copies *k, bool write, cu_stream 
 		atomic_store(&c->no_batch, true);
 	}
 	for (size_t i = 0; i < n && r == CU_OK; i++)
-		r = write ? cu->copy_dtoh((void *)(uintptr_t)k->to[i], k->from[i], k->bytes[i], stream) : cu->copy_htod(k->to[i], (void *)(uintptr_t)k->from[i], k->bytes[i], stream);
+		r = cu->copy_htod(k->to[i], (void *)(uintptr_t)k->from[i], k->bytes[i], stream);
 	k->n = 0;
-	return r == CU_OK ? 0 : cuda_errno(r) == -EBUSY ? -EIO : cuda_errno(r);
+	return cuda_err(cu, r, err, "cuMemcpyHtoDAsync");
 }

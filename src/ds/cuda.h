@@ -34,7 +34,7 @@ struct copies {
 };
 /** copies_add - Return: false, there is no room: give the others to the driver first */
 bool copies_add(struct copies *k, cu_deviceptr to, cu_deviceptr from, size_t bytes);
-/** copies_start - from (or to, @write) pinned memory, in the stream's order; empties @k. The context is current. Return: 0, -errno. */
-int copies_start(struct cuda_device *c, struct copies *k, bool write, cu_stream stream);
+/** copies_start - from pinned memory to the device, in the stream's order; empties @k. The context is current. Return: 0, -errno. */
+int copies_start(struct cuda_device *c, struct copies *k, cu_stream stream, struct hearth_err *err);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +31,22 @@ const char *hearth_ds_path_name(enum hearth_ds_path path)
 bool ds_fault(const struct hearth_ds *ds, const char *point)
 {
 	return ds->faults && fault_point(point);
+}
+
+void ds_warn(struct hearth_ds *ds, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	if (ds->o.fallback != HEARTH_DS_WARN)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (ds->o.log)
+		ds->o.log(ds->o.ctx, text);
+	else
+		fprintf(stderr, "hearth-ds: %s\n", text);
 }
 
 static int check_options(const struct hearth_ds_options *o)

@@ -164,7 +164,7 @@ static void fail(struct pump *p, struct pieces *l, int r)
 	l->tail = NULL;
 }
 
-int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from)
+int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from, struct hearth_err *err)
 {
 	int r = 0;
 
@@ -175,7 +175,7 @@ int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const 
 		high = high < at + n ? high : at + n;
 		if (low >= high || copies_add(k, to, of, high - low))
 			continue;
-		r = copies_start(c, k, false, stream);
+		r = copies_start(c, k, stream, err);
 		(void)copies_add(k, to, of, high - low);
 	}
 	return r;
@@ -196,9 +196,9 @@ bool lane_copy(struct pump *p, struct lane *l)
 	l->ready = (struct pieces){ 0 };
 	r = lane_use(p, l);
 	for (struct piece *piece = b->pieces.head; piece && r == 0; piece = piece->next)
-		r = piece_copy(c, l->copies, l->stream, piece, piece->at, (uint64_t)piece->got, piece->to + (piece->at - piece->low));
+		r = piece_copy(c, l->copies, l->stream, piece, piece->at, (uint64_t)piece->got, piece->to + (piece->at - piece->low), p->err);
 	if (r == 0)
-		r = copies_start(c, l->copies, false, l->stream);
+		r = copies_start(c, l->copies, l->stream, p->err);
 	if (r == 0)
 		r = cuda_errno(c->cu->event_record(b->event, l->stream));
 	if (r < 0) {

@@ -69,14 +69,6 @@ struct pair *pair_get(struct hearth_ds_file *f, struct hearth_ds_memory *m)
 	return p;
 }
 
-static void warn(struct hearth_ds *ds, const char *text)
-{
-	if (ds->o.log)
-		ds->o.log(ds->o.ctx, text);
-	else
-		fprintf(stderr, "hearth-ds: %s\n", text);
-}
-
 enum hearth_ds_path pair_next(struct pair *p, struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hearth_ds_path path)
 {
 	enum hearth_ds_path next;
@@ -91,7 +83,6 @@ bool pair_downgrade(struct pair *p, struct hearth_ds_file *f, struct hearth_ds_m
 {
 	struct hearth_ds *ds = f->ds;
 	enum hearth_ds_path next;
-	char text[240];
 	bool first;
 
 	pthread_mutex_lock(&ds->lock);
@@ -101,10 +92,8 @@ bool pair_downgrade(struct pair *p, struct hearth_ds_file *f, struct hearth_ds_m
 	next = p->why[path] ? first_path(f, m, p, HEARTH_DS_MAP) : HEARTH_DS_AUTO;
 	atomic_store(&p->path, next);
 	pthread_mutex_unlock(&ds->lock);
-	if (first && ds->o.fallback == HEARTH_DS_WARN && next != HEARTH_DS_AUTO) {
-		snprintf(text, sizeof(text), "path %s failed for a file and memory on %s (%s); they go on by %s", hearth_ds_path_name(path), m->device->uri, strerror(-r), hearth_ds_path_name(next));
-		warn(ds, text);
-	}
+	if (first && next != HEARTH_DS_AUTO)
+		ds_warn(ds, "path %s failed for a file and memory on %s (%s); they go on by %s", hearth_ds_path_name(path), m->device->uri, strerror(-r), hearth_ds_path_name(next));
 	return next != HEARTH_DS_AUTO;
 }
 

@@ -49,6 +49,7 @@ struct hearth_ds {
 	struct pump *pumps;             /* idle ones, for synchronous operations; @pumps_lock */
 	pthread_mutex_t pumps_lock;
 	uint64_t last_id;
+	atomic_flag without_uring;      /* it was told that io_uring cannot be used */
 	bool faults;                    /* $HEARTH_FAULT is set: fault points are worth asking */
 };
 
@@ -104,6 +105,8 @@ enum { SAMPLER_UNNEEDED = -2, SAMPLER_NONE = -1 };
 /* ---- ds.c ---- */
 struct hearth_err *ds_error(void);      /* this thread's */
 bool ds_fault(const struct hearth_ds *ds, const char *point);
+/** ds_warn - tell the caller, if it wants to be told (HEARTH_DS_WARN) */
+void ds_warn(struct hearth_ds *ds, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- device.c ---- */
 void devices_free(struct hearth_ds *ds);

@@ -44,6 +44,8 @@ int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, 
 		return err_set(err, -errno, "eventfd: %s", strerror(errno));
 	/* one more, for the eventfd */
 	p->has_uring = uring_open(p, depth + 1, alone);
+	if (!p->has_uring && !atomic_flag_test_and_set(&ds->without_uring))
+		ds_warn(ds, "io_uring cannot be used here (a sandbox, or kernel.io_uring_disabled): reads are made by %u threads of each device", crew_threads(ds));
 	return 0;
 }
 
@@ -338,7 +340,7 @@ static bool start_one(struct pump *p)
 	int r = op->error;
 
 	if (r == 0 && op->bytes && op->end >= op->issued)
-		r = lane_get(p, op->memory->device, &lane, NULL);
+		r = lane_get(p, op->memory->device, &lane, p->err);
 	if (r < 0 || op->bytes == 0 || op->end < op->issued) {
 		op->error = r < 0 ? r : op->error;
 		op->issued = op->bytes;

@@ -76,6 +76,7 @@ enum { PUMP_AWAKE, PUMP_ASLEEP, PUMP_CALLED };
 struct pump {
 	struct pump *next;              /* in the pool */
 	struct hearth_ds *ds;
+	struct hearth_err *err;         /* of a synchronous operation: what the driver said; NULL: nobody asks */
 	struct lane *lanes;
 	struct hearth_ds_device *current;       /* whose context is the thread's; NULL: none of ours */
 	struct io_uring uring;
@@ -163,7 +164,7 @@ bool lane_copy(struct pump *p, struct lane *l);
 /** lane_poll - ends the pieces whose copies have ended. @wait: for the oldest. Return: whether there were any. */
 bool lane_poll(struct pump *p, struct lane *l, bool wait);
 /** piece_copy - [@at, @at + @n) of the file, which lies at @from, to where each of a piece's operations wants it; begun, or left in @k. Return: 0, -errno. */
-int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from);
+int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const struct piece *piece, uint64_t at, uint64_t n, const uint8_t *from, struct hearth_err *err);
 /** lane_buffer - io_uring's number of the memory that a slot is in. Return: REGISTERED_NEVER, there is none. */
 int lane_buffer(struct pump *p, struct lane *l, const struct slot *s);
 

@@ -91,7 +91,9 @@ static ssize_t one(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_
 	ds_error()->msg[0] = '\0';
 	r = size < 0 ? size : op.bytes ? transfer(&op) : 0;
 	if (r < 0 && !ds_error()->msg[0])
-		err_set(ds_error(), (int)r, "%s of %zu bytes at offset %" PRIu64 " by path %s: %s", write ? "write" : "read", bytes, at, hearth_ds_path_name(op.path), strerror((int)-r));
+		err_set(ds_error(), (int)r, "%s", strerror((int)-r));
+	if (r < 0)
+		err_prefix(ds_error(), "%s of %zu bytes at offset %" PRIu64 " by path %s", write ? "write" : "read", bytes, at, hearth_ds_path_name(op.path));
 	uses_put(&m->uses);
 	uses_put(&f->uses);
 	return r;

@@ -20,7 +20,7 @@ static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_
 	uint8_t *room, *from;
 	ssize_t got;
 	cu_result r;
-	int failed = lane_get(p, m->device, &l, NULL);
+	int failed = lane_get(p, m->device, &l, p->err);
 
 	if (failed == 0)
 		failed = lane_room(l, bytes + 2 * BLOCK_BYTES, true, &slot, &room);
@@ -31,7 +31,7 @@ static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_
 		r = cu->copy_htod(m->at + memory_offset, from, (size_t)got, l->stream);
 		if (r == CU_OK)
 			r = cu->stream_sync(l->stream);
-		got = r == CU_OK ? got : cuda_errno(r);
+		got = r == CU_OK ? got : cuda_err(m->device->cuda->cu, r, p->err, "cuMemcpyHtoDAsync");
 	}
 	lane_room_put(l, slot);
 	return got;
@@ -61,6 +61,7 @@ ssize_t stage_transfer(struct op *op, struct hearth_err *err)
 	r = d->cuda ? cuda_enter(d->cuda, err) : 0;
 	if (r == 0) {
 		p->current = d->cuda ? d : NULL;
+		p->err = err;
 		if (op->path == HEARTH_DS_STAGE && !op->write && op->bytes <= SHORT_BYTES) {
 			r = one_read(p, op->file, op->memory, op->memory_offset, op->file_offset, op->bytes);
 			if (r > 0)
@@ -71,6 +72,7 @@ ssize_t stage_transfer(struct op *op, struct hearth_err *err)
 		if (d->cuda)
 			cuda_leave(d->cuda);
 	}
+	p->err = NULL;
 	pump_put(ds, p);
 	return r;
 }
