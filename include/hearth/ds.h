@@ -62,7 +62,7 @@ enum hearth_ds_cache {
 
 /**
  * struct hearth_ds_options - all zero is right
- * @path:       the only one to take; an operation that it cannot do fails, whatever @fallback says
+ * @path:       the only one to take; an operation that it cannot do fails, whatever @fallback says. STAGE allows HOST too: for memory of "host" there is nothing to go through
  * @ring_bytes: pinned memory for STAGE, of each device in use; 0 = 128 MiB
  * @threads:    that copy from the page cache, for each device in use; 0 = half of the processors, 8 at most
  * @log:        told of downgrades with HEARTH_DS_WARN, on the thread that found out; NULL = standard error
@@ -178,7 +178,8 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
  * Return: how many are in @ret, 0..@max.
  */
 ssize_t hearth_ds_reap(struct hearth_ds_queue *queue, struct hearth_ds_done *ret, size_t max, size_t min, int timeout_ms);
-/** hearth_ds_cancel - what has not begun does not begin and ends with -ECANCELED; what has begun ends as it would. @tag: all operations with it. Return: how many were cancelled. */
+/** hearth_ds_cancel - what has not begun does not begin and ends with -ECANCELED; what has begun ends as it would. @tag: all operations with it; HEARTH_DS_ALL: all. Return: how many were cancelled. */
+#define HEARTH_DS_ALL UINT64_MAX
 ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag);
 /** hearth_ds_queue_fd - readable while there is something to reap; for poll(). The queue's. Return: a descriptor, -errno. */
 int hearth_ds_queue_fd(struct hearth_ds_queue *queue);
@@ -197,6 +198,28 @@ struct hearth_ds_queue *hearth_ds_queue_close(struct hearth_ds_queue *queue);
  * Return: 0, -EINVAL, -ENOMEM, -EOPNOTSUPP (the driver lacks what it takes).
  */
 int hearth_ds_enqueue(struct hearth_ds *ds, void *stream, const struct hearth_ds_op *op, int64_t *ret_result);
+
+/**
+ * struct hearth_ds_late - of an operation whose ranges are known only when the stream gets there
+ * @begin: called then; fills in @op's memory_offset, file_offset and bytes, and nothing else. 0 bytes: there is nothing to do, and the result is 0.
+ * @end:   called once, with the result, before the stream goes on; the last use of @ctx
+ *
+ * Both are called on threads of the driver's or of this library's: they call neither, and do not wait.
+ */
+struct hearth_ds_late {
+	void (*begin)(void *ctx, struct hearth_ds_op *op);
+	void (*end)(void *ctx, int64_t result);
+	void *ctx;
+};
+
+/**
+ * hearth_ds_enqueue_late - hearth_ds_enqueue, for such an operation
+ * @device: whose stream it is: one of "cuda". The memory is any.
+ * @op:     its file, memory and kind are final; its ranges are not looked at
+ * @late:   copied
+ * Return: 0, and as hearth_ds_enqueue: @late->end is not called then.
+ */
+int hearth_ds_enqueue_late(struct hearth_ds_device *device, void *stream, const struct hearth_ds_op *op, const struct hearth_ds_late *late);
 
 /* ---- which path, and why ---- */
 

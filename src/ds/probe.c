@@ -37,6 +37,14 @@ static const char *why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m,
 	}
 }
 
+/* what is through memory has nothing to go through where the memory is the host's: programs that want no direct path have both */
+static bool excluded(const struct hearth_ds_memory *m, enum hearth_ds_path wanted, enum hearth_ds_path path)
+{
+	if (wanted == HEARTH_DS_STAGE && path == HEARTH_DS_HOST && m->device->kind == DEVICE_HOST)
+		return false;
+	return wanted != HEARTH_DS_AUTO && wanted != path;
+}
+
 void path_why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hearth_ds_path path, char why[240])
 {
 	enum hearth_ds_path wanted = f->ds->o.path;
@@ -45,7 +53,7 @@ void path_why_not(struct hearth_ds_file *f, struct hearth_ds_memory *m, enum hea
 	if (path == HEARTH_DS_AUTO)
 		return;
 	/* what is not to be taken is not tried either */
-	if (wanted != HEARTH_DS_AUTO && wanted != path)
+	if (excluded(m, wanted, path))
 		snprintf(why, 240, "only path %s is to be taken (options.path)", hearth_ds_path_name(wanted));
 	else if (path == HEARTH_DS_MAP)
 		why_not_map(f, m, why);

@@ -382,7 +382,7 @@ ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
 	pthread_mutex_lock(&queue->lock);
 	for (struct op *op = queue->pending.head, *next; op; op = next) {
 		next = op->next;
-		if (op->tag != tag) {
+		if (op->tag != tag && tag != HEARTH_DS_ALL) {
 			ops_add(&kept, op);
 			continue;
 		}

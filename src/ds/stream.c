@@ -18,6 +18,7 @@ struct node {
 	struct node *next;
 	struct streams *side;
 	int64_t *ret_result;
+	struct hearth_ds_late late;     /* @end: NULL: its ranges are known */
 	_Atomic(uint32_t) *word;
 	cu_deviceptr word_at;
 	uint32_t value;
@@ -132,10 +133,25 @@ static void op_ended(void *ctx, struct op *op)
 
 	if (n->ret_result)
 		*n->ret_result = op->result;
+	if (n->late.end)
+		n->late.end(n->late.ctx, op->result);
 	atomic_store_explicit(n->word, n->value, memory_order_release);
 	put_node(n);
 	uses_put(&m->uses);
 	uses_put(&f->uses);
+}
+
+/* Return: whether there is something to do; if not, the operation has its result */
+static bool ranges_known(struct node *n)
+{
+	struct hearth_ds_op op = { 0 };
+
+	n->late.begin(n->late.ctx, &op);
+	n->op.memory_offset = op.memory_offset;
+	n->op.file_offset = op.file_offset;
+	n->op.bytes = op.bytes;
+	n->op.result = op_check(n->op.file, n->op.memory, op.memory_offset, op.file_offset, op.bytes, n->op.write, NULL);
+	return n->op.result == 0 && op.bytes > 0;
 }
 
 /* in a thread of the driver: it may neither wait nor call the driver */
@@ -143,7 +159,10 @@ static void stream_came(void *arg)
 {
 	struct node *n = arg;
 
-	queue_push(n->side->queue, &n->op);
+	if (n->late.begin && !ranges_known(n))
+		op_ended(n, &n->op);
+	else
+		queue_push(n->side->queue, &n->op);
 }
 
 /* s->lock is not held. Without its wait the stream would go on too early: the operation ends before anybody hears of the error. */
@@ -173,7 +192,7 @@ static int put_in_stream(struct streams *s, struct node *n, cu_stream stream, st
 	return r < 0 ? 1 : 0;
 }
 
-static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, int64_t *ret_result, cu_stream stream, struct hearth_err *err)
+static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, const struct hearth_ds_late *late, int64_t *ret_result, cu_stream stream, struct hearth_err *err)
 {
 	struct streams *s = NULL;
 	struct node *n = NULL;
@@ -199,6 +218,7 @@ static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, in
 	n->op.ended = op_ended;
 	n->op.ctx = n;
 	n->ret_result = ret_result;
+	n->late = late ? *late : (struct hearth_ds_late){ 0 };
 	n->value++;
 	r = put_in_stream(s, n, stream, err);
 	if (r < 0) {
@@ -206,7 +226,24 @@ static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, in
 		uses_put(&op->file->uses);
 		put_node(n);
 	}
+	/* it has ended, and whoever waits for @late->end has been told */
+	if (r > 0 && late)
+		return 0;
 	return r > 0 ? -EIO : r;
+}
+
+static int on_device(struct hearth_ds_device *d, const struct hearth_ds_op *op, const struct hearth_ds_late *late, int64_t *ret_result, cu_stream stream)
+{
+	int r;
+
+	if (!d->cuda->cu->launch_host || !d->cuda->cu->wait_value)
+		return err_set(ds_error(), -EOPNOTSUPP, "the driver has no cuLaunchHostFunc or cuStreamWaitValue32: it is too old for operations in streams");
+	r = cuda_enter(d->cuda, ds_error());
+	if (r < 0)
+		return r;
+	r = enqueue(d, op, late, ret_result, stream, ds_error());
+	cuda_leave(d->cuda);
+	return r;
 }
 
 /* where there are no streams */
@@ -234,12 +271,15 @@ int hearth_ds_enqueue(struct hearth_ds *ds, void *stream, const struct hearth_ds
 	d = op->memory->device;
 	if (!d->cuda)
 		return at_once(op, ret_result);
-	if (!d->cuda->cu->launch_host || !d->cuda->cu->wait_value)
-		return err_set(ds_error(), -EOPNOTSUPP, "the driver has no cuLaunchHostFunc or cuStreamWaitValue32: it is too old for operations in streams");
-	r = cuda_enter(d->cuda, ds_error());
-	if (r < 0)
-		return r;
-	r = enqueue(d, op, ret_result, stream, ds_error());
-	cuda_leave(d->cuda);
-	return r;
+	return on_device(d, op, NULL, ret_result, stream);
+}
+
+int hearth_ds_enqueue_late(struct hearth_ds_device *device, void *stream, const struct hearth_ds_op *op, const struct hearth_ds_late *late)
+{
+	struct hearth_ds_op unknown = *op;
+
+	unknown.memory_offset = unknown.file_offset = unknown.bytes = 0;
+	if (!late->begin || !late->end || op->kind > HEARTH_DS_WRITE || !op->file || !op->memory || !device->cuda)
+		return err_set(ds_error(), -EINVAL, "hearth_ds_enqueue_late: no such kind of operation, no file or memory, or a device without streams");
+	return on_device(device, &unknown, late, NULL, stream);
 }

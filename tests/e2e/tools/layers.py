@@ -18,6 +18,7 @@ MAY_USE = {
     'cuda': {'base'},
     'fn': set(),
     'ds': {'base', 'cuda'},
+    'cufile': {'base', 'cuda'},       # and hearth/ds.h
     'init': {'base', 'fn'},
     'ckpt': {'base', 'shim', 'cuda'},         # the keeper's end of its wire format
     'shim': {'base'},

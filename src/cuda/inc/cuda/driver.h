@@ -27,7 +27,7 @@ enum {
 	CU_STREAM_NONBLOCKING = 1, CU_EVENT_NO_TIMING = 2, CU_EVENT_BLOCKING = 1, CU_HOST_PORTABLE = 1,
 	CU_ATTRIBUTE_VMM = 102, CU_ATTRIBUTE_POSIX_FD = 103,
 	CU_WAIT_GEQ = 0,
-	CU_POINTER_MEMORY_TYPE = 2, CU_POINTER_SYNC_MEMOPS = 6, CU_POINTER_ORDINAL = 9, CU_MEMORY_DEVICE = 2,
+	CU_POINTER_MEMORY_TYPE = 2, CU_POINTER_SYNC_MEMOPS = 6, CU_POINTER_ORDINAL = 9, CU_POINTER_RANGE_START = 11, CU_POINTER_RANGE_BYTES = 12, CU_MEMORY_DEVICE = 2,
 	CU_SOURCE_STREAM_ORDER = 1,
 	CU_RUNNING = 0, CU_LOCKED, CU_CHECKPOINTED, CU_FAILED,
 };
@@ -99,6 +99,8 @@ struct cu_copy_attributes { int source_order; struct cu_location source, destina
 	X(module_function, cuModuleGetFunction, (cu_function *function, cu_module module, const char *name)) \
 	X(launch, cuLaunchKernel, (cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, cu_stream stream, void **params, void **extra))
 #define CUDA_CALLS_OPTIONAL(X) \
+	X(current_device, cuCtxGetDevice, (cu_device *device)) \
+	X(primary_state, cuDevicePrimaryCtxGetState, (cu_device device, unsigned *flags, int *active)) \
 	X(copy_batch, cuMemcpyBatchAsync_v2, (cu_deviceptr *to, cu_deviceptr *from, size_t *bytes, size_t n, struct cu_copy_attributes *attributes, size_t *attributes_from, size_t attributes_n, cu_stream stream)) \
 	X(copy_batch_12, cuMemcpyBatchAsync, (cu_deviceptr *to, cu_deviceptr *from, size_t *bytes, size_t n, struct cu_copy_attributes *attributes, size_t *attributes_from, size_t attributes_n, size_t *failed, cu_stream stream)) \
 	X(pci_bus_id, cuDeviceGetPCIBusId, (char *text, int n, cu_device device)) \
