@@ -288,9 +288,9 @@ static int print_handles(const struct bench *b, const struct handles *h)
 	}
 	o = json_pack("{s:b,s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "ok", 1, "by", b->way->name, "block", (json_int_t)b->block, "start_us", median_us(&h->start), "open_us", median_us(&h->open), "register_us",
 		      median_us(&h->reg), "release_us", median_us(&h->release), "close_us", median_us(&h->close), "stop_us", median_us(&h->stop), "first_start_us", (double)h->start.max / 1e3);
-	rc = o ? cli_print_json(o) : CLI_FAILED;
 	if (o && b->text)
 		json_object_set_new(o, "path", json_string(b->text));
+	rc = o ? cli_print_json(o) : CLI_FAILED;
 	json_decref(o);
 	return rc;
 }
@@ -336,16 +336,16 @@ static int look_at_file(struct bench *b, struct hearth_err *err)
 	return 0;
 }
 
-/* With verification each operation of a round has a place of its own; blocks that are written in one, too. */
+/* With verification each operation of a round has a place of its own: as many as the file has blocks, within bounds. Blocks that are written in a round are all different ones. */
 static void set_places(struct bench *b)
 {
-	uint64_t under_way = (uint64_t)b->depth * b->queues;
+	uint64_t under_way = (uint64_t)b->depth * b->queues, round = VERIFY_BYTES / b->block < b->blocks ? VERIFY_BYTES / b->block : b->blocks;
 
 	b->places = b->handles ? 1 : under_way;
 	if (!b->verify || b->handles)
 		return;
-	if (b->places * b->block < VERIFY_BYTES)
-		b->places = VERIFY_BYTES / b->block;
+	if (b->places < round)
+		b->places = round;
 	if (b->write && b->places > b->blocks)
 		b->places = b->blocks;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What libhearth-ds and `hearth ds bench` call of libcufile, over the (fake) driver's memory. $HEARTH_FAKE_CUFILE: "direct", as where nvidia-fs is loaded; "compat", only its compatibility mode; "broken", direct,
- * but every transfer fails; "refuses", direct, but takes no file; "lies", direct, says that it has read and has not.
+ * but every transfer fails; "refuses", direct, but takes no file; "lies", as "compat", but says that it has read and has not.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -64,7 +64,7 @@ EXPORT struct error cuFileBufDeregister(const void *base)
 
 EXPORT struct error cuFileDriverGetProperties(struct props *ret)
 {
-	*ret = (struct props){ .fs = { .major = 2, .minor = 20, .status = mode("compat") ? 0 : 1 << 4 } };
+	*ret = (struct props){ .fs = { .major = 2, .minor = 20, .status = mode("compat") || mode("lies") ? 0 : 1 << 4 } };
 	return (struct error){ 0 };
 }
 
