@@ -16,6 +16,8 @@ MODES = ('never', 'always')
 COLOURS = {'ours': 'tab:red', 'cuFile': 'tab:green', 'pread': 'tab:blue', 'io_uring': 'tab:gray', 'ours, stream': 'tab:orange', 'cuFile, stream': 'tab:olive'}
 # who: (--by of the bench, options of its own)
 OURS, CUFILE, PREAD, URING = ('hearth', []), ('cufile', []), ('pread', []), ('uring', [])
+# what the bench calls a libcufile that is this project's
+OWN = "Hearth's own libcufile"
 # a measurement that takes so much longer than it was told to is lost
 PATIENCE_S = 120
 MEASURED = ('gb_s', 'iops', 'mean_us', 'p50_us', 'p99_us', 'p999_us', 'cpu_s_gb', 'ops', 'verified')
@@ -138,7 +140,7 @@ class Bench(Experiment):
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S + 10 * self.args.seconds, check=False)
             why = reason(done)
         except subprocess.TimeoutExpired:
-            done, why = None, f'no end in {PATIENCE_S} seconds'
+            done, why = None, f'no end in {PATIENCE_S} seconds, as if it had lost an operation'
         if done and done.returncode == 0:
             found = json.loads(done.stdout.splitlines()[-1])
             if '--handles' not in words and found['verified'] != found['ops']:
@@ -152,8 +154,8 @@ class Bench(Experiment):
         return None
 
     def failed(self, column, words, why):
-        """A library that is not there, or does not take the file, is not asked again."""
-        if not self.paths.get(column):
+        """A library that is not there, or does not take the file, or hangs, is not asked again."""
+        if not self.paths.get(column) or ' lost ' in why:
             self.why[column] = why
         else:
             self.note(f"{column} with {' '.join(words)}: {why}")
@@ -187,7 +189,7 @@ class Bench(Experiment):
             self.note('pread and io_uring read into memory of the host')
         for column, path in self.paths.items():
             if path and self.who[column][0] in ('hearth', 'cufile'):
-                self.note(f'{column}: {path}')
+                self.note(f'{column}: {path}' + (", which is not the vendor's: nothing is compared with it" if path == OWN else ''))
         for column, why in self.why.items():
             self.note(f'{column}: skipped: {why}')
         self.finish()
@@ -200,7 +202,9 @@ class Bench(Experiment):
             self.row(f'{what}: {text}', None, *self.values(found, key, scale))
 
     def compared(self, sweep, key, less=False, mine='ours', peer='cuFile'):
-        """By how many percent ours has more of it than the peer (or less), at each point that both have."""
+        """By how many percent ours has more of it than the peer (or less), at each point that both have; nothing where the peer is this project's own."""
+        if self.paths.get(peer) == OWN:
+            return []
         both = [(found[mine][key], found[peer][key]) for found in sweep.values() if found.get(mine) and found.get(peer)]
         return [100 * (1 - a / b if less else a / b - 1) for a, b in both if b]
 

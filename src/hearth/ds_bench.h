@@ -55,6 +55,7 @@ struct bench_lane {
 	struct rng rng;
 	struct hist ns;
 	uint64_t bytes, ops;
+	bool begun;
 	char text[400], why[508];
 	void *queue;
 };

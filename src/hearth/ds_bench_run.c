@@ -54,7 +54,8 @@ static bool take(struct bench_lane *l, uint64_t mine, struct bench_op *ret)
 	struct bench *b = l->b;
 	uint64_t k, ticket = 0;
 
-	if (clock_mono_ns() >= b->stop_ns || atomic_load(&b->failed))
+	/* one for each lane at least, however late it comes to it */
+	if ((l->begun && clock_mono_ns() >= b->stop_ns) || atomic_load(&b->failed))
 		return false;
 	if (b->verify) {
 		ticket = atomic_fetch_add_explicit(&b->ticket, 1, memory_order_relaxed);
@@ -66,6 +67,7 @@ static bool take(struct bench_lane *l, uint64_t mine, struct bench_op *ret)
 	ret->place = (b->verify ? ticket : mine) * b->block;
 	if (b->verify)
 		b->offsets[ticket] = ret->at;
+	l->begun = true;
 	return true;
 }
 
