@@ -199,10 +199,11 @@ static int first_use(struct bench *b, struct hearth_err *err)
 static int measure(struct bench *b, struct hearth_err *err)
 {
 	struct bench_sum *s = calloc(1, sizeof(*s));
-	int r = s ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r;
 
-	if (r == 0 && b->verify)
-		r = bench_verify_begin(b, err);
+	if (!s)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = b->verify ? bench_verify_begin(b, err) : 0;
 	if (r == 0)
 		r = b->way->start(b, err);
 	if (r == 0 && !b->whole)
@@ -300,8 +301,10 @@ static int measure_handles(struct bench *b, struct hearth_err *err)
 {
 	struct handles *h = calloc(1, sizeof(*h));
 	uint64_t until = clock_mono_ns() + b->run_ns;
-	int r = h ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r = 0;
 
+	if (!h)
+		return err_set(err, -ENOMEM, "out of memory");
 	for (int k = 0; k < STARTS && r == 0; k++)
 		r = one_start(b, h, err);
 	if (r == 0)

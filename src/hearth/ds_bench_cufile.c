@@ -25,7 +25,7 @@ enum { STATUS_NVME = 1 << 4, STATUS_NVMEOF = 1 << 5, STATUS_NFS = 1 << 9, STATUS
 struct library {
 	void *lib;
 	bool ours;                      /* the library in this name's place that is Hearth's */
-#define X(field, symbol) __typeof__(&symbol) field;
+#define X(field, symbol) __typeof__(&(symbol)) (field);
 	CALLS(X)
 	CALLS_QUEUED(X)
 #undef X
@@ -62,27 +62,27 @@ static int find_all(struct library *f, const char *name, struct hearth_err *err)
 	return missing ? err_set(err, -EOPNOTSUPP, "%s lacks %s", name, missing) : 0;
 }
 
-static int load(struct library **ret, struct hearth_err *err)
+/* Return: the library with its calls, or NULL. */
+static struct library *load(struct hearth_err *err)
 {
 	const char *env = getenv("HEARTH_LIBCUFILE"), *name = env && *env ? env : "libcufile.so.0";
 	struct library *f = calloc(1, sizeof(*f));
 	int r;
 
-	if (!f)
-		return err_set(err, -ENOMEM, "out of memory");
+	if (!f) {
+		err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
 	f->lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-	r = f->lib ? 0 : err_set(err, -ENOENT, "there is no cuFile: %s", dlerror());
-	if (r == 0)
-		r = find_all(f, name, err);
+	r = f->lib ? find_all(f, name, err) : err_set(err, -ENOENT, "there is no cuFile: %s", dlerror());
 	if (r == 0) {
 		f->ours = dlsym(f->lib, "hearth_cufile_marker") != NULL;
-		*ret = f;
-		return 0;
+		return f;
 	}
 	if (f->lib)
 		dlclose(f->lib);
 	free(f);
-	return r;
+	return NULL;
 }
 
 static const char *mode_of(struct library *f)
@@ -99,12 +99,11 @@ static const char *mode_of(struct library *f)
 /* the library itself stays: it has threads that outlive cuFileDriverClose */
 static int cf_start(struct bench *b, struct hearth_err *err)
 {
-	struct library *f = b->state;
+	struct library *f = b->state ? b->state : load(err);
 	CUfileError_t e;
-	int r = f ? 0 : load(&f, err);
 
-	if (r < 0)
-		return r;
+	if (!f)
+		return err->code;
 	b->state = f;
 	e = f->driver_open();
 	if (e.err != CU_FILE_SUCCESS)

@@ -83,8 +83,10 @@ int bench_verify_before(struct bench *b, uint64_t round, struct hearth_err *err)
 {
 	uint64_t *piece = calloc(1, piece_bytes(b) + sizeof(*piece));
 	struct rng rng;
-	int r = piece ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r = 0;
 
+	if (!piece)
+		return err_set(err, -ENOMEM, "out of memory");
 	rng_seed(&rng, ~(b->seed + round));
 	for (uint64_t k = 0; k < b->places * pieces(b) && r == 0; k++) {
 		uint64_t n, at = k / pieces(b) * b->block + piece_at(b, k % pieces(b), &n);
@@ -109,7 +111,7 @@ static int compare(struct bench *b, int fd, uint64_t place, uint8_t *piece, stru
 		if (r < 0)
 			return r;
 		if (!digest_equal(digest_mem(piece, n), b->want[want]))
-			return err_set(err, -EBADMSG, "what arrived is not what was sent: %s, offset %llu", b->path, (unsigned long long)(b->offsets[place] + at));
+			return err_set(err, -EBADMSG, "what arrived is not what was sent: %s, offset %llu", b->path, (unsigned long long)b->offsets[place] + at);
 	}
 	b->verified++;
 	return 0;
