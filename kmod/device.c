@@ -40,11 +40,12 @@ struct hp_device *hp_device_next(u32 from)
 	struct hp_device *dev;
 	unsigned long id = from;
 
-	rcu_read_lock();
-	do {
-		dev = xa_find(&hp_devices, &id, U32_MAX, XA_PRESENT);
-	} while (dev && !kref_get_unless_zero(&dev->ref));
-	rcu_read_unlock();
+	/* the table has a reference to all that is in it */
+	xa_lock(&hp_devices);
+	dev = xa_find(&hp_devices, &id, U32_MAX, XA_PRESENT);
+	if (dev)
+		kref_get(&dev->ref);
+	xa_unlock(&hp_devices);
 	return dev;
 }
 
@@ -59,7 +60,7 @@ static struct hp_device *hp_device_of(struct pci_dev *pdev)
 	return NULL;
 }
 
-bool hp_device_has(struct hp_device *dev, phys_addr_t at, u64 bytes)
+static bool hp_device_has(struct hp_device *dev, phys_addr_t at, u64 bytes)
 {
 	return at >= dev->base && bytes <= dev->bytes && at - dev->base <= dev->bytes - bytes;
 }

@@ -132,7 +132,6 @@ int hp_device_attach(struct hp_device *dev, struct hp_object *obj);
 void hp_device_retire(struct hp_device *dev, struct hp_object *obj);
 bool hp_device_quiet(struct hp_device *dev, struct hp_object *obj);
 void hp_device_detach(struct hp_device *dev, struct hp_object *obj);
-bool hp_device_has(struct hp_device *dev, phys_addr_t at, u64 bytes);
 
 /* object.c */
 int hp_objects_init(void);

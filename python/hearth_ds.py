@@ -337,15 +337,15 @@ def _open_tensors(path):
 def list_safetensors(path):
     """Return: ({name: (dtype, shape)}, metadata) of a file, a set's index, or a folder; nothing but headers is read."""
     lib, tensors = _lib(), _open_tensors(path)
-    found, meta, key = {}, {}, _S()
+    found, meta, key, pair = {}, {}, _S(), 0
     for k in range(lib.tensors_count(tensors.handle)):
         tensor = lib.tensors_at(tensors.handle, k).contents
         found[tensor.name.decode()] = (DTYPES[tensor.dtype], tuple(tensor.shape[:tensor.dims]))
     while True:
-        value = lib.tensors_meta(tensors.handle, len(meta), ctypes.byref(key))
-        if value is None or key.value.decode() in meta:
+        value = lib.tensors_meta(tensors.handle, pair, ctypes.byref(key))
+        if value is None:
             return found, meta
-        meta[key.value.decode()] = value.decode()
+        meta[key.value.decode()], pair = value.decode(), pair + 1
 
 
 def load_safetensors(path, device='cuda:0', filters=None, framework='torch'):

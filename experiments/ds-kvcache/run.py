@@ -166,12 +166,12 @@ def measure(e, name, kib, folder):
         reader = Reader(args, store, rounds, {block: k for k, block in enumerate(ids)}, nbytes)
         ways = {'ours': reader.ours, 'one': reader.one_by_one, 'mmap': reader.by_mmap if args.device == 'host' or torch else None}
         row = {'trace': name, 'synthetic': int(made), 'kib': kib, 'blocks': sum(map(len, rounds)), 'rounds': len(rounds), 'run': runs(rounds)}
-        for way, run in ways.items():
-            row[way] = None
-            if run:
-                reader.clear()
-                run(checked=True)
-                row[way] = row['blocks'] * nbytes / ds.best(args.repeat, run, lambda: ds.out_of_cache(reader.data))[0] / 1e9
+        ds.settle(reader.data)
+        for run in filter(None, ways.values()):
+            reader.clear()
+            run(checked=True)
+        found = ds.in_turns(args.repeat, ways, lambda: ds.out_of_cache(reader.data))
+        row.update({way: seconds and row['blocks'] * nbytes / seconds / 1e9 for way, seconds in found.items()})
     return row
 
 

@@ -128,15 +128,10 @@ def measure(e, model, folder):
     row = {'bytes': nbytes, 'tensors': len(shapes)}
     loaders = {'ours': lambda: hearth_ds.load_safetensors(path, args.device, framework='dlpack'), 'python': by_safetensors(path, args.device),
                'mmap': (lambda: by_mmap(path, args.device, shapes, data_at)) if args.device == 'host' or torch else None}
-    for cache in ('cold', 'warm'):
-        for name, run in loaders.items():
-            found = None
-            if run:
-                found = ds.best(args.repeat, run, lambda: (ds.out_of_cache if cache == 'cold' else ds.into_cache)(path))
-                if name == 'ours':
-                    verify(model, found[1], data_at, args.seed)
-            row[f'{name} {cache}'] = found[0] if found else None
-            del found
+    ds.settle(path)
+    for cache, before in (('cold', ds.out_of_cache), ('warm', ds.into_cache)):
+        found = ds.in_turns(args.repeat, loaders, lambda: before(path), lambda name, result: verify(model, result, data_at, args.seed) if name == 'ours' else None)
+        row.update({f'{name} {cache}': seconds for name, seconds in found.items()})
     os.unlink(path)
     return row
 
@@ -158,6 +153,10 @@ def main():
     both = [(row['ours cold'], row['mmap cold']) for row in rows.values() if row['mmap cold']]
     if both:
         e.row('less time than mmap, cold, %', 54, 100 * (1 - sum(ours / other for ours, other in both) / len(both)), None, None)
+    for cache in ('cold', 'warm'):
+        both = [row[f'python {cache}'] / row[f'ours {cache}'] for row in rows.values() if row[f'python {cache}']]
+        if both:
+            e.row(f'times as fast as the Python loader, {cache}', None, sum(both) / len(both), None, None)
     e.finish()
 
 

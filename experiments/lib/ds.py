@@ -7,9 +7,11 @@ import time
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # beside the experiments in the source and the build folder; where it is installed, Python finds it
 sys.path += [path for path in (os.path.join(HERE, '..', 'python'), os.path.join(HERE, 'python')) if os.path.exists(os.path.join(path, 'hearth_ds.py'))]
-BUILT = os.path.join(os.path.dirname(os.path.abspath(os.environ.get('HEARTH', os.path.join(HERE, 'bin', 'hearth')))), '..', 'src', 'ds', 'libhearth-ds.so.0')
-if os.path.exists(BUILT):
-    os.environ.setdefault('HEARTH_DS_LIBRARY', BUILT)
+# likewise its library: in a build folder, in one that tools/bundle made
+BESIDE = os.path.join(os.path.dirname(os.path.abspath(os.environ.get('HEARTH', os.path.join(HERE, '..', 'bin', 'hearth')))), '..')
+for path in (os.path.join(BESIDE, *words, 'libhearth-ds.so.0') for words in (('src', 'ds'), ('lib',))):
+    if os.path.exists(path):
+        os.environ.setdefault('HEARTH_DS_LIBRARY', path)
 
 import numpy  # noqa: E402
 
@@ -49,6 +51,12 @@ def out_of_cache(path):
         os.close(fd)
 
 
+def settle(path):
+    """What was just written is slower for whoever reads it first: nobody's time."""
+    out_of_cache(path)
+    into_cache(path)
+
+
 def into_cache(path):
     with open(path, 'rb', buffering=0) as file:
         room = bytearray(16 << 20)
@@ -56,17 +64,20 @@ def into_cache(path):
             pass
 
 
-def best(repeat, run, before=lambda: None):
-    """The shortest of some runs, in seconds, and what it gave."""
-    found = None
+def in_turns(repeat, ways, before=lambda: None, check=lambda name, result: None):
+    """The shortest time of each way, in seconds; each is run in its turn, so that what changes meanwhile meets all of them. @ways: {name: function, or None: it cannot be had here}."""
+    found = {name: None for name in ways}
     for _ in range(repeat):
-        before()
-        began = time.perf_counter()
-        result = run()
-        seconds = time.perf_counter() - began
-        if found is None or seconds < found[0]:
-            found = (seconds, result)
-        del result
+        for name, run in ways.items():
+            if not run:
+                continue
+            before()
+            began = time.perf_counter()
+            result = run()
+            seconds = time.perf_counter() - began
+            check(name, result)
+            del result
+            found[name] = seconds if found[name] is None else min(seconds, found[name])
     return found
 
 

@@ -110,7 +110,7 @@ struct hearth_ds_place {
 
 /**
  * struct hearth_ds_placed - a tensor in memory
- * @at: its address on @device: what a kernel is given, for "host" a pointer; 0 for one without bytes, and for the caller's own memory, which the library has no address of
+ * @at: its address on @device: what a kernel is given, for "host" a pointer; 0 for one without bytes
  * @memory, @offset: the same as hearth_ds_write() wants it; NULL for a tensor without bytes
  */
 struct hearth_ds_placed {
@@ -230,7 +230,7 @@ struct hearth_ds_kv_options {
 
 /**
  * struct hearth_ds_kv_block - one block, and where it is in memory
- * @result: of get: bytes, -ENOENT (no such block), or what reading it failed with; not used by put
+ * @result: of get: bytes, -ENOENT (no such block), -EINVAL (no memory for it), or what reading it failed with; not used by put
  */
 struct hearth_ds_kv_block {
 	uint64_t id;

@@ -108,6 +108,19 @@ static int flag_set(int fd, int get, int set, int flag, bool on)
 	return 0;
 }
 
+int fd_move_up(int fd)
+{
+	int saved = errno, up;
+
+	if (fd < 0 || fd > STDERR_FILENO)
+		return fd;
+	up = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (up >= 0)
+		fd_close(&fd);
+	errno = saved;
+	return up >= 0 ? up : fd;
+}
+
 int fd_set_nonblock(int fd, bool on)
 {
 	return flag_set(fd, F_GETFL, F_SETFL, O_NONBLOCK, on);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dlfcn.h>
+#include <link.h>
 #include <stdlib.h>
 
 #include "cuda/driver.h"
@@ -11,19 +12,40 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cuda cuda;
 static atomic_bool loaded;
 
+static int count_loads(struct dl_phdr_info *info, size_t bytes, void *arg)
+{
+	*(unsigned long long *)arg = info->dlpi_adds;
+	return 1;
+}
+
+/* dlopen() looks into folders even if it is to load nothing: it is only asked again when some library was loaded since */
+static bool is_there(void)
+{
+	static atomic_ullong looked_at;
+	const char *env = getenv("HEARTH_LIBCUDA");
+	unsigned long long loads = 0;
+	void *there;
+
+	(void)dl_iterate_phdr(count_loads, &loads);
+	if (loads == atomic_load_explicit(&looked_at, memory_order_relaxed))
+		return false;
+	there = dlopen(env && *env ? env : "libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+	if (there)
+		dlclose(there);
+	else
+		atomic_store_explicit(&looked_at, loads, memory_order_relaxed);
+	return there != NULL;
+}
+
 /* A program that never loaded the driver has no device memory: it is not loaded on its behalf. */
 static bool driver(void)
 {
-	const char *env = getenv("HEARTH_LIBCUDA");
 	struct hearth_err err = { 0 };
-	void *there;
 
 	if (atomic_load_explicit(&loaded, memory_order_acquire))
 		return true;
-	there = dlopen(env && *env ? env : "libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-	if (!there)
+	if (!is_there())
 		return false;
-	dlclose(there);
 	pthread_mutex_lock(&lock);
 	if (!atomic_load(&loaded)) {
 		if (cuda_load(&cuda, NULL, &err) < 0)

@@ -3,12 +3,14 @@
  * Threads for what keeps a processor busy (copies out of the page cache) or blocks (writes; reads where io_uring is not allowed). Into a device a thread works in slices that stay in the
  * processor's caches: while one is read, those before it are on their way to the device.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "ahead.h"
 #include "crew.h"
 #include "cufile.h"
 #include "host.h"
@@ -99,26 +101,28 @@ static uint8_t *station_place(struct hand *h, unsigned k)
 {
 	unsigned each = PIECE_BYTES / SLICE_BYTES;
 
+	assert(h->slots[k / each]);
+
 	return h->slots[k / each]->at + (size_t)(k % each) * SLICE_BYTES;
 }
 
 /* ---- into a device ---- */
 
-/* a slice that begins anywhere in its block is read to the same place in a block: O_DIRECT then needs no second copy of it */
+/* blocks around a slice fit its room, as slices are cut at its multiples */
 static ssize_t stage_slice(struct hand *h, struct piece *piece, size_t n, uint64_t done, bool last)
 {
 	struct station *s = &h->stations[h->next];
 	uint64_t at = piece->at + done;
-	uint8_t *to;
+	uint8_t *room, *from;
 	ssize_t got;
 	int r;
 
 	station_wait(h, s);
-	to = station_place(h, h->next) + at % BLOCK_BYTES;
-	got = host_read(piece->file, h->crew->device, to, n, at, true, &h->bounce);
+	room = from = station_place(h, h->next);
+	got = piece->cached ? ds_file_read(piece->file, false, room, n, at) : host_read_around(piece->file, room, n, at, &from);
 	if (got < 0)
 		return got;
-	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, to, NULL);
+	r = piece_copy(h->cuda, &h->copies, h->stream, piece, at, (uint64_t)got, from, NULL);
 	if (r == 0)
 		r = copies_start(h->cuda, &h->copies, h->stream, NULL);
 	if (r == 0)
@@ -184,6 +188,9 @@ static void in_place(struct hand *h, struct piece *piece)
 	uint8_t *cpu = op->memory->cpu + op->memory_offset + (piece->at - op->file_offset);
 	struct hearth_ds_device *d = h->crew->device;
 
+	/* who may have to wait for a slot holds none */
+	drain(h);
+	put_slots(h);
 	piece->got = piece->write ? host_write(piece->file, d, cpu, piece->n, piece->at, &h->bounce) : host_read(piece->file, d, cpu, piece->n, piece->at, piece->path != HEARTH_DS_MAP, &h->bounce);
 	give_back(piece);
 }
@@ -200,6 +207,10 @@ static void work_on(struct hand *h, struct piece *piece)
 {
 	int r = h->broken;
 
+	if (piece->path == PATH_AHEAD) {
+		ahead_read(piece);
+		return;
+	}
 	if (piece->path == HEARTH_DS_CUFILE) {
 		by_cufile(piece);
 		return;
@@ -239,7 +250,9 @@ static void hand_open(struct hand *h)
 static void hand_close(struct hand *h)
 {
 	put_slots(h);
-	for (unsigned k = 0; k < STATIONS && h->cuda; k++)
+	if (!h->cuda)
+		return;
+	for (unsigned k = 0; k < STATIONS; k++)
 		if (h->stations[k].event)
 			(void)h->cuda->cu->event_destroy(h->stations[k].event);
 	if (h->stream)
@@ -323,13 +336,14 @@ static struct crew *crew_get(struct hearth_ds_device *d)
 	return c;
 }
 
-int crew_give(struct piece *piece)
+int crew_give(struct hearth_ds_device *d, struct piece *piece)
 {
-	struct crew *c = crew_get(piece->lane->device);
+	struct crew *c = crew_get(d);
 
 	if (!c)
 		return -EAGAIN;
-	uses_get(&piece->pump->lent);
+	if (piece->pump)
+		uses_get(&piece->pump->lent);
 	pthread_mutex_lock(&c->lock);
 	pieces_add(&c->pieces, piece);
 	pthread_mutex_unlock(&c->lock);

@@ -9,7 +9,7 @@
 static pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cuda driver;
 
-static int driver_get(const struct cuda **ret, struct hearth_err *err)
+static int driver_get(struct hearth_err *err)
 {
 	int r = 0;
 
@@ -17,8 +17,7 @@ static int driver_get(const struct cuda **ret, struct hearth_err *err)
 	if (!driver.lib)
 		r = cuda_load(&driver, NULL, err);
 	pthread_mutex_unlock(&driver_lock);
-	*ret = &driver;
-	return r;
+	return r < 0 ? -ENODEV : 0;
 }
 
 static int parse(const char *text, int *ret)
@@ -32,21 +31,33 @@ static int parse(const char *text, int *ret)
 	return 0;
 }
 
+static int find(struct cuda_device *c, struct hearth_err *err)
+{
+	int n = 0;
+
+	if (cuda_err(c->cu, c->cu->init(0), err, "cuInit") < 0)
+		return -ENODEV;
+	if (cuda_err(c->cu, c->cu->device_count(&n), err, "cuDeviceGetCount") < 0 || c->ordinal >= n)
+		return err_set(err, -ENODEV, "cuda:%d: this process sees %d devices", c->ordinal, n);
+	return cuda_err(c->cu, c->cu->device_get(&c->device, c->ordinal), err, "cuDeviceGet");
+}
+
 int cuda_open(const char *text, struct cuda_device **ret, struct hearth_err *err)
 {
-	struct cuda_device *c = calloc(1, sizeof(*c));
-	int n = 0, r = c ? 0 : err_set(err, -ENOMEM, "out of memory");
+	struct cuda_device *c;
+	int n, r = parse(text, &n);
 
-	if (r == 0 && parse(text, &c->ordinal) < 0)
-		r = err_set(err, -EINVAL, "'cuda:%.50s' is no device: a number follows the colon", text);
-	if (r == 0 && driver_get(&c->cu, err) < 0)
-		r = -ENODEV;
-	if (r == 0 && cuda_err(c->cu, c->cu->init(0), err, "cuInit") < 0)
-		r = -ENODEV;
-	if (r == 0 && (cuda_err(c->cu, c->cu->device_count(&n), err, "cuDeviceGetCount") < 0 || c->ordinal >= n))
-		r = err_set(err, -ENODEV, "cuda:%d: this process sees %d devices", c->ordinal, n);
-	if (r == 0)
-		r = cuda_err(c->cu, c->cu->device_get(&c->device, c->ordinal), err, "cuDeviceGet");
+	if (r < 0)
+		return err_set(err, r, "'cuda:%.50s' is no device: a number follows the colon", text);
+	r = driver_get(err);
+	if (r < 0)
+		return r;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return err_set(err, -ENOMEM, "out of memory");
+	c->cu = &driver;
+	c->ordinal = n;
+	r = find(c, err);
 	if (r == 0)
 		r = cuda_err(c->cu, c->cu->primary_retain(&c->context, c->device), err, "cuDevicePrimaryCtxRetain");
 	if (r < 0) {

@@ -63,6 +63,7 @@ static const struct { const char *prefix; enum device_kind kind; int (*open)(str
 	{ "ivshmem:", DEVICE_IVSHMEM, open_ivshmem },
 };
 
+/* ds->lock is held */
 static int device_open(struct hearth_ds *ds, const char *uri, struct hearth_ds_device **ret, struct hearth_err *err)
 {
 	struct hearth_ds_device *d;
@@ -77,11 +78,14 @@ static int device_open(struct hearth_ds *ds, const char *uri, struct hearth_ds_d
 	if (!d)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = k == n ? 0 : kinds[k].open(d, err);
-	if (r < 0)
+	if (r < 0) {
 		device_free(d);
-	else
-		*ret = d;
-	return r;
+		return r;
+	}
+	d->next = ds->devices;
+	ds->devices = d;
+	*ret = d;
+	return 0;
 }
 
 int device_pin(struct hearth_ds_device *d, void *at, size_t bytes, struct hearth_err *err)
@@ -112,15 +116,10 @@ int hearth_ds_device(struct hearth_ds *ds, const char *uri, struct hearth_ds_dev
 	pthread_mutex_lock(&ds->lock);
 	for (d = ds->devices; d && strcmp(d->uri, uri) != 0; d = d->next)
 		;
-	if (!d) {
+	if (!d)
 		r = device_open(ds, uri, &d, ds_error());
-		if (r == 0) {
-			d->next = ds->devices;
-			ds->devices = d;
-		}
-	}
 	pthread_mutex_unlock(&ds->lock);
-	if (r == 0)
+	if (d)
 		*ret = d;
 	return r;
 }

@@ -2,14 +2,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "ahead.h"
 #include "cufile.h"
 
 /* what one system call may transfer: the kernel's own limit is just below 2 GiB */
@@ -19,6 +22,7 @@
 
 static int file_kind(struct hearth_ds_file *f, struct hearth_err *err)
 {
+	struct statfs fs;
 	struct stat st;
 	int flags = fcntl(f->fd, F_GETFL);
 
@@ -30,6 +34,8 @@ static int file_kind(struct hearth_ds_file *f, struct hearth_err *err)
 	f->readable = (flags & O_ACCMODE) != O_WRONLY;
 	f->writable = (flags & O_ACCMODE) != O_RDONLY;
 	f->append = flags & O_APPEND;
+	f->owned = f->writable || geteuid() == 0 || st.st_uid == geteuid();
+	f->layered = fstatfs(f->fd, &fs) == 0 && fs.f_type == OVERLAYFS_SUPER_MAGIC;
 	return 0;
 }
 
@@ -37,19 +43,21 @@ static int file_kind(struct hearth_ds_file *f, struct hearth_err *err)
 static int file_new(struct hearth_ds *ds, int fd, bool own, struct hearth_ds_file **ret, struct hearth_err *err)
 {
 	struct hearth_ds_file *f = calloc(1, sizeof(*f));
-	int r = f ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r;
 
-	if (r == 0) {
-		*f = (struct hearth_ds_file){ .ds = ds, .fd = fd, .direct = DIRECT_UNKNOWN, .spent = -1, .sampler = SAMPLER_UNNEEDED };
-		r = file_kind(f, err);
+	if (!f) {
+		if (own)
+			fd_close(&fd);
+		return err_set(err, -ENOMEM, "out of memory");
 	}
+	*f = (struct hearth_ds_file){ .ds = ds, .fd = fd, .own = own, .direct = DIRECT_UNKNOWN, .spent = -1, .sampler = SAMPLER_UNNEEDED };
+	r = file_kind(f, err);
 	if (r < 0) {
 		if (own)
 			fd_close(&fd);
 		free(f);
 		return r;
 	}
-	f->own = own;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_mutex_lock(&ds->lock);
 	f->next = ds->files;
@@ -62,7 +70,7 @@ static int file_new(struct hearth_ds *ds, int fd, bool own, struct hearth_ds_fil
 int hearth_ds_file(struct hearth_ds *ds, int dirfd, const char *path, int flags, struct hearth_ds_file **ret)
 {
 	/* O_NONBLOCK: a FIFO in place of the file is an error, not a wait */
-	int fd = openat(dirfd, path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, 0666), r;
+	int fd = fd_move_up(openat(dirfd, path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, 0666)), r;
 
 	if (fd < 0)
 		return err_set(ds_error(), -errno, "%s: %s", path, strerror(errno));
@@ -81,7 +89,7 @@ int file_reopen(int fd, bool direct)
 	if (flags < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	fd = open(path, (flags & O_ACCMODE) | (direct ? O_DIRECT : 0) | O_CLOEXEC);
+	fd = fd_move_up(open(path, (flags & O_ACCMODE) | (direct ? O_DIRECT : 0) | O_CLOEXEC));
 	return fd < 0 ? -errno : fd;
 }
 
@@ -117,6 +125,7 @@ struct hearth_ds_file *hearth_ds_file_close(struct hearth_ds_file *file)
 	*at = file->next;
 	pairs_of_file_free(file);
 	pthread_mutex_unlock(&ds->lock);
+	ahead_free(file);
 	cufile_forget(file);
 	direct = atomic_load(&file->direct);
 	if (direct >= 0)

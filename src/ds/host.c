@@ -9,17 +9,14 @@
 #include "host.h"
 #include "ring.h"
 
-static int need_bounce(struct hearth_ds_device *d, struct slot **bounce)
+/* NULL: no memory */
+static struct slot *need_bounce(struct hearth_ds_device *d, struct slot **bounce)
 {
 	struct ring *ring;
-	int r;
 
-	if (*bounce)
-		return 0;
-	r = ring_get(d, &ring, NULL);
-	if (r == 0)
+	if (!*bounce && ring_get(d, &ring, NULL) == 0)
 		*bounce = ring_take(ring, true);
-	return r;
+	return *bounce;
 }
 
 /* ---- reading ---- */
@@ -49,13 +46,13 @@ ssize_t host_read_around(struct hearth_ds_file *f, uint8_t *room, size_t n, uint
 /* blocks around what is wanted fit a slot: pieces are cut at its multiples */
 static ssize_t read_bounced(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t *to, size_t n, uint64_t at, struct slot **bounce)
 {
+	struct slot *s = need_bounce(d, bounce);
 	uint8_t *from;
 	ssize_t got;
-	int r = need_bounce(d, bounce);
 
-	if (r < 0)
-		return r;
-	got = read_blocks(f, (*bounce)->at, n, at, &from);
+	if (!s)
+		return -ENOMEM;
+	got = read_blocks(f, s->at, n, at, &from);
 	if (got > 0)
 		memcpy(to, from, (size_t)got);
 	return got;
@@ -96,15 +93,15 @@ ssize_t host_read(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t 
 
 static ssize_t write_middle(struct hearth_ds_file *f, struct hearth_ds_device *d, const uint8_t *from, size_t n, uint64_t at, struct slot **bounce)
 {
-	int r;
+	struct slot *s;
 
 	if ((uintptr_t)from % f->memory_align == 0)
 		return ds_file_write(f, true, from, n, at);
-	r = need_bounce(d, bounce);
-	if (r < 0)
-		return r;
-	memcpy((*bounce)->at, from, n);
-	return ds_file_write(f, true, (*bounce)->at, n, at);
+	s = need_bounce(d, bounce);
+	if (!s)
+		return -ENOMEM;
+	memcpy(s->at, from, n);
+	return ds_file_write(f, true, s->at, n, at);
 }
 
 /* whole pages beside the cache first: what they throw out of it must not be a neighbour that was written just now */

@@ -19,7 +19,7 @@ ssize_t host_read(struct hearth_ds_file *f, struct hearth_ds_device *d, uint8_t 
 ssize_t host_write(struct hearth_ds_file *f, struct hearth_ds_device *d, const uint8_t *from, size_t n, uint64_t at, struct slot **bounce);
 /**
  * host_read_around - the same into room of one's own, blocks around it and all, in one read
- * @room: aligned to BLOCK_BYTES, of @n + 2 * BLOCK_BYTES. @ret: where in it the byte at @at is
+ * @room: aligned to BLOCK_BYTES, long enough for whole blocks around. @ret: where in it the byte at @at is
  */
 ssize_t host_read_around(struct hearth_ds_file *f, uint8_t *room, size_t n, uint64_t at, uint8_t **ret);
 /** host_transfer - any number of bytes, a piece after the other. Return: as host_read. */

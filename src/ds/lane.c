@@ -26,35 +26,45 @@ static int lane_open(struct pump *p, struct lane *l, struct hearth_err *err)
 	return r;
 }
 
-int lane_get(struct pump *p, struct hearth_ds_device *d, struct lane **ret, struct hearth_err *err)
+static struct lane *lane_new(struct pump *p, struct hearth_ds_device *d, struct ring *ring)
 {
+	struct lane *l = calloc(1, sizeof(*l));
+	int16_t *registered = malloc(ring->segments_max * sizeof(*registered));
+
+	if (!l || !registered) {
+		free(l);
+		free(registered);
+		p->failed = err_set(p->err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	for (unsigned k = 0; k < ring->segments_max; k++)
+		registered[k] = REGISTERED_NOT;
+	l->device = d;
+	l->ring = ring;
+	l->registered = registered;
+	p->failed = lane_open(p, l, p->err);
+	if (p->failed < 0) {
+		lane_free(p, l);
+		return NULL;
+	}
+	return l;
+}
+
+struct lane *lane_get(struct pump *p, struct hearth_ds_device *d)
+{
+	struct ring *ring = NULL;
 	struct lane *l;
-	int r;
 
 	for (l = p->lanes; l; l = l->next)
-		if (l->device == d) {
-			*ret = l;
-			return 0;
-		}
-	l = calloc(1, sizeof(*l));
-	if (!l)
-		return err_set(err, -ENOMEM, "out of memory");
-	l->device = d;
-	r = ring_get(d, &l->ring, err);
-	if (r == 0) {
-		l->registered = malloc(l->ring->segments_max * sizeof(*l->registered));
-		r = l->registered ? lane_open(p, l, err) : err_set(err, -ENOMEM, "out of memory");
+		if (l->device == d)
+			return l;
+	p->failed = ring_get(d, &ring, p->err);
+	l = ring ? lane_new(p, d, ring) : NULL;
+	if (l) {
+		l->next = p->lanes;
+		p->lanes = l;
 	}
-	if (r < 0) {
-		lane_free(p, l);
-		return r;
-	}
-	for (unsigned k = 0; k < l->ring->segments_max; k++)
-		l->registered[k] = REGISTERED_NOT;
-	l->next = p->lanes;
-	p->lanes = l;
-	*ret = l;
-	return 0;
+	return l;
 }
 
 void lane_free(struct pump *p, struct lane *l)
@@ -89,13 +99,13 @@ int lane_use(struct pump *p, struct lane *l)
 
 /* ---- room in slots ---- */
 
-int lane_room(struct lane *l, size_t bytes, bool wait, struct slot **ret, uint8_t **ret_at)
+int lane_room(struct lane *l, size_t bytes, uint32_t align, bool wait, struct slot **ret, uint8_t **ret_at)
 {
 	struct slot *s = l->current;
 	uint32_t need = (uint32_t)((bytes + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1));
 
-	if (s && s->refs == 0)
-		s->used = 0;
+	if (s)
+		s->used = s->refs == 0 ? 0 : (s->used + align - 1) & ~(align - 1);
 	if (s && s->used + need > PIECE_BYTES) {
 		/* its last piece gives it back */
 		l->current = NULL;

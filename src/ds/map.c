@@ -80,6 +80,10 @@ int map_memory(struct hearth_ds_memory *m, struct hearth_err *err)
 
 	if (!d->p2p)
 		return err_set(err, -ENODEV, "%s", d->why_map);
+	if (d->cuda && !d->cuda->cu->flush_writes) {
+		m->why_map = strdup("the driver lacks the call that orders other devices' writes (cuFlushGPUDirectRDMAWrites)");
+		return err_set(err, -EOPNOTSUPP, "the driver lacks cuFlushGPUDirectRDMAWrites");
+	}
 	/* copies within the driver are then ordered with what storage does */
 	if (d->cuda && d->cuda->cu->set_pointer_attribute)
 		(void)d->cuda->cu->set_pointer_attribute(&on, CU_POINTER_SYNC_MEMOPS, m->at);
@@ -111,4 +115,16 @@ void map_trusted(struct hearth_ds_file *f, struct hearth_ds_memory *m, char why[
 		r = p2p_trust(d->cuda ? &d->trial : &m->map, f->fd, f->writable, &err);
 	pthread_mutex_unlock(&d->lock);
 	snprintf(why, 240, "%.239s", r < 0 ? err.msg : "");
+}
+
+int map_arrived(struct hearth_ds_memory *m)
+{
+	struct cuda_device *c = m->device->cuda;
+	int r = c ? cuda_enter(c, NULL) : 0;
+
+	if (!c || r < 0)
+		return r;
+	r = cuda_errno(c->cu->flush_writes(CU_FLUSH_CURRENT_CONTEXT, CU_FLUSH_TO_OWNER));
+	cuda_leave(c);
+	return r;
 }

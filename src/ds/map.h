@@ -20,4 +20,7 @@ void map_memory_done(struct hearth_ds_memory *m);
 /** map_trusted - "", or why storage of this file and the device do not reach each other. Tried once for both, with bytes. */
 void map_trusted(struct hearth_ds_file *f, struct hearth_ds_memory *m, char why[240]);
 
+/** map_arrived - storage wrote into the memory: from here on the device's own work sees it. Return: 0, -errno. */
+int map_arrived(struct hearth_ds_memory *m);
+
 #endif

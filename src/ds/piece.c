@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "map.h"
 #include "pump.h"
 
 struct piece *piece_new(struct pump *p)
@@ -49,6 +50,8 @@ static bool try_again(struct pump *p, struct op *op)
 
 void op_end(struct pump *p, struct op *op)
 {
+	if (!op->error && op->path == HEARTH_DS_MAP && !op->write)
+		op->error = map_arrived(op->memory);
 	if (op->error && try_again(p, op))
 		return;
 	op->result = op->error ? op->error : (int64_t)op->end;

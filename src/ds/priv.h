@@ -15,7 +15,7 @@
 
 /*
  * Inside libhearth-ds. An operation is cut into pieces at multiples of PIECE_BYTES of the file, so that what O_DIRECT makes of an unaligned piece still fits a slot of the ring.
- * Locks, in this order: a queue's, the context's, a device's, a ring's. None is held during I/O.
+ * Locks, in this order: a queue's, the context's, a device's, a ring's. None is held during I/O, but for the trial of a way to storage (map_trusted).
  */
 #define PIECE_BYTES (1u << 20)
 #define BLOCK_BYTES 4096u               /* of O_DIRECT where the kernel does not say, and always of direct writes: a page is either written through the cache or beside it */
@@ -29,6 +29,7 @@ static inline size_t piece_at(uint64_t at, uint64_t left)
 	return left < n ? (size_t)left : n;
 }
 
+struct ahead;
 struct pair;
 struct ring;
 struct crew;
@@ -66,6 +67,7 @@ struct hearth_ds_device {
 	uint64_t trial_at;
 	struct streams *streams;        /* operations in streams, from the first on; @lock */
 	_Atomic(struct crew *) crew;    /* threads that copy, from their first need on */
+	atomic_uint ahead;              /* slots that were read ahead */
 	_Atomic(struct ring *) ring;    /* memory that I/O goes through, from its first need on */
 };
 
@@ -89,12 +91,16 @@ struct hearth_ds_file {
 	int fd;                         /* through the page cache */
 	bool own;                       /* @fd is closed with it */
 	bool readable, writable, append, block_device;
+	bool layered;                   /* of overlayfs: its pages are another file's, of which cachestat(2) knows nothing */
+	bool owned;                     /* ours, or writable for us: mincore(2) says the truth */
+	atomic_bool no_cachestat;       /* the kernel has none */
 	pthread_mutex_t lock;           /* opening of @direct */
 	atomic_int direct;              /* with O_DIRECT; DIRECT_UNKNOWN before the first need, DIRECT_NONE: cannot be, see @why */
 	uint32_t offset_align, memory_align;
 	const char *why;                /* of DIRECT_NONE */
 	int spent;                      /* what @direct was before it turned out not to work; -1: none */
 	atomic_int sampler;             /* descriptor for looking into the page cache where cachestat(2) cannot; SAMPLER_* */
+	_Atomic(struct ahead *) ahead;  /* from the first synchronous read on */
 	void *cufile;                   /* libcufile's handle of it; @lock */
 	struct uses uses;
 	_Atomic(struct pair *) pairs[PAIR_BUCKETS];

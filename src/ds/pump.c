@@ -29,6 +29,7 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 		struct io_uring_params params = { .flags = ways[k] | IORING_SETUP_CLAMP };
 
 		if (io_uring_queue_init_params(entries, &p->uring, &params) == 0) {
+			p->uring.ring_fd = p->uring.enter_ring_fd = fd_move_up(p->uring.ring_fd);
 			(void)io_uring_register_buffers_sparse(&p->uring, PUMP_BUFFERS);
 			return true;
 		}
@@ -39,7 +40,7 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, struct hearth_err *err)
 {
 	*p = (struct pump){ .ds = ds, .depth = depth };
-	p->wake = eventfd(0, EFD_CLOEXEC);
+	p->wake = fd_move_up(eventfd(0, EFD_CLOEXEC));
 	if (p->wake < 0)
 		return err_set(err, -errno, "eventfd: %s", strerror(errno));
 	/* one more, for the eventfd */
@@ -236,7 +237,7 @@ static bool out_of_memory(struct op *op)
 	return true;
 }
 
-static bool give(struct pump *p, const struct plan *plan)
+static bool give(struct pump *p, const struct plan *plan, bool cached)
 {
 	struct piece *piece;
 
@@ -245,8 +246,9 @@ static bool give(struct pump *p, const struct plan *plan)
 	piece = commit(p, plan);
 	if (!piece)
 		return out_of_memory(plan->op);
+	piece->cached = cached;
 	p->working++;
-	if (crew_give(piece) < 0) {
+	if (crew_give(piece->lane->device, piece) < 0) {
 		p->working--;
 		piece->got = -EAGAIN;
 		piece_end(p, piece);
@@ -266,7 +268,7 @@ static bool read_now(struct pump *p, const struct plan *plan)
 	uint8_t *to = plan->in_place ? place_of(plan) : NULL;
 	struct piece *piece;
 
-	if (!plan->in_place && lane_room(plan->lane, plan->n, quiet(p), &slot, &to) < 0)
+	if (!plan->in_place && lane_room(plan->lane, plan->n, 1, quiet(p), &slot, &to) < 0)
 		return false;
 	piece = commit(p, plan);
 	if (!piece) {
@@ -315,7 +317,7 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 	high -= high % f->offset_align;
 	if (plan->in_place && low == plan->at && high == plan->at + plan->n && (uintptr_t)place_of(plan) % f->memory_align == 0)
 		to = place_of(plan);
-	else if (lane_room(plan->lane, high - low, quiet(p), &slot, &to) < 0)
+	else if (lane_room(plan->lane, high - low, f->memory_align, quiet(p), &slot, &to) < 0)
 		return false;
 	piece = commit(p, plan);
 	if (!piece) {
@@ -335,14 +337,15 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 static bool start_one(struct pump *p)
 {
 	struct op *op = p->todo.head;
+	struct lane *lane = NULL;
 	struct plan plan;
-	struct lane *lane;
-	int r = op->error;
 
-	if (r == 0 && op->bytes && op->end >= op->issued)
-		r = lane_get(p, op->memory->device, &lane, p->err);
-	if (r < 0 || op->bytes == 0 || op->end < op->issued) {
-		op->error = r < 0 ? r : op->error;
+	if (op->error == 0 && op->bytes && op->end >= op->issued) {
+		lane = lane_get(p, op->memory->device);
+		if (!lane)
+			op->error = p->failed;
+	}
+	if (!lane) {
 		op->issued = op->bytes;
 		ops_pop(&p->todo);
 		if (op->pieces == 0)
@@ -351,10 +354,10 @@ static bool start_one(struct pump *p)
 	}
 	plan = plan_next(op, lane);
 	if (op->write || op->path == HEARTH_DS_CUFILE)
-		return give(p, &plan);
+		return give(p, &plan, false);
 	if (op->path == HEARTH_DS_MAP ? file_direct(op->file) < 0 : cache_serves(op->file, plan.at, plan.n))
-		return plan.n < CREW_BYTES ? read_now(p, &plan) : give(p, &plan);
-	return p->has_uring ? read_direct(p, &plan) : give(p, &plan);
+		return plan.n < CREW_BYTES ? read_now(p, &plan) : give(p, &plan, true);
+	return p->has_uring ? read_direct(p, &plan) : give(p, &plan, false);
 }
 
 /* ---- what comes back ---- */

@@ -27,7 +27,7 @@ struct op {
 	uint64_t end;                   /* where it ends: less than @bytes once a piece found the end of the file */
 	uint32_t pieces;                /* under way */
 	uint8_t path, blamed;           /* enum hearth_ds_path; @blamed: that failed before this one was tried */
-	bool write;
+	bool write, over;               /* @over: of who waits for it in the pump's thread */
 	int error, first_error;
 	int64_t result;                 /* when it has ended */
 	void (*ended)(void *ctx, struct op *op);
@@ -44,7 +44,7 @@ struct piece {
 	uint64_t at, low;               /* @low: from where on it is read, whole blocks */
 	uint32_t n, cover;
 	uint8_t path;
-	bool write;
+	bool write, cached;             /* @cached: the page cache was found to have all of it */
 	struct slot *slot;              /* NULL: into its place */
 	uint8_t *to;                    /* where the byte at @low goes */
 	int64_t got;                    /* bytes from @at on, or -errno */
@@ -77,6 +77,7 @@ struct pump {
 	struct pump *next;              /* in the pool */
 	struct hearth_ds *ds;
 	struct hearth_err *err;         /* of a synchronous operation: what the driver said; NULL: nobody asks */
+	int failed;                     /* why there is no lane */
 	struct lane *lanes;
 	struct hearth_ds_device *current;       /* whose context is the thread's; NULL: none of ours */
 	struct io_uring uring;
@@ -150,12 +151,13 @@ static inline void ops_pop(struct ops *l)
 
 /* ---- lane.c ---- */
 #define PUMP_BUFFERS 1024               /* segments that io_uring may know, of all devices */
-int lane_get(struct pump *p, struct hearth_ds_device *d, struct lane **ret, struct hearth_err *err);
+/** lane_get - of a device, made at first. NULL: @p->failed says why */
+struct lane *lane_get(struct pump *p, struct hearth_ds_device *d);
 void lane_free(struct pump *p, struct lane *l);
 /** lane_use - its device's context becomes the thread's. Return: 0, -errno. */
 int lane_use(struct pump *p, struct lane *l);
-/** lane_room - @bytes of a slot, for one piece. @wait: for a slot, if the pump has none under way. Return: 0, -EAGAIN. */
-int lane_room(struct lane *l, size_t bytes, bool wait, struct slot **ret, uint8_t **ret_at);
+/** lane_room - @bytes of a slot, for one piece. @align: of its address, a power of two, BLOCK_BYTES at most. @wait: for a slot, if the pump has none under way. Return: 0, -EAGAIN. */
+int lane_room(struct lane *l, size_t bytes, uint32_t align, bool wait, struct slot **ret, uint8_t **ret_at);
 void lane_room_put(struct lane *l, struct slot *s);
 /** lane_rest - before waiting: a slot that nothing is in is given back */
 void lane_rest(struct lane *l);
@@ -169,8 +171,9 @@ int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const 
 int lane_buffer(struct pump *p, struct lane *l, const struct slot *s);
 
 /* ---- crew.c ---- */
-/** crew_give - a piece for the threads of its device, which begin with the first. Return: 0, -EAGAIN (no thread can be had). */
-int crew_give(struct piece *piece);
+/** crew_give - a piece for the threads of a device, which begin with the first. Return: 0, -EAGAIN (no thread can be had). */
+int crew_give(struct hearth_ds_device *d, struct piece *piece);
+#define PATH_AHEAD HEARTH_DS_PATHS      /* of a piece that no operation has asked for: ahead.h */
 unsigned crew_threads(const struct hearth_ds *ds);
 /** crew_free - waits for its threads. Return: NULL. */
 struct crew *crew_free(struct crew *c);

@@ -62,13 +62,13 @@ static void let_go(const struct op *op)
 	uses_put(&op->file->uses);
 }
 
-/* q->lock is held */
-static void tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
+/* q->lock is held. Return: whether somebody waits for so much: to be woken without the lock, which is what they need next. */
+static bool tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
 {
 	uint64_t one = 1;
 
 	if (!ended->head)
-		return;
+		return false;
 	if (q->done.tail)
 		q->done.tail->next = ended->head;
 	else
@@ -78,9 +78,8 @@ static void tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
 	q->under_way -= n;
 	if (q->fd >= 0 && !q->readable)
 		q->readable = write(q->fd, &one, sizeof(one)) == sizeof(one);
-	if (q->waiting)
-		pthread_cond_broadcast(&q->ended);
 	*ended = (struct ops){ 0 };
+	return q->waiting && (q->done_n >= q->wanted || q->under_way == 0);
 }
 
 /* ---- the thread ---- */
@@ -99,10 +98,10 @@ static bool take(struct hearth_ds_queue *q, bool *ret_idle)
 {
 	unsigned room = pump_room(&q->pump);
 	struct ops batch = { 0 };
-	bool on;
+	bool on, wake;
 
 	pthread_mutex_lock(&q->lock);
-	tell(q, &q->ended_now, q->ended_n);
+	wake = tell(q, &q->ended_now, q->ended_n);
 	q->ended_n = 0;
 	while (q->pending.head && room-- > 0) {
 		struct op *op = q->pending.head;
@@ -112,6 +111,8 @@ static bool take(struct hearth_ds_queue *q, bool *ret_idle)
 	}
 	on = !q->closing || q->pump.under_way || batch.head;
 	pthread_mutex_unlock(&q->lock);
+	if (wake)
+		pthread_cond_broadcast(&q->ended);
 	*ret_idle = !batch.head;
 	while (batch.head) {
 		struct op *op = batch.head;
@@ -142,45 +143,48 @@ static void *queue_main(void *arg)
 
 /* ---- opening and closing ---- */
 
-int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret, struct hearth_err *err)
+static int start(struct hearth_ds_queue *q, struct hearth_err *err)
+{
+	int r = thread_spawn(&q->thread, queue_main, q);
+
+	if (r < 0)
+		return err_set(err, -ENOMEM, "a queue's thread: %s", strerror(-r));
+	/* the pump is its thread's from the beginning: io_uring is told so */
+	pthread_mutex_lock(&q->lock);
+	while (q->state == 0)
+		pthread_cond_wait(&q->ended, &q->lock);
+	r = q->state;
+	pthread_mutex_unlock(&q->lock);
+	if (r > 0)
+		return 0;
+	pthread_join(q->thread, NULL);
+	return err_set(err, -ENOMEM, "%s", q->err.msg);
+}
+
+struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_err *err)
 {
 	struct hearth_ds_queue *q = calloc(1, sizeof(*q));
 	pthread_condattr_t attr;
-	int r;
 
-	if (!q)
-		return err_set(err, -ENOMEM, "out of memory");
+	if (!q) {
+		err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
 	q->ds = ds;
 	q->depth = depth;
 	q->fd = -1;
+	q->wanted = SIZE_MAX;
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&q->ended, &attr);
 	pthread_condattr_destroy(&attr);
-	r = thread_spawn(&q->thread, queue_main, q);
-	if (r < 0) {
-		err_set(err, -ENOMEM, "a queue's thread: %s", strerror(-r));
-	} else {
-		/* the pump is its thread's from the beginning: io_uring is told so */
-		pthread_mutex_lock(&q->lock);
-		while (q->state == 0)
-			pthread_cond_wait(&q->ended, &q->lock);
-		pthread_mutex_unlock(&q->lock);
-		if (q->state < 0) {
-			pthread_join(q->thread, NULL);
-			*err = q->err;
-			r = q->state;
-		}
-	}
-	if (r < 0) {
-		pthread_mutex_destroy(&q->lock);
-		pthread_cond_destroy(&q->ended);
-		free(q);
-		return -ENOMEM;
-	}
-	*ret = q;
-	return 0;
+	if (start(q, err) == 0)
+		return q;
+	pthread_mutex_destroy(&q->lock);
+	pthread_cond_destroy(&q->ended);
+	free(q);
+	return NULL;
 }
 
 void queue_free(struct hearth_ds_queue *q)
@@ -216,13 +220,12 @@ void queue_free(struct hearth_ds_queue *q)
 int hearth_ds_queue_open(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret)
 {
 	struct hearth_ds_queue *q;
-	int r;
 
 	if (depth > DEPTH_MAX)
 		return err_set(ds_error(), -EINVAL, "a queue's depth is %d at most", DEPTH_MAX);
-	r = queue_new(ds, depth ? depth : DEPTH, &q, ds_error());
-	if (r < 0)
-		return r;
+	q = queue_new(ds, depth ? depth : DEPTH, ds_error());
+	if (!q)
+		return -ENOMEM;
 	pthread_mutex_lock(&ds->lock);
 	q->next = ds->queues;
 	ds->queues = q;
@@ -295,6 +298,7 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 	struct ops made = { 0 }, wrong = { 0 };
 	struct op *op, *mine = NULL;
 	size_t wrong_n = 0;
+	bool wake;
 
 	pthread_mutex_lock(&queue->lock);
 	if (reserve(queue, n) < 0) {
@@ -319,7 +323,7 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 	}
 	pthread_mutex_lock(&queue->lock);
 	queue->under_way += n;
-	tell(queue, &wrong, wrong_n);
+	wake = tell(queue, &wrong, wrong_n);
 	if (made.head) {
 		if (queue->pending.tail)
 			queue->pending.tail->next = made.head;
@@ -328,6 +332,8 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 		queue->pending.tail = made.tail;
 	}
 	pthread_mutex_unlock(&queue->lock);
+	if (wake)
+		pthread_cond_broadcast(&queue->ended);
 	if (made.head)
 		pump_wake(&queue->pump);
 	return 0;
@@ -343,11 +349,13 @@ static bool wait_more(struct hearth_ds_queue *q, size_t min, uint64_t until_ns)
 	if (q->done_n >= min || q->under_way == 0)
 		return false;
 	q->waiting++;
+	q->wanted = min < q->wanted ? min : q->wanted;
 	if (until_ns == UINT64_MAX)
 		pthread_cond_wait(&q->ended, &q->lock);
 	else
 		r = pthread_cond_timedwait(&q->ended, &q->lock, &ts);
-	q->waiting--;
+	if (--q->waiting == 0)
+		q->wanted = SIZE_MAX;
 	return r == 0;
 }
 
@@ -378,6 +386,7 @@ ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
 {
 	struct ops kept = { 0 }, cancelled = { 0 };
 	size_t n = 0;
+	bool wake;
 
 	pthread_mutex_lock(&queue->lock);
 	for (struct op *op = queue->pending.head, *next; op; op = next) {
@@ -392,8 +401,10 @@ ssize_t hearth_ds_cancel(struct hearth_ds_queue *queue, uint64_t tag)
 		n++;
 	}
 	queue->pending = kept;
-	tell(queue, &cancelled, n);
+	wake = tell(queue, &cancelled, n);
 	pthread_mutex_unlock(&queue->lock);
+	if (wake)
+		pthread_cond_broadcast(&queue->ended);
 	return (ssize_t)n;
 }
 
@@ -404,7 +415,7 @@ int hearth_ds_queue_fd(struct hearth_ds_queue *queue)
 
 	pthread_mutex_lock(&queue->lock);
 	if (queue->fd < 0) {
-		queue->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		queue->fd = fd_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 		if (queue->fd < 0)
 			err_set(ds_error(), -errno, "eventfd: %s", strerror(errno));
 		else if (queue->done.head)

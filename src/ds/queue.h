@@ -22,13 +22,14 @@ struct hearth_ds_queue {
 	size_t idle_n;
 	struct op_slab *slabs;
 	unsigned waiting;
+	size_t wanted;                  /* by who waits for the least */
 	bool closing, readable;         /* @readable: so is @fd */
 	int fd, state;                  /* @state: 1 once the thread runs, -errno if it could not */
 	struct hearth_err err;
 };
 
-/** queue_new - one that the context does not know of. Return: 0, -ENOMEM. */
-int queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret, struct hearth_err *err);
+/** queue_new - one that the context does not know of. NULL: no memory, no thread. */
+struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_err *err);
 /** queue_free - what has begun ends first; the rest does not begin */
 void queue_free(struct hearth_ds_queue *q);
 /** queue_push - an operation that queue_op_make() made, and whose @ended was replaced. Does not block. */

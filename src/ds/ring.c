@@ -23,6 +23,8 @@ static uint8_t *segment_map(size_t bytes, bool touch)
 		munmap(at, (size_t)(from - at));
 	munmap(from + bytes, (size_t)(at + HUGE_BYTES - from));
 	(void)madvise(from, bytes, MADV_HUGEPAGE);
+	/* a child has no use for it, and copying what is pinned would take a while */
+	(void)madvise(from, bytes, MADV_DONTFORK);
 	/* touched now, so that registering does not do it page by page. Linux 5.14; before, registering does */
 	if (touch)
 		(void)madvise(from, bytes, MADV_POPULATE_WRITE);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "host.h"
+#include "map.h"
 #include "stage.h"
 
 int op_check(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t file_offset, uint64_t bytes, bool write, struct hearth_err *err)
@@ -56,6 +57,8 @@ static ssize_t transfer(struct op *op)
 		return no_path(f, op->memory);
 	if (in_this_thread(op->path, op->bytes)) {
 		r = host_transfer(f, op->memory, op->memory_offset, op->file_offset, op->bytes, op->write);
+		if (r >= 0 && op->path == HEARTH_DS_MAP && !op->write && map_arrived(op->memory) < 0)
+			r = -EIO;
 		if (r >= 0)
 			pair_carried(op->pair, op->path, (uint64_t)r);
 		if (r >= 0 || !path_try_next(f->ds, op->path, r))

@@ -2,6 +2,7 @@
 /* Synchronous operations that take more than one system call: a pump of the context works for this thread, with its own context current for as long. */
 #include <errno.h>
 
+#include "ahead.h"
 #include "host.h"
 #include "stage.h"
 
@@ -9,23 +10,22 @@
 
 static void ended(void *ctx, struct op *op)
 {
-	*(bool *)ctx = true;
+	op->over = true;
 }
 
 static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes)
 {
 	const struct cuda *cu = m->device->cuda->cu;
-	struct slot *slot;
-	struct lane *l;
-	uint8_t *room, *from;
+	struct lane *l = lane_get(p, m->device);
+	uint8_t *room = NULL, *from = NULL;
+	struct slot *slot = NULL;
 	ssize_t got;
 	cu_result r;
-	int failed = lane_get(p, m->device, &l, p->err);
 
-	if (failed == 0)
-		failed = lane_room(l, bytes + 2 * BLOCK_BYTES, true, &slot, &room);
-	if (failed < 0)
-		return failed;
+	if (!l)
+		return p->failed;
+	if (lane_room(l, bytes + 2 * BLOCK_BYTES, BLOCK_BYTES, true, &slot, &room) < 0)
+		return -ENOMEM;
 	got = host_read_around(f, room, bytes, at, &from);
 	if (got > 0) {
 		r = cu->copy_htod(m->at + memory_offset, from, (size_t)got, l->stream);
@@ -39,14 +39,40 @@ static ssize_t one_read(struct pump *p, struct hearth_ds_file *f, struct hearth_
 
 static ssize_t by_pump(struct pump *p, struct op *op)
 {
-	bool over = false;
-
 	op->ended = ended;
-	op->ctx = &over;
 	pump_begin(p, op);
-	while (!over)
+	while (!op->over)
 		pump_step(p, true);
 	return op->result;
+}
+
+/* @op: is what is left when it returns; what is short is done with one read and one copy */
+static ssize_t by_stage(struct pump *p, struct op *op)
+{
+	struct hearth_ds_memory *m = op->memory;
+	uint64_t at = op->file_offset;
+	ssize_t served, r = 0;
+	struct lane *l = lane_get(p, m->device);
+	bool counted;
+
+	if (!l)
+		return p->failed;
+	served = ahead_serve(op->file, l, m, op->memory_offset, at, op->bytes, p->err);
+	if (served < 0)
+		return served;
+	op->memory_offset += (uint64_t)served;
+	op->file_offset += (uint64_t)served;
+	op->bytes -= (uint64_t)served;
+	counted = op->bytes > SHORT_BYTES;
+	if (counted)
+		r = by_pump(p, op);
+	else if (op->bytes > 0)
+		r = one_read(p, op->file, m, op->memory_offset, op->file_offset, op->bytes);
+	if (r < 0)
+		return r;
+	pair_carried(op->pair, HEARTH_DS_STAGE, (uint64_t)(counted ? served : served + r));
+	ahead_more(op->file, m->device, at, at + (uint64_t)(served + r));
+	return served + r;
 }
 
 ssize_t stage_transfer(struct op *op, struct hearth_err *err)
@@ -62,13 +88,7 @@ ssize_t stage_transfer(struct op *op, struct hearth_err *err)
 	if (r == 0) {
 		p->current = d->cuda ? d : NULL;
 		p->err = err;
-		if (op->path == HEARTH_DS_STAGE && !op->write && op->bytes <= SHORT_BYTES) {
-			r = one_read(p, op->file, op->memory, op->memory_offset, op->file_offset, op->bytes);
-			if (r > 0)
-				pair_carried(op->pair, op->path, (uint64_t)r);
-		} else {
-			r = by_pump(p, op);
-		}
+		r = op->path == HEARTH_DS_STAGE && !op->write ? by_stage(p, op) : by_pump(p, op);
 		if (d->cuda)
 			cuda_leave(d->cuda);
 	}

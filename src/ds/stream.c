@@ -19,7 +19,7 @@ struct node {
 	struct streams *side;
 	int64_t *ret_result;
 	struct hearth_ds_late late;     /* @end: NULL: its ranges are known */
-	_Atomic(uint32_t) *word;
+	_Atomic uint32_t *word;
 	cu_deviceptr word_at;
 	uint32_t value;
 };
@@ -41,6 +41,7 @@ static int more_nodes(struct streams *s, struct hearth_err *err)
 {
 	const struct cuda *cu = s->cuda->cu;
 	struct node_slab *slab = calloc(1, sizeof(*slab));
+	_Atomic uint32_t *words;
 	cu_deviceptr at;
 	int r;
 
@@ -52,12 +53,13 @@ static int more_nodes(struct streams *s, struct hearth_err *err)
 		return r;
 	}
 	memset(slab->words, 0, NODES * sizeof(uint32_t));
+	words = slab->words;
 	/* one address for both sides, unless the driver says otherwise */
 	at = (cu_deviceptr)(uintptr_t)slab->words;
 	if (cu->host_pointer)
 		(void)cu->host_pointer(&at, slab->words, 0);
 	for (unsigned k = NODES; k-- > 0;) {
-		slab->nodes[k] = (struct node){ .side = s, .word = (_Atomic(uint32_t) *)slab->words + k, .word_at = at + k * sizeof(uint32_t), .next = s->idle };
+		slab->nodes[k] = (struct node){ .side = s, .word = words + k, .word_at = at + k * sizeof(uint32_t), .next = s->idle };
 		s->idle = &slab->nodes[k];
 	}
 	slab->next = s->slabs;
@@ -84,31 +86,32 @@ struct streams *streams_free(struct streams *s)
 	return NULL;
 }
 
-static int streams_get(struct hearth_ds_device *d, struct streams **ret, struct hearth_err *err)
+static struct streams *streams_new(struct hearth_ds_device *d, struct hearth_err *err)
+{
+	struct streams *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	s->cuda = d->cuda;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->ended, NULL);
+	s->queue = queue_new(d->ds, DEPTH, err);
+	return s->queue ? s : streams_free(s);
+}
+
+/* NULL: no memory, no thread */
+static struct streams *streams_get(struct hearth_ds_device *d, struct hearth_err *err)
 {
 	struct streams *s;
-	int r = 0;
 
 	pthread_mutex_lock(&d->lock);
+	if (!d->streams)
+		d->streams = streams_new(d, err);
 	s = d->streams;
-	if (!s) {
-		s = calloc(1, sizeof(*s));
-		if (s) {
-			s->cuda = d->cuda;
-			pthread_mutex_init(&s->lock, NULL);
-			pthread_cond_init(&s->ended, NULL);
-			r = queue_new(d->ds, DEPTH, &s->queue, err);
-		} else {
-			r = err_set(err, -ENOMEM, "out of memory");
-		}
-		if (r < 0)
-			s = streams_free(s);
-		d->streams = s;
-	}
 	pthread_mutex_unlock(&d->lock);
-	if (r == 0)
-		*ret = s;
-	return r;
+	return s;
 }
 
 /* ---- one operation ---- */
@@ -192,23 +195,29 @@ static int put_in_stream(struct streams *s, struct node *n, cu_stream stream, st
 	return r < 0 ? 1 : 0;
 }
 
+/* NULL: no memory */
+static struct node *take_node(struct streams *s, struct hearth_err *err)
+{
+	struct node *n;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->idle)
+		(void)more_nodes(s, err);
+	n = s->idle;
+	if (n)
+		s->idle = n->next;
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
 static int enqueue(struct hearth_ds_device *d, const struct hearth_ds_op *op, const struct hearth_ds_late *late, int64_t *ret_result, cu_stream stream, struct hearth_err *err)
 {
-	struct streams *s = NULL;
-	struct node *n = NULL;
-	int r = streams_get(d, &s, err);
+	struct streams *s = streams_get(d, err);
+	struct node *n = s ? take_node(s, err) : NULL;
+	int r;
 
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&s->lock);
-	r = s->idle ? 0 : more_nodes(s, err);
-	if (r == 0) {
-		n = s->idle;
-		s->idle = n->next;
-	}
-	pthread_mutex_unlock(&s->lock);
-	if (r < 0)
-		return r;
+	if (!n)
+		return -ENOMEM;
 	r = queue_op_make(s->queue, op, &n->op);
 	if (r < 0) {
 		err_set(err, r, "hearth_ds_enqueue: %s", r == -EOPNOTSUPP ? "no path is left between this file and memory; hearth_ds_probe says why" : strerror(-r));

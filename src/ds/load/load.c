@@ -128,12 +128,12 @@ static int reap(struct reading *g)
 static int read_all(struct reading *g)
 {
 	struct plan *p = &g->l->plan;
-	int r = hearth_ds_queue_open(g->tensors->ds, g->o->depth, &g->queue);
+	int r;
 
-	if (r < 0)
-		return r;
 	g->ended = calloc(p->ops_n + 1, sizeof(*g->ended));
-	r = g->ended ? 0 : err_set(ds_error(), -ENOMEM, "out of memory");
+	if (!g->ended)
+		return err_set(ds_error(), -ENOMEM, "out of memory");
+	r = hearth_ds_queue_open(g->tensors->ds, g->o->depth, &g->queue);
 	if (r == 0)
 		r = hearth_ds_submit(g->queue, p->ops, p->ops_n);
 	/* what has no bytes may come first */

@@ -55,13 +55,14 @@ static int add_meta(json_t *root, const char *const *meta, size_t meta_n)
 static json_t *describe(const struct hearth_ds_save *t, uint64_t at, uint64_t bytes)
 {
 	json_t *shape = json_array();
+	uint64_t end = at + bytes;
 
 	for (uint32_t k = 0; shape && k < t->dims; k++)
 		if (json_array_append_new(shape, json_integer((json_int_t)t->shape[k])) < 0) {
 			json_decref(shape);
 			return NULL;
 		}
-	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", hearth_ds_dtype_name(t->dtype), "shape", shape, "data_offsets", (json_int_t)at, (json_int_t)(at + bytes));
+	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", hearth_ds_dtype_name(t->dtype), "shape", shape, "data_offsets", (json_int_t)at, (json_int_t)end);
 }
 
 static int add_tensor(json_t *root, const struct hearth_ds_save *t, uint64_t *at)
@@ -182,7 +183,7 @@ static int open_temp(struct save *s)
 		return err_set(ds_error(), -errno, "cannot write %s: no random numbers: %s", s->path, strerror(errno));
 	if (snprintf(s->temp, sizeof(s->temp), "%.*s.tmp-%016llx-%.200s", (int)(name - s->path), s->path, (unsigned long long)tag, name) >= (int)sizeof(s->temp))
 		return err_set(ds_error(), -ENAMETOOLONG, "path too long: %s", s->path);
-	s->fd = open(s->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	s->fd = fd_move_up(open(s->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
 	return s->fd < 0 ? err_set(ds_error(), -errno, "cannot write %s: %s", s->path, strerror(errno)) : 0;
 }
 
@@ -204,14 +205,14 @@ int hearth_ds_save(struct hearth_ds *ds, const char *path, const struct hearth_d
 {
 	struct save s = { .ds = ds, .path = path, .n = n, .fd = -1, .order = calloc(n + 1, sizeof(*s.order)) };
 	char *text = NULL;
-	int r = s.order ? 0 : err_set(ds_error(), -ENOMEM, "out of memory");
+	int r;
 
-	for (size_t k = 0; r == 0 && k < n; k++)
+	if (!s.order)
+		return err_set(ds_error(), -ENOMEM, "out of memory");
+	for (size_t k = 0; k < n; k++)
 		s.order[k] = &tensors[k];
-	if (r == 0) {
-		qsort(s.order, n, sizeof(*s.order), by_width);
-		r = header_text(&s, meta, meta_n, &text);
-	}
+	qsort(s.order, n, sizeof(*s.order), by_width);
+	r = header_text(&s, meta, meta_n, &text);
 	if (r == 0)
 		r = open_temp(&s);
 	if (r == 0)

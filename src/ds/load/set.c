@@ -52,11 +52,14 @@ static int open_file(struct hearth_ds *ds, const char *path, struct set_file *f,
 	f->path = strdup(path);
 	if (!f->path)
 		return err_set(err, -ENOMEM, "out of memory");
-	f->fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (f->fd < 0 || fstat(f->fd, &st) < 0)
+	/* looked at first: opening a pipe would wait for a writer */
+	if (stat(path, &st) < 0)
 		return err_set(err, -errno, "cannot read %s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, -EINVAL, "%s is no file", path);
+	f->fd = fd_move_up(open(path, O_RDONLY | O_CLOEXEC));
+	if (f->fd < 0 || fstat(f->fd, &st) < 0)
+		return err_set(err, -errno, "cannot read %s: %s", path, strerror(errno));
 	r = read_header(f, (uint64_t)st.st_size, err);
 	if (r < 0) {
 		err_prefix(err, "%s", path);

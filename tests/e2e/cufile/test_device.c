@@ -468,6 +468,67 @@ static void test_stream_wrong(void **state)
 	close(fd);
 }
 
+/* a device that fails is -1 in a stream, and the stream goes on */
+static void test_stream_failing_file(void **state)
+{
+	int fd = make_file("f", 46, FILE_BYTES, O_RDONLY);
+	struct args a = { .n = 5000 }, b = { .n = 5000, .at = -1 };
+	CUstream s = stream_of(0);
+	CUfileHandle_t h;
+
+	setenv("HEARTH_FAULT", "fail:ds.eio", 1);
+	h = handle_of(fd);
+	assert_int_equal(read_async(h, pointer(0, 0), &a, s), CU_FILE_SUCCESS);
+	assert_int_equal(read_async(h, pointer(0, 0), &b, s), CU_FILE_SUCCESS);
+	assert_int_equal(cuStreamSynchronize(s), CUDA_SUCCESS);
+	assert_int_equal(a.done, -1);
+	assert_int_equal(b.done, -CU_FILE_INVALID_VALUE);
+	driver_closed(NULL);
+	unsetenv("HEARTH_FAULT");
+	assert_int_equal(cuStreamDestroy(s), CUDA_SUCCESS);
+	close(fd);
+}
+
+/* the driver is closed while a stream has not come to an operation yet: the close waits, the operation ends as it would have */
+struct closer { CUfileOpError e; atomic_bool done; };
+
+static void *close_driver(void *arg)
+{
+	struct closer *c = arg;
+
+	c->e = cuFileDriverClose_v2().err;
+	atomic_store(&c->done, true);
+	return NULL;
+}
+
+static void test_close_waits_for_stream(void **state)
+{
+	int fd = make_file("f", 49, FILE_BYTES, O_RDONLY);
+	CUfileHandle_t h = handle_of(fd);
+	CUstream s = stream_of(0);
+	struct args a = { .n = 5000, .at = 9 };
+	struct closer c = { .e = CU_FILE_INTERNAL_ERROR };
+	struct gate g;
+	pthread_t t;
+
+	close_stream(&g, s);
+	assert_int_equal(read_async(h, pointer(0, 0), &a, s), CU_FILE_SUCCESS);
+	assert_int_equal(pthread_create(&t, NULL, close_driver, &c), 0);
+	/* while it waits, others are turned away */
+	while (cuFileRead(h, pointer(0, 0), 1, 0, 0) != -CU_FILE_DRIVER_CLOSING)
+		;
+	assert_false(atomic_load(&c.done));
+	assert_int_equal(a.done, 0);
+	open_stream(&g);
+	pthread_join(t, NULL);
+	assert_int_equal(c.e, CU_FILE_SUCCESS);
+	assert_int_equal(a.done, 5000);
+	assert_int_equal(cuStreamSynchronize(s), CUDA_SUCCESS);
+	assert_bytes(contents(0, 0, 5000), 49, 9, 5000);
+	assert_int_equal(cuStreamDestroy(s), CUDA_SUCCESS);
+	close(fd);
+}
+
 /* a stream that is being captured: an operation is not put into a graph, and the capture goes on */
 static void test_capture(void **state)
 {
@@ -526,7 +587,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, driver_closed, driver_closed)
 	const struct CMUnitTest tests[] = {
 		TEST(test_reads), TEST(test_interior_pointers), TEST(test_writes), TEST(test_wrong_memory), TEST(test_pinned_limit), TEST(test_compatibility_mode), TEST(test_mixed_batch), TEST(test_threads),
-		TEST(test_stream_late), TEST(test_stream_order), TEST(test_stream_host_memory), TEST(test_default_stream), TEST(test_stream_wrong), TEST(test_capture), TEST(test_many_streams),
+		TEST(test_stream_late), TEST(test_stream_order), TEST(test_stream_host_memory), TEST(test_default_stream), TEST(test_stream_wrong), TEST(test_stream_failing_file), TEST(test_close_waits_for_stream), TEST(test_capture),
+		TEST(test_many_streams),
 	};
 
 	return cmocka_run_group_tests_name("cufile-device", tests, device_begin, rig_end);

@@ -157,6 +157,34 @@ static void test_descriptor_0(void **state)
 	}
 }
 
+/* a program that has closed its standard input may open something there at any time: nothing of ours is in its way */
+static void test_number_0_stays_free(void **state)
+{
+	static uint8_t data[2][200000];
+	int fd = make_file("f", 1, FILE_BYTES, O_RDONLY), kept = dup(0);
+	CUfileIOParams_t p = { .mode = CUFILE_BATCH, .u.batch = { data[1], 5, 0, sizeof(data[1]) } };
+	CUfileBatchHandle_t batch;
+	CUfileIOEvents_t e;
+	unsigned nr = 1;
+	CUfileHandle_t h;
+
+	close(0);
+	h = p.fh = handle_of(fd);
+	assert_int_equal(cuFileRead(h, data[0], sizeof(data[0]), 5, 0), sizeof(data[0]));
+	assert_int_equal(cuFileBatchIOSetUp(&batch, 1).err, CU_FILE_SUCCESS);
+	assert_int_equal(cuFileBatchIOSubmit(batch, 1, &p, 0).err, CU_FILE_SUCCESS);
+	assert_int_equal(cuFileBatchIOGetStatus(batch, 1, &nr, &e, NULL).err, CU_FILE_SUCCESS);
+	assert_int_equal(fcntl(0, F_GETFD), -1);
+	assert_bytes(data[0], 1, 5, sizeof(data[0]));
+	assert_bytes(data[1], 1, 5, sizeof(data[1]));
+	driver_closed(NULL);
+	if (kept >= 0) {
+		dup2(kept, 0);
+		close(kept);
+	}
+	close(fd);
+}
+
 /* nothing of ours stays open, and nothing of theirs is closed */
 static void test_no_descriptor_lost(void **state)
 {
@@ -301,6 +329,41 @@ static void test_io_wrong(void **state)
 	assert_int_equal(cuFileRead(r, data, 1, 0, 0), -CU_FILE_HANDLE_NOT_REGISTERED);
 	close(reader);
 	close(writer);
+}
+
+/* a device that fails: what kind of failure it was is told, alone and in a batch */
+static void test_failing_file(void **state)
+{
+	static uint8_t data[100000];
+	int fd = make_file("f", 5, FILE_BYTES, O_RDWR);
+	CUfileIOParams_t p = { .mode = CUFILE_BATCH, .u.batch = { data, 5, 0, 1 } };
+	CUfileBatchHandle_t batch;
+	CUfileIOEvents_t e;
+	unsigned nr = 1;
+	CUfileHandle_t h;
+
+	setenv("HEARTH_FAULT", "fail:ds.eio", 1);
+	h = p.fh = handle_of(fd);
+	errno = 0;
+	assert_int_equal(cuFileRead(h, data, sizeof(data), 0, 0), -1);
+	assert_int_equal(errno, EIO);
+	errno = 0;
+	assert_int_equal(cuFileWrite(h, data, sizeof(data), 0, 0), -1);
+	assert_int_equal(errno, EIO);
+	assert_int_equal(cuFileBatchIOSetUp(&batch, 1).err, CU_FILE_SUCCESS);
+	assert_int_equal(cuFileBatchIOSubmit(batch, 1, &p, 0).err, CU_FILE_SUCCESS);
+	assert_int_equal(cuFileBatchIOGetStatus(batch, 1, &nr, &e, NULL).err, CU_FILE_SUCCESS);
+	assert_int_equal(e.status, CUFILE_FAILED);
+	assert_int_equal((ssize_t)e.ret, -EIO);
+	driver_closed(NULL);
+	/* short transfers of the kernel's are nobody else's business */
+	setenv("HEARTH_FAULT", "fail:ds.short", 1);
+	h = handle_of(fd);
+	assert_int_equal(cuFileRead(h, data, sizeof(data), 123, 0), sizeof(data));
+	assert_bytes(data, 5, 123, sizeof(data));
+	driver_closed(NULL);
+	unsetenv("HEARTH_FAULT");
+	close(fd);
 }
 
 /* ---- buffers ---- */
@@ -464,8 +527,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, driver_closed, driver_closed)
 	const struct CMUnitTest tests[] = {
-		TEST(test_driver), TEST(test_limits_of_driver), TEST(test_register_wrong), TEST(test_closed_descriptor), TEST(test_descriptor_0), TEST(test_no_descriptor_lost),
-		TEST(test_read_buffered), TEST(test_read_direct), TEST(test_write_buffered), TEST(test_write_direct), TEST(test_end_of_file), TEST(test_io_wrong), TEST(test_buffers),
+		TEST(test_driver), TEST(test_limits_of_driver), TEST(test_register_wrong), TEST(test_closed_descriptor), TEST(test_descriptor_0), TEST(test_number_0_stays_free), TEST(test_no_descriptor_lost),
+		TEST(test_read_buffered), TEST(test_read_direct), TEST(test_write_buffered), TEST(test_write_direct), TEST(test_end_of_file), TEST(test_io_wrong), TEST(test_failing_file), TEST(test_buffers),
 		TEST(test_threads), TEST(test_close_while_reading), TEST(test_fork),
 	};
 

@@ -83,6 +83,23 @@ static void no_direct(void **state)
 	}
 }
 
+/* kernels and files of which the page cache cannot be asked about: warm and cold are told apart by other means, and what is read is right */
+static void no_cachestat(void **state)
+{
+	static const char *const faults[] = { "fail:ds.cachestat", "fail:ds.mincore" };
+
+	for (int k = 0; k < 4; k++) {
+		struct rig g;
+
+		open_with(&g, uris[k % 2], faults[k / 2]);
+		read_all(&g);
+		rig_cold(&g);
+		read_all(&g);
+		assert_int_equal(queued(&g, 1, 3 * MIB, HEARTH_DS_READ), 3 * MIB);
+		close_with(&g);
+	}
+}
+
 /* without a ring there is no way into a device, and it is said; memory of the process needs none where all is aligned */
 static void no_ring(void **state)
 {
@@ -145,7 +162,7 @@ static void driver(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(broken_drive), cmocka_unit_test(no_direct), cmocka_unit_test(no_ring), cmocka_unit_test(shrinks) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(broken_drive), cmocka_unit_test(no_direct), cmocka_unit_test(no_cachestat), cmocka_unit_test(no_ring), cmocka_unit_test(shrinks) };
 	const struct CMUnitTest one[] = { cmocka_unit_test(driver) };
 	char config[128];
 

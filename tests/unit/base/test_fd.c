@@ -180,9 +180,31 @@ static void test_pidfd(void **state)
 	assert_int_equal(pidfd_of(-1), -EINVAL);
 }
 
+static void test_move_up(void **state)
+{
+	int kept = dup(0), fd, high;
+
+	close(0);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fd, 0);
+	fd = fd_move_up(fd);
+	assert_true(fd > 2);
+	assert_int_equal(fcntl(0, F_GETFD), -1);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	high = fd_move_up(fd);
+	assert_int_equal(high, fd);
+	assert_int_equal(fd_move_up(-1), -1);
+	close(fd);
+	if (kept >= 0) {
+		assert_int_equal(dup2(kept, 0), 0);
+		close(kept);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_move_up),
 		cmocka_unit_test(test_close_keeps_errno),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_flags),

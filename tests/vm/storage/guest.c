@@ -289,7 +289,7 @@ static bool run(const struct test *t)
 /* usage: guest DISK [WORD]: tests whose name has the word */
 int main(int argc, char **argv)
 {
-	const struct test *const groups[] = { node_tests, map_tests, io_tests, check_tests, end_tests, nvidia_tests };
+	const struct test *const groups[] = { remote_set_up, node_tests, map_tests, io_tests, check_tests, lib_tests, load_tests, end_tests, nvidia_tests, remote_tests };
 	unsigned passed = 0, failed = 0;
 
 	disk = argv[1];

@@ -32,7 +32,7 @@ struct test {
 	void (*run)(void);
 };
 
-extern const struct test node_tests[], map_tests[], io_tests[], end_tests[], check_tests[], nvidia_tests[];
+extern const struct test node_tests[], map_tests[], io_tests[], end_tests[], check_tests[], nvidia_tests[], lib_tests[], load_tests[], remote_set_up[], remote_tests[];
 
 /* --- failing: ends the test's process --- */
 

@@ -7,6 +7,7 @@ verify LOG TRACE BAR IMAGE        where the disk's DMA went, by QEMU's own trace
 
 verify prints "dma: ..." for each phase, and "ok ..." or "not ok ..." for each check.
 """
+import json
 import re
 import subprocess
 import sys
@@ -29,8 +30,25 @@ def data(offset, count, flip=0):
     return b"".join((mix(i) ^ flip).to_bytes(8, "little") for i in range(offset // 8, (offset + count) // 8))
 
 
+def model():
+    """Three tensors, one page of header, then the words of the other files."""
+    sizes = (("first", "F32", 3 * MIB), ("second", "U8", 12345 * 8), ("third", "BF16", 1000 * 1024))
+    header, at = {}, 0
+    for name, dtype, count in sizes:
+        width = {"F32": 4, "U8": 1, "BF16": 2}[dtype]
+        header[name] = {"dtype": dtype, "shape": [count // width], "data_offsets": [at, at + count]}
+        at += count
+    text = json.dumps(header).encode().ljust(4096 - 8)
+    return len(text).to_bytes(8, "little") + text + data(0, at)
+
+
 def make(folder):
     with open(folder + "/data", "wb") as f:
+        f.write(data(0, DATA_BYTES))
+    with open(folder + "/model.safetensors", "wb") as f:
+        f.write(model())
+    # one that is read and written over a network
+    with open(folder + "/copy", "wb") as f:
         f.write(data(0, DATA_BYTES))
     with open(folder + "/out", "wb") as f:
         f.write(b"\xee" * DATA_BYTES)

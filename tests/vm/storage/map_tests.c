@@ -84,6 +84,28 @@ static void closed(void)
 	munmap(r.map, r.mapped);
 }
 
+/* Mappings of others where one of ours was, and around it: what belongs to whom is not judged by addresses. */
+static void foreign(void)
+{
+	int node = node_open(O_RDWR), zero = open("/dev/zero", O_RDWR);
+	struct region r = region_new(node, 0, MIB);
+	uint8_t *other;
+
+	memset(r.at, 1, MIB);
+	other = mmap(r.map + 4 * GRANULE, GRANULE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, zero, 0);
+	CHECK(other == r.map + 4 * GRANULE);
+	CHECK(mmap(r.map + 8 * GRANULE, GRANULE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED);
+	memset(other, 2, GRANULE);
+	memset(r.map + 8 * GRANULE, 3, GRANULE);
+	SAME(release_id(node, r.id), 0);
+	SAME(touch(r.map), SIGBUS);
+	SAME(touch(r.map + 5 * GRANULE), SIGBUS);
+	SAME(other[GRANULE - 1], 2);
+	SAME(r.map[8 * GRANULE], 3);
+	/* nothing of the device is behind the descriptors of others */
+	SAME(command(zero, HEARTH_P2P_RELEASE, &(struct hearth_p2p_release){ .size = 8, .id = r.id }), -ENOTTY);
+}
+
 static void untouched(void *arg)
 {
 	SAME(touch(arg), SIGSEGV);
@@ -229,6 +251,7 @@ const struct test map_tests[] = {
 	{ "map: moved, split, shrunk, grown", survives },
 	{ "map: release while mapped", release_mapped },
 	{ "map: the descriptor is closed, the mapping stays", closed },
+	{ "map: mappings of others in its place", foreign },
 	{ "map: not copied by fork", no_copy },
 	{ "map: copied by fork after MADV_DOFORK, revoked there too", forked },
 	{ "map: release waits for pins, a signal ends the wait", waits_for_pins },

@@ -303,6 +303,36 @@ static void driver_unbound(void)
 	counted(before, 2, 2, 0);
 }
 
+static void rebind(const char *pci, const char *own_pages)
+{
+	write_text("/sys/bus/pci/drivers/nvidia/unbind", pci);
+	write_text("/sys/module/nvidia_double/parameters/own_pages", own_pages);
+	write_text("/sys/bus/pci/drivers/nvidia/bind", pci);
+}
+
+/* The vendor's driver has made pages of the memory itself: it is left alone. */
+static void driver_owns(void)
+{
+	int node = node_open(O_RDWR);
+	struct counts before = counts();
+	struct hearth_p2p_register r;
+	struct hearth_p2p_device d;
+	struct region one;
+
+	CHECK(device_find(node, "nvidia", &d));
+	rebind(d.pci, "1");
+	CHECK(device_find(node, "nvidia", &d));
+	SAME(d.state, HEARTH_P2P_OWNED);
+	SAME(reg(node, d.device, BASE, GRANULE, 0, &r), -EBUSY);
+	counted(before, 1, 1, 0);
+	rebind(d.pci, "0");
+	CHECK(device_find(node, "nvidia", &d));
+	SAME(d.state, HEARTH_P2P_READY);
+	one = gpu(node, 0, GRANULE);
+	one.at[0] = 1;
+	region_end(&one);
+}
+
 /* A process that ends gives all back. */
 static void leave(void *arg)
 {
@@ -329,6 +359,7 @@ const struct test nvidia_tests[] = {
 	{ "nvidia: freed and registered at a time", freed_and_registered },
 	{ "nvidia: the driver's functions go and come", driver_goes },
 	{ "nvidia: the driver leaves the device", driver_unbound },
+	{ "nvidia: the driver has made pages itself", driver_owns },
 	{ "nvidia: the process ends", process_ends },
 	{ 0 },
 };

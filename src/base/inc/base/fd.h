@@ -22,6 +22,11 @@ ssize_t fd_pread_full(int fd, void *data, size_t n, off_t at);
 int fd_write_full(int fd, const void *data, size_t n);
 /** fd_pwrite_full - the same at an offset, which stays where it is */
 int fd_pwrite_full(int fd, const void *data, size_t n, off_t at);
+/**
+ * fd_move_up - for libraries: a descriptor of ours that got number 0, 1 or 2, which programs close and fill again as they please, gets another
+ * Return: its number from here on; the same if it was a higher one, no descriptor, or if there is no room.
+ */
+int fd_move_up(int fd);
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
 

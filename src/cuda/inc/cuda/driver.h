@@ -28,6 +28,7 @@ enum {
 	CU_ATTRIBUTE_VMM = 102, CU_ATTRIBUTE_POSIX_FD = 103,
 	CU_WAIT_GEQ = 0,
 	CU_POINTER_MEMORY_TYPE = 2, CU_POINTER_SYNC_MEMOPS = 6, CU_POINTER_ORDINAL = 9, CU_POINTER_RANGE_START = 11, CU_POINTER_RANGE_BYTES = 12, CU_MEMORY_DEVICE = 2,
+	CU_FLUSH_CURRENT_CONTEXT = 0, CU_FLUSH_TO_OWNER = 100,
 	CU_SOURCE_STREAM_ORDER = 1,
 	CU_RUNNING = 0, CU_LOCKED, CU_CHECKPOINTED, CU_FAILED,
 };
@@ -104,6 +105,7 @@ struct cu_copy_attributes { int source_order; struct cu_location source, destina
 	X(copy_batch, cuMemcpyBatchAsync_v2, (cu_deviceptr *to, cu_deviceptr *from, size_t *bytes, size_t n, struct cu_copy_attributes *attributes, size_t *attributes_from, size_t attributes_n, cu_stream stream)) \
 	X(copy_batch_12, cuMemcpyBatchAsync, (cu_deviceptr *to, cu_deviceptr *from, size_t *bytes, size_t n, struct cu_copy_attributes *attributes, size_t *attributes_from, size_t attributes_n, size_t *failed, cu_stream stream)) \
 	X(pci_bus_id, cuDeviceGetPCIBusId, (char *text, int n, cu_device device)) \
+	X(flush_writes, cuFlushGPUDirectRDMAWrites, (int target, int scope)) \
 	X(set_pointer_attribute, cuPointerSetAttribute, (const void *value, int attribute, cu_deviceptr at)) \
 	X(launch_host, cuLaunchHostFunc, (cu_stream stream, void (*run)(void *arg), void *arg)) \
 	X(wait_value, cuStreamWaitValue32_v2, (cu_stream stream, cu_deviceptr at, uint32_t value, unsigned flags)) \

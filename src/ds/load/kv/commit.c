@@ -60,7 +60,7 @@ static void compact(struct hearth_ds_kv *kv)
 		return;
 	(void)file_replace(path, log, n, was.st_mode & 0666, NULL);
 	free(log);
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	fd = fd_move_up(open(path, O_RDWR | O_CLOEXEC));
 	if (fd < 0 || fstat(fd, &is) < 0) {
 		kv->broken = true;
 	} else if (is.st_ino != was.st_ino || is.st_dev != was.st_dev) {

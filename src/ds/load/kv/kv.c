@@ -19,6 +19,14 @@ static int want_writable(const struct hearth_ds_kv *kv)
 	return kv->writable ? 0 : err_set(ds_error(), -EROFS, "KV store %s is open for reading only", kv->path);
 }
 
+/* looked at one by one: neighbours share an operation, and would share its error */
+static bool fits(const struct hearth_ds_kv *kv, const struct hearth_ds_kv_block *b)
+{
+	uint64_t bytes = kv->state.head.block_bytes;
+
+	return b->memory && b->memory_offset <= b->memory->bytes && bytes <= b->memory->bytes - b->memory_offset;
+}
+
 /* ---- put ---- */
 
 /* room in memory for all that noting @n blocks takes. The lock is held. */
@@ -63,9 +71,9 @@ static int put_begin(struct hearth_ds_kv *kv, struct put *p)
 	if (!p->positions || !p->digests || !p->order || !p->results)
 		return no_memory();
 	for (size_t k = 0; k < p->n; k++) {
-		if (p->blocks[k].layer >= kv->state.head.layers || !p->blocks[k].memory)
-			return err_set(ds_error(), -EINVAL, "KV store %s: block %llu, layer %u: there are layers 0 to %u, and a block needs memory to come from", kv->path,
-				       (unsigned long long)p->blocks[k].id, p->blocks[k].layer, kv->state.head.layers - 1);
+		if (p->blocks[k].layer >= kv->state.head.layers || !fits(kv, &p->blocks[k]))
+			return err_set(ds_error(), -EINVAL, "KV store %s: block %llu, layer %u: there are layers 0 to %u, and a block needs %llu bytes of memory to come from", kv->path,
+				       (unsigned long long)p->blocks[k].id, p->blocks[k].layer, kv->state.head.layers - 1, (unsigned long long)kv->state.head.block_bytes);
 		p->order[k] = k;        /* positions come in order */
 	}
 	pthread_rwlock_wrlock(&kv->lock);
@@ -151,8 +159,8 @@ static size_t look_up(const struct hearth_ds_kv *kv, struct hearth_ds_kv_block *
 	for (size_t k = 0; k < n; k++) {
 		const struct kv_record *r = kv_table_find(&kv->state.table, blocks[k].id, blocks[k].layer);
 
-		blocks[k].result = -ENOENT;
-		if (!r)
+		blocks[k].result = r ? -EINVAL : -ENOENT;
+		if (!r || !fits(kv, &blocks[k]))
 			continue;
 		positions[k] = r->position;
 		sorted = sorted && (found == 0 || positions[order[found - 1]] <= r->position);

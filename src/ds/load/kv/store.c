@@ -65,7 +65,7 @@ static int open_data(struct hearth_ds_kv *kv, int flags)
 
 	if (r < 0)
 		return r;
-	kv->data = open(path, flags | O_CLOEXEC, 0666);
+	kv->data = fd_move_up(open(path, flags | O_CLOEXEC, 0666));
 	if (kv->data < 0)
 		return err_set(ds_error(), -errno, "cannot open KV store %s: data: %s", kv->path, strerror(errno));
 	if (flock(kv->data, (kv->writable ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
@@ -92,7 +92,7 @@ static int open_index(struct hearth_ds_kv *kv)
 		err_prefix(ds_error(), "KV store %s: index", kv->path);
 		return r;
 	}
-	kv->index = open(path, (kv->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	kv->index = fd_move_up(open(path, (kv->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC));
 	if (kv->index < 0)
 		return err_set(ds_error(), -errno, "cannot open KV store %s: index: %s", kv->path, strerror(errno));
 	/* it is cut off before the first commit, by which time it may be gone already */

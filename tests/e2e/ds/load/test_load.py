@@ -104,7 +104,7 @@ class Tensors(Case):
             self.assertEqual(done.stderr.count('\n'), 1)
         self.assertIn("matches 'nobody'", self.hearth('ds', 'load', path, 'host', '--filter', 'nobody', code=1).stderr)
         self.assertIn('cuda:7', self.hearth('ds', 'load', path, 'cuda:7', code=1).stderr)
-        self.assertIn('nothing to stage', self.hearth('ds', 'load', path, 'host', '--path', 'stage', code=1).stderr)
+        self.assertIn('by the path that was asked for: map: ', self.hearth('ds', 'load', path, 'host', '--path', 'map', code=1).stderr)
         index = loadlib.write_set(self.dir, self.named)
         os.unlink(os.path.join(self.dir, 'model-00002-of-00003.safetensors'))
         self.assertIn('model-00002-of-00003.safetensors: No such file', self.hearth('ds', 'load', index, 'host', code=1).stderr)
