@@ -13,7 +13,10 @@ for path in (os.path.join(BESIDE, *words, 'libhearth-ds.so.0') for words in (('s
     if os.path.exists(path):
         os.environ.setdefault('HEARTH_DS_LIBRARY', path)
 
-import numpy  # noqa: E402
+try:
+    import numpy  # noqa: E402
+except ImportError:
+    sys.exit('hearth experiment: Python\'s numpy is not installed (Debian: python3-numpy)')
 
 import hearth_ds  # noqa: E402
 from dsbench import Folder, data_options, skip  # noqa: E402,F401

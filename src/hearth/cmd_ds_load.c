@@ -202,7 +202,8 @@ static int report(const struct ds_cli *c, const struct load_options *o, const st
 	hearth_ds_loaded_stats(loaded, &s);
 	digest_to_hex(v->digest, hex);
 	if (!c->cli->json) {
-		printf("%s -> %s: %llu tensors, %s, %s", o->what, o->device, (unsigned long long)s.tensors, cli_bytes(bytes, sizeof(bytes), (double)s.bytes), ds_load_speed(speed, sizeof(speed), s.bytes, ns));
+		printf("%s -> %s: %llu tensors, %s, %s", o->what, o->device, (unsigned long long)s.tensors, cli_bytes(bytes, sizeof(bytes), (double)s.bytes),
+		       ds_load_speed(speed, sizeof(speed), s.bytes, ns));
 		for (int k = HEARTH_DS_MAP; k < HEARTH_DS_PATHS; k++)
 			if (s.carried[k])
 				printf(", %s", hearth_ds_path_name(k));

@@ -167,7 +167,8 @@ static int print(const struct kv_run *k)
 	}
 	for (size_t i = 0; k->o->list && i < k->n; i++)
 		printf("%" PRIu64 " %u\n", k->keys[i].id, k->keys[i].layer);
-	printf("%s: %zu blocks of %s in %u layers, %s", k->o->what, k->n, cli_bytes(block, sizeof(block), (double)k->info.options.block_bytes), k->info.options.layers, cli_bytes(total, sizeof(total), (double)bytes));
+	printf("%s: %zu blocks of %s in %u layers, %s", k->o->what, k->n, cli_bytes(block, sizeof(block), (double)k->info.options.block_bytes), k->info.options.layers,
+	       cli_bytes(total, sizeof(total), (double)bytes));
 	if (!k->o->list)
 		printf(" -> %s: %s%s", k->o->device, ds_load_speed(speed, sizeof(speed), bytes, k->ns), k->o->verify ? ", verified" : "");
 	puts("");
