@@ -355,7 +355,7 @@ static void set_places(struct bench *b)
 
 int ds_bench(struct cli *cli, int argc, char **argv)
 {
-	struct bench b = { .block = 1 << 20, .depth = 32, .queues = 1, .run_ns = 5 * NS_PER_S, .seed = 1, .way = &bench_hearth, .fd = -1 };
+	struct bench b = { .block = 1 << 20, .depth = 32, .queues = 1, .run_ns = 5 * NS_PER_S, .seed = 1, .way = &bench_hearth, .path = "", .device = "host", .fd = -1 };
 	struct hearth_err err = { 0 };
 	int r = options(cli, &b, argc, argv);
 

@@ -47,8 +47,8 @@ static void *base_of(const struct bench *b)
 
 /* ---- the library ---- */
 
-/* an older one has no queues: that is said when they are asked for */
-static int find_all(struct library *f, const char *name, struct hearth_err *err)
+/* An older one has no queues: that is said when they are asked for. Return: what it lacks, or NULL. */
+static const char *find_all(struct library *f)
 {
 	const char *missing = NULL;
 
@@ -59,7 +59,7 @@ static int find_all(struct library *f, const char *name, struct hearth_err *err)
 #define X(field, symbol) missing = f->field ? missing : #symbol;
 	CALLS(X)
 #undef X
-	return missing ? err_set(err, -EOPNOTSUPP, "%s lacks %s", name, missing) : 0;
+	return missing;
 }
 
 /* Return: the library with its calls, or NULL. */
@@ -67,22 +67,27 @@ static struct library *load(struct hearth_err *err)
 {
 	const char *env = getenv("HEARTH_LIBCUFILE"), *name = env && *env ? env : "libcufile.so.0";
 	struct library *f = calloc(1, sizeof(*f));
-	int r;
+	const char *missing;
 
 	if (!f) {
 		err_set(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
 	f->lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-	r = f->lib ? find_all(f, name, err) : err_set(err, -ENOENT, "there is no cuFile: %s", dlerror());
-	if (r == 0) {
-		f->ours = dlsym(f->lib, "hearth_cufile_marker") != NULL;
-		return f;
+	if (!f->lib) {
+		err_set(err, -ENOENT, "there is no cuFile: %s", dlerror());
+		free(f);
+		return NULL;
 	}
-	if (f->lib)
+	missing = find_all(f);
+	if (missing) {
+		err_set(err, -EOPNOTSUPP, "%s lacks %s", name, missing);
 		dlclose(f->lib);
-	free(f);
-	return NULL;
+		free(f);
+		return NULL;
+	}
+	f->ours = dlsym(f->lib, "hearth_cufile_marker") != NULL;
+	return f;
 }
 
 static const char *mode_of(struct library *f)

@@ -124,6 +124,7 @@ class Cli(unittest.TestCase):
         self.assertIn('5027: udev', self.ds(*words, '--sync', code=1, HEARTH_FAKE_CUFILE='refuses', **fake).stderr)
         self.assertIn('no batches', self.ds(*words, code=1, HEARTH_FAKE_CUFILE='direct', **fake).stderr)
         self.assertIn('there is no cuFile', self.ds(*words, '--sync', code=1, HEARTH_LIBCUFILE='/no/such.so').stderr)
+        self.assertIn('lacks cuFile', self.ds(*words, '--sync', code=1, HEARTH_LIBCUFILE=DRIVER).stderr)
         for words in (['--by', 'pread', '--sync', self.file, 'cuda:0'], ['--by', 'cufile', '--sync', self.file, 'host'], ['--by', 'pread', self.file, 'host'], ['--by', 'uring', '--sync', self.file, 'host'],
                       ['--by', 'uring', '--stream', self.file, 'host'], ['--sync', '--batch', self.file, 'host'], ['--end-to-end', '--queues', '2', self.file, 'host'], ['--by', 'nobody', self.file, 'host'],
                       ['--verify', '--write', '--random', self.file, 'host'], ['--seconds', '0', self.file, 'host'], ['--seconds', 'nan', self.file, 'host']):
