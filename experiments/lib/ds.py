@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the experiments with loaders of libhearth-ds share: the module, a device, files that are in the page cache or not, and a look at what is on the device."""
 import os
-import shutil
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -21,6 +19,7 @@ except ImportError:
     sys.exit('hearth experiment: Python\'s numpy is not installed (Debian: python3-numpy)')
 
 import hearth_ds  # noqa: E402
+from dsbench import Folder, data_options, skip  # noqa: E402,F401
 from experiment import Experiment  # noqa: E402
 
 try:
@@ -32,9 +31,8 @@ except ImportError:
 def begin(name, doc, columns, add_options):
     def options(parser):
         parser.add_argument('--device', default='cuda:0' if torch and torch.cuda.is_available() else 'host', help='host or cuda:N (%(default)s)')
-        parser.add_argument('--dir', default=tempfile.gettempdir(), help='where the data files go, which are removed at the end (%(default)s)')
+        data_options(parser)
         parser.add_argument('--repeat', type=int, default=3, metavar='N', help='the best of so many (%(default)s)')
-        parser.add_argument('--seed', type=int, default=1)
         add_options(parser)
     experiment = Experiment(name, doc, add_options=options, simulates=False, columns=columns)
     if experiment.args.repeat < 1:
@@ -42,22 +40,8 @@ def begin(name, doc, columns, add_options):
     try:
         hearth_ds.Memory(4096, experiment.args.device).release()
     except hearth_ds.Error as error:
-        print(f'hearth experiment: skipped: {error.strerror}', file=sys.stderr)
-        sys.exit(2)
+        skip(error.strerror)
     return experiment
-
-
-class Folder:
-    """A folder for the data, gone afterwards."""
-
-    def __init__(self, experiment):
-        self.path = tempfile.mkdtemp(prefix='hearth-ds-', dir=experiment.args.dir)
-
-    def __enter__(self):
-        return self.path
-
-    def __exit__(self, *what):
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def out_of_cache(path):

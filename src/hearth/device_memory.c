@@ -81,6 +81,42 @@ int device_memory_get(struct device_memory *m, uint64_t offset, void *to, uint64
 	return r == 0 ? cuda_err(&m->cu, m->cu.stream_sync(NULL), err, "cuStreamSynchronize") : r;
 }
 
+int device_memory_put(struct device_memory *m, uint64_t offset, const void *from, uint64_t n, struct hearth_err *err)
+{
+	int r;
+
+	if (m->bar)
+		return err_set(err, -EOPNOTSUPP, "there is no other way to this device's memory than the one to be verified");
+	if (m->host) {
+		memcpy((uint8_t *)(uintptr_t)m->at + offset, from, n);
+		return 0;
+	}
+	r = cuda_err(&m->cu, m->cu.copy_htod(m->at + offset, from, n, NULL), err, "cuMemcpyHtoDAsync");
+	return r == 0 ? cuda_err(&m->cu, m->cu.stream_sync(NULL), err, "cuStreamSynchronize") : r;
+}
+
+int device_memory_enter(struct device_memory *m, struct hearth_err *err)
+{
+	return m->context ? cuda_err(&m->cu, m->cu.set_current(m->context), err, "cuCtxSetCurrent") : 0;
+}
+
+int device_memory_stream(struct device_memory *m, cu_stream *ret, struct hearth_err *err)
+{
+	*ret = NULL;
+	return m->context ? cuda_err(&m->cu, m->cu.stream_create(ret, CU_STREAM_NONBLOCKING), err, "cuStreamCreate") : 0;
+}
+
+int device_memory_stream_sync(struct device_memory *m, cu_stream stream, struct hearth_err *err)
+{
+	return m->context ? cuda_err(&m->cu, m->cu.stream_sync(stream), err, "cuStreamSynchronize") : 0;
+}
+
+void device_memory_stream_free(struct device_memory *m, cu_stream stream)
+{
+	if (stream)
+		(void)m->cu.stream_destroy(stream);
+}
+
 struct device_memory *device_memory_free(struct device_memory *m)
 {
 	if (!m)

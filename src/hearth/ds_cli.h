@@ -39,11 +39,20 @@ void ds_cli_progress_end(struct ds_cli *c);
  * device_memory_new - @uri: "host", "cuda:N", "ivshmem:BDF" (its beginning). Return: 0, -ENOMEM, -ENODEV, -errno.
  * device_memory_at - as hearth_ds_register wants it
  * device_memory_get - @n bytes at @offset into @to. Return: 0, -errno.
+ * device_memory_put - @n bytes at @from to @offset. Return: 0, -errno.
+ * device_memory_enter - the device's context becomes the thread's
+ * device_memory_stream - one of the device; NULL where it has none, which the others take. Return: 0, -errno.
  */
 struct device_memory;
+struct cu_stream_st;
 int device_memory_new(const char *uri, uint64_t bytes, struct device_memory **ret, struct hearth_err *err);
 uint64_t device_memory_at(const struct device_memory *m);
 int device_memory_get(struct device_memory *m, uint64_t offset, void *to, uint64_t n, struct hearth_err *err);
+int device_memory_put(struct device_memory *m, uint64_t offset, const void *from, uint64_t n, struct hearth_err *err);
+int device_memory_enter(struct device_memory *m, struct hearth_err *err);
+int device_memory_stream(struct device_memory *m, struct cu_stream_st **ret, struct hearth_err *err);
+int device_memory_stream_sync(struct device_memory *m, struct cu_stream_st *stream, struct hearth_err *err);
+void device_memory_stream_free(struct device_memory *m, struct cu_stream_st *stream);
 struct device_memory *device_memory_free(struct device_memory *m);
 
 int ds_probe(struct cli *cli, int argc, char **argv);

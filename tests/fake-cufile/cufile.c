@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What libhearth-ds calls of libcufile, over the (fake) driver's memory. $HEARTH_FAKE_CUFILE: "direct", as where nvidia-fs is loaded; "compat", only its compatibility mode; "broken", direct,
- * but every transfer fails; "refuses", direct, but takes no file.
+ * What libhearth-ds and `hearth ds bench` call of libcufile, over the (fake) driver's memory. $HEARTH_FAKE_CUFILE: "direct", as where nvidia-fs is loaded; "compat", only its compatibility mode; "broken", direct,
+ * but every transfer fails; "refuses", direct, but takes no file; "lies", as "compat", but says that it has read and has not.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -22,7 +22,10 @@ struct props {
 };
 
 struct error cuFileDriverOpen(void);
+struct error cuFileDriverClose(void);
 struct error cuFileDriverGetProperties(struct props *ret);
+struct error cuFileBufRegister(const void *base, size_t n, int flags);
+struct error cuFileBufDeregister(const void *base);
 struct error cuFileHandleRegister(void **ret, struct descr *descr);
 void cuFileHandleDeregister(void *handle);
 ssize_t cuFileRead(void *handle, void *base, size_t n, off_t at, off_t memory_offset);
@@ -44,9 +47,24 @@ EXPORT struct error cuFileDriverOpen(void)
 	return (struct error){ .err = cuda_load(&cu, NULL, &err) < 0 ? 5001 : 0 };
 }
 
+EXPORT struct error cuFileDriverClose(void)
+{
+	return (struct error){ 0 };
+}
+
+EXPORT struct error cuFileBufRegister(const void *base, size_t n, int flags)
+{
+	return (struct error){ 0 };
+}
+
+EXPORT struct error cuFileBufDeregister(const void *base)
+{
+	return (struct error){ 0 };
+}
+
 EXPORT struct error cuFileDriverGetProperties(struct props *ret)
 {
-	*ret = (struct props){ .fs = { .major = 2, .minor = 20, .status = mode("compat") ? 0 : 1 << 4 } };
+	*ret = (struct props){ .fs = { .major = 2, .minor = 20, .status = mode("compat") || mode("lies") ? 0 : 1 << 4 } };
 	return (struct error){ 0 };
 }
 
@@ -75,6 +93,10 @@ static ssize_t transfer(int fd, cu_deviceptr memory, size_t n, off_t at, bool wr
 	char *buf = aligned_alloc(4096, room), *from = buf + at % 4096;
 	ssize_t r = -1;
 
+	if (mode("lies")) {
+		free(buf);
+		return (ssize_t)n;
+	}
 	if (!buf || mode("broken")) {
 		free(buf);
 		errno = EIO;

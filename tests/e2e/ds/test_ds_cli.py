@@ -15,6 +15,8 @@ BUILD = os.environ.get('HEARTH_BUILD', 'build')
 SOURCE = os.environ.get('HEARTH_SOURCE') or os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 HEARTH = os.path.join(BUILD, 'bin', 'hearth')
 DRIVER = os.path.join(BUILD, 'tests', 'fake-cuda', 'libcuda.so.1')
+FAKE_CUFILE = os.path.join(BUILD, 'tests', 'fake-cufile', 'libfake-cufile.so')
+OWN_CUFILE = os.path.join(BUILD, 'src', 'cufile', 'libcufile.so.0')
 SIZE = 5 * (1 << 20) + 333
 
 
@@ -93,6 +95,40 @@ class Cli(unittest.TestCase):
         self.assertIn('not one block', self.ds('bench', '--block', '1GiB', '--depth', '1', self.file, 'host', code=1).stderr)
         self.json('bench', '--seconds', '1', '--write', '--block', '64KiB', self.file, 'cuda:0')
         self.assertEqual(os.path.getsize(self.file), SIZE)
+
+    def test_bench_beside(self):
+        """Every way of reading and writing, one at a time and several: each block of them is verified."""
+        env = {'HEARTH_LIBCUFILE': OWN_CUFILE}
+        sync, queue, batch, stream, whole = ['--sync'], ['--depth', '8'], ['--depth', '8', '--batch'], ['--depth', '8', '--stream'], ['--end-to-end']
+        for by, device, ways in (('hearth', 'host', (sync, queue, batch, stream, whole)), ('hearth', 'cuda:0', (sync, queue, batch, stream, whole)), ('pread', 'host', (sync, whole)),
+                                 ('uring', 'host', (queue, batch)), ('cufile', 'cuda:1', (sync, queue, batch, stream, whole))):
+            for way in ways:
+                for more in (['--random'], ['--write']):
+                    found = self.json('bench', '--seconds', '0.05', '--verify', '--block', '64KiB', '--by', by, *way, *more, self.file, device, **env)
+                    self.assertEqual((found['by'], found['verified']), (by, found['ops']), (by, way, more))
+                    self.assertGreater(found['ops'], 0)
+                    self.assertEqual(found['path'], {'hearth': 'stage' if device != 'host' else 'host', 'cufile': "Hearth's own libcufile"}.get(by, 'host'))
+            found = self.json('bench', '--handles', '--seconds', '1', '--block', '64KiB', '--by', by, self.file, device, **env)
+            self.assertTrue(all(found[key] >= 0 for key in ('start_us', 'open_us', 'register_us', 'release_us', 'close_us', 'stop_us')))
+        self.assertIn('are right', self.ds('bench', '--seconds', '0.05', '--verify', '--sync', self.file, 'host').stdout)
+
+    def test_bench_finds_out(self):
+        """What did not arrive is noticed, whoever says that it did; and a cuFile that is not there, or cannot do it, is a sentence."""
+        words = ('bench', '--seconds', '0.05', '--verify', '--block', '64KiB', '--by', 'cufile', self.file, 'cuda:0')
+        fake = {'HEARTH_LIBCUFILE': FAKE_CUFILE}
+        self.assertEqual(self.json(*words, '--sync', HEARTH_FAKE_CUFILE='compat', **fake)['path'], 'compatibility mode')
+        self.assertEqual(self.json(*words, '--sync', HEARTH_FAKE_CUFILE='direct', **fake)['path'], 'direct')
+        self.assertIn('what arrived is not what was sent', self.ds(*words, '--sync', code=1, HEARTH_FAKE_CUFILE='lies', **fake).stderr)
+        self.assertIn('what arrived is not what was sent', self.ds(*words, '--sync', '--write', code=1, HEARTH_FAKE_CUFILE='lies', **fake).stderr)
+        self.assertIn('cuFileRead: Input/output error', self.ds(*words, '--sync', code=1, HEARTH_FAKE_CUFILE='broken', **fake).stderr)
+        self.assertIn('5027: udev', self.ds(*words, '--sync', code=1, HEARTH_FAKE_CUFILE='refuses', **fake).stderr)
+        self.assertIn('no batches', self.ds(*words, code=1, HEARTH_FAKE_CUFILE='direct', **fake).stderr)
+        self.assertIn('there is no cuFile', self.ds(*words, '--sync', code=1, HEARTH_LIBCUFILE='/no/such.so').stderr)
+        self.assertIn('lacks cuFile', self.ds(*words, '--sync', code=1, HEARTH_LIBCUFILE=DRIVER).stderr)
+        for words in (['--by', 'pread', '--sync', self.file, 'cuda:0'], ['--by', 'cufile', '--sync', self.file, 'host'], ['--by', 'pread', self.file, 'host'], ['--by', 'uring', '--sync', self.file, 'host'],
+                      ['--by', 'uring', '--stream', self.file, 'host'], ['--sync', '--batch', self.file, 'host'], ['--end-to-end', '--queues', '2', self.file, 'host'], ['--by', 'nobody', self.file, 'host'],
+                      ['--verify', '--write', '--random', self.file, 'host'], ['--seconds', '0', self.file, 'host'], ['--seconds', 'nan', self.file, 'host']):
+            self.ds('bench', *words, code=2)
 
     def test_speed_table(self):
         out = os.path.join(self.dir, 'out')
