@@ -91,7 +91,10 @@ vm:
 # HEARTH_BUILD: what tools/bundle made, on a machine that cannot build
 gpu:
 	@[ -n "$(HEARTH_BUILD)" ] || $(MAKE) --no-print-directory build
-	@HEARTH_BUILD='$(or $(HEARTH_BUILD),$(CURDIR)/$(BUILD))' python3 tests/gpu/run.py $(GPU_OPTIONS)
+	@export HEARTH_BUILD='$(or $(HEARTH_BUILD),$(CURDIR)/$(BUILD))'; \
+		python3 tests/gpu/run.py $(GPU_OPTIONS); failed=$$?; \
+		[ $$failed -eq 2 ] || python3 tests/gpu/ds_speed.py $(DS_OPTIONS) || failed=1; \
+		exit $$failed
 
 install: build
 	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir '$(DESTDIR)')
