@@ -261,6 +261,21 @@ static uint8_t *place_of(const struct plan *plan)
 	return plan->op->memory->cpu + plan->op->memory_offset + (plan->at - plan->op->file_offset);
 }
 
+/* one whose byte at @low goes to @to, which is in @slot if there is one: given back where there is no memory */
+static struct piece *commit_into(struct pump *p, const struct plan *plan, struct slot *slot, uint8_t *to, uint64_t low)
+{
+	struct piece *piece = commit(p, plan);
+
+	if (piece) {
+		piece->slot = slot;
+		piece->to = to;
+		piece->low = low;
+	} else if (slot) {
+		lane_room_put(plan->lane, slot);
+	}
+	return piece;
+}
+
 /* a short one from the page cache: done before it could be given to anybody */
 static bool read_now(struct pump *p, const struct plan *plan)
 {
@@ -270,15 +285,9 @@ static bool read_now(struct pump *p, const struct plan *plan)
 
 	if (!plan->in_place && lane_room(plan->lane, plan->n, 1, quiet(p), &slot, &to) < 0)
 		return false;
-	piece = commit(p, plan);
-	if (!piece) {
-		if (slot)
-			lane_room_put(plan->lane, slot);
+	piece = commit_into(p, plan, slot, to, plan->at);
+	if (!piece)
 		return out_of_memory(plan->op);
-	}
-	piece->slot = slot;
-	piece->to = to;
-	piece->low = piece->at;
 	piece->got = ds_file_read(piece->file, false, to, piece->n, piece->at);
 	piece_read(p, piece);
 	return true;
@@ -319,15 +328,9 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 		to = place_of(plan);
 	else if (lane_room(plan->lane, high - low, f->memory_align, quiet(p), &slot, &to) < 0)
 		return false;
-	piece = commit(p, plan);
-	if (!piece) {
-		if (slot)
-			lane_room_put(plan->lane, slot);
+	piece = commit_into(p, plan, slot, to, low);
+	if (!piece)
 		return out_of_memory(plan->op);
-	}
-	piece->slot = slot;
-	piece->to = to;
-	piece->low = low;
 	piece->cover = (uint32_t)(high - low);
 	submit_read(p, piece);
 	return true;
