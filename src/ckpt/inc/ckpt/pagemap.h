@@ -53,8 +53,9 @@ int pagemap_walk(void *map_data, size_t map_len, pagemap_entry_fn fn, void *ctx,
  * @dir: where both are. Return: 0, -EBADMSG (malformed), -ENOMEM, -errno.
  */
 int pagemap_take_left(const char *dir, struct hearth_err *err);
-/** pagemap_merge - the new contents of a pagemap-*.img, with more lazy pages; what it has already stays as it is. @left: changed (sorted). Return: 0, -EBADMSG, -ENOMEM. */
+/** struct pagemap_left - a range of lazy pages that CRIU's list lacks */
 struct pagemap_left { uint64_t start, end; };
+/** pagemap_merge - the new contents of a pagemap-*.img, with more lazy pages; what it has already stays as it is. @left: changed (sorted). Return: 0, -EBADMSG, -ENOMEM. */
 int pagemap_merge(const void *map, size_t map_len, struct pagemap_left *left, size_t n, struct buf *ret);
 
 #endif
