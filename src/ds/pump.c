@@ -16,12 +16,11 @@
 
 /* ---- begin and end ---- */
 
-/* the kernel's cheapest ways first; each came with a release */
-static bool uring_open(struct pump *p, unsigned entries, bool alone)
+/* the kernel's cheapest ways first; each came with a release. Who leaves what it began to another thread has its completions made wherever it is, for which it is interrupted. */
+static bool uring_open(struct pump *p, unsigned entries, enum pump_use use)
 {
-	const unsigned ways[] = {
-		alone ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0,
-	};
+	const unsigned cheapest[] = { [PUMP_THREAD] = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, [PUMP_OPERATION] = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, [PUMP_SHARED] = 0 };
+	const unsigned ways[] = { cheapest[use], 0 };
 
 	if (ds_fault(p->ds, "ds.uring"))
 		return false;
@@ -37,14 +36,14 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 	return false;
 }
 
-int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, struct hearth_err *err)
+int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, enum pump_use use, struct hearth_err *err)
 {
 	*p = (struct pump){ .ds = ds, .depth = depth };
 	p->wake = fd_move_up(eventfd(0, EFD_CLOEXEC));
 	if (p->wake < 0)
 		return err_set(err, -errno, "eventfd: %s", strerror(errno));
 	/* one more, for the eventfd */
-	p->has_uring = uring_open(p, depth + 1, alone);
+	p->has_uring = uring_open(p, depth + 1, use);
 	if (!p->has_uring && !atomic_flag_test_and_set(&ds->without_uring))
 		ds_warn(ds, "io_uring cannot be used here (a sandbox, or kernel.io_uring_disabled): reads are made by %u threads of each device", crew_threads(ds));
 	return 0;
@@ -95,7 +94,7 @@ int pump_get(struct hearth_ds *ds, struct pump **ret, struct hearth_err *err)
 	pthread_mutex_unlock(&ds->pumps_lock);
 	if (!p) {
 		p = malloc(sizeof(*p));
-		r = p ? pump_init(p, ds, POOL_DEPTH, false, err) : err_set(err, -ENOMEM, "out of memory");
+		r = p ? pump_init(p, ds, POOL_DEPTH, PUMP_OPERATION, err) : err_set(err, -ENOMEM, "out of memory");
 		if (r < 0) {
 			free(p);
 			return r;
@@ -371,7 +370,8 @@ static void arrived(struct pump *p, struct piece *piece, int got)
 	ssize_t want = (ssize_t)(piece->at + piece->n - piece->low), r = got;
 
 	p->reading--;
-	if (got == -EAGAIN || got == -EINTR) {
+	/* -ECANCELED: the thread that submitted it has ended */
+	if (got == -EAGAIN || got == -EINTR || got == -ECANCELED) {
 		submit_read(p, piece);
 		return;
 	}
