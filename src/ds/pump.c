@@ -13,6 +13,7 @@
 #define CREW_EACH 4                     /* pieces given to a crew, for each of its threads */
 #define SPINS 64                        /* looks at both sides before waiting for the device alone: some 30 us */
 #define POOL_DEPTH 16                   /* I/Os of a synchronous operation at a time */
+#define SUBMIT_EACH 8                   /* I/Os that the kernel is told of together: the drive begins while others are made */
 
 /* ---- begin and end ---- */
 
@@ -310,6 +311,8 @@ static void submit_read(struct pump *p, struct piece *piece)
 		io_uring_prep_read(sqe, fd, piece->to, piece->cover, piece->low);
 	io_uring_sqe_set_data(sqe, piece);
 	p->reading++;
+	if (io_uring_sq_ready(&p->uring) >= SUBMIT_EACH)
+		(void)io_uring_submit(&p->uring);
 }
 
 static bool read_direct(struct pump *p, const struct plan *plan)
@@ -400,7 +403,7 @@ static bool collect(struct pump *p)
 
 	if (!p->has_uring)
 		return false;
-	if (p->reading || io_uring_sq_ready(&p->uring))
+	if (p->reading)
 		(void)io_uring_submit_and_get_events(&p->uring);
 	io_uring_for_each_cqe(&p->uring, head, cqe) {
 		struct piece *piece = io_uring_cqe_get_data(cqe);
@@ -495,14 +498,17 @@ void pump_step(struct pump *p, bool wait)
 {
 	bool any = false;
 
+	/* the drive has its next reads before what arrived in the step before is copied */
 	while (p->todo.head && start_one(p))
 		any = true;
-	any |= collect(p);
-	any |= take_returned(p);
+	if (p->has_uring && io_uring_sq_ready(&p->uring))
+		(void)io_uring_submit(&p->uring);
 	for (struct lane *l = p->lanes; l; l = l->next) {
 		any |= lane_copy(p, l);
 		any |= lane_poll(p, l, false);
 	}
+	any |= collect(p);
+	any |= take_returned(p);
 	p->sized = NULL;
 	if (!any && wait)
 		wait_for_some(p);

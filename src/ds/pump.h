@@ -53,6 +53,7 @@ struct pieces { struct piece *head, *tail; };
 struct ops { struct op *head, *tail; };
 
 #define BATCHES 64
+#define BATCH_PIECES 16                 /* the first of many are told of while the rest is given to the device */
 /** struct batch - copies that the device was given together */
 struct batch { cu_event event; struct pieces pieces; };
 
