@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from statistics import median
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get('HEARTH_BUILD') or os.path.join(os.path.dirname(os.path.dirname(HERE)), 'build')
@@ -71,11 +72,6 @@ class Rows:
             rows = csv.writer(file, lineterminator='\n')
             rows.writerow(['item', 'ours', 'unit', 'peer', 'ratio', 'bar', 'pass'])
             rows.writerows([[f'{v:.6g}' if isinstance(v, float) else '' if v is None else v for v in row.values()] for row in self.rows])
-
-
-def median(values):
-    values = sorted(values)
-    return values[len(values) // 2]
 
 
 # ---- who is measured ----
