@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Threads for what keeps a processor busy (copies out of the page cache) or blocks (writes; reads where io_uring is not allowed). Into a device a thread works in slices: while one is read, that
+ * Threads for what keeps a processor busy (copies out of the page cache) or blocks (most writes; all where io_uring is not allowed). Into a device a thread works in slices: while one is read, that
  * before it is on its way. Slices are large, as a link to a device does not reach its rate with short copies (of 512 KiB, 43 GB/s where those of 4 MiB get 53); the first ones after a pause are
  * short, so that the link does not wait for a long one to be read.
  */

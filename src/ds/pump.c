@@ -160,12 +160,12 @@ void pump_begin(struct pump *p, struct op *op)
 
 unsigned pump_room(const struct pump *p)
 {
-	return p->todo.head || p->reading >= p->depth ? 0 : p->depth - p->reading;
+	return p->todo.head || p->in_uring >= p->depth ? 0 : p->depth - p->in_uring;
 }
 
 static bool quiet(const struct pump *p)
 {
-	bool busy = p->reading || p->working;
+	bool busy = p->in_uring || p->working;
 
 	for (const struct lane *l = p->lanes; l && !busy; l = l->next)
 		busy = l->n || l->ready.head;
@@ -293,7 +293,7 @@ static bool read_now(struct pump *p, const struct plan *plan)
 	return true;
 }
 
-static void submit_read(struct pump *p, struct piece *piece)
+static void submit(struct pump *p, struct piece *piece)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->uring);
 	int buffer = REGISTERED_NEVER, fd = file_direct(piece->file);
@@ -304,13 +304,15 @@ static void submit_read(struct pump *p, struct piece *piece)
 	}
 	if (piece->slot)
 		buffer = lane_buffer(p, piece->lane, piece->slot);
-	/* -1: it has no O_DIRECT any more; the read fails, and arrived() does it otherwise */
-	if (buffer >= 0)
+	/* -1: it has no O_DIRECT any more; it fails, and is then done otherwise */
+	if (piece->write)
+		io_uring_prep_write(sqe, fd, piece->to, piece->n, piece->at);
+	else if (buffer >= 0)
 		io_uring_prep_read_fixed(sqe, fd, piece->to, piece->cover, piece->low, buffer);
 	else
 		io_uring_prep_read(sqe, fd, piece->to, piece->cover, piece->low);
 	io_uring_sqe_set_data(sqe, piece);
-	p->reading++;
+	p->in_uring++;
 	if (io_uring_sq_ready(&p->uring) >= SUBMIT_EACH)
 		(void)io_uring_submit(&p->uring);
 }
@@ -323,7 +325,7 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 	uint8_t *to = NULL;
 	struct piece *piece;
 
-	if (p->reading >= p->depth)
+	if (p->in_uring >= p->depth)
 		return false;
 	high -= high % f->offset_align;
 	if (plan->in_place && low == plan->at && high == plan->at + plan->n && (uintptr_t)place_of(plan) % f->memory_align == 0)
@@ -334,7 +336,34 @@ static bool read_direct(struct pump *p, const struct plan *plan)
 	if (!piece)
 		return out_of_memory(plan->op);
 	piece->cover = (uint32_t)(high - low);
-	submit_read(p, piece);
+	submit(p, piece);
+	return true;
+}
+
+/* whole pages, which no other way of writing touches */
+static bool can_write_direct(const struct pump *p, const struct plan *plan)
+{
+	struct hearth_ds_file *f = plan->op->file;
+
+	return p->has_uring && plan->op->path == HEARTH_DS_HOST && f->ds->o.cache != HEARTH_DS_CACHE_ALWAYS && (plan->at | plan->n) % BLOCK_BYTES == 0 && file_direct(f) >= 0 &&
+	       (uintptr_t)place_of(plan) % f->memory_align == 0;
+}
+
+static bool write_direct(struct pump *p, const struct plan *plan)
+{
+	struct piece *piece;
+
+	if (p->in_uring >= p->depth)
+		return false;
+	piece = commit_into(p, plan, NULL, place_of(plan), plan->at);
+	if (!piece)
+		return out_of_memory(plan->op);
+	if (ds_fault(p->ds, "ds.eio")) {
+		piece->got = -EIO;
+		piece_end(p, piece);
+	} else {
+		submit(p, piece);
+	}
 	return true;
 }
 
@@ -358,6 +387,8 @@ static bool start_one(struct pump *p)
 		return true;
 	}
 	plan = plan_next(op, lane);
+	if (op->write && can_write_direct(p, &plan))
+		return write_direct(p, &plan);
 	if (op->write || op->path == HEARTH_DS_CUFILE)
 		return give(p, &plan, false);
 	if (op->path == HEARTH_DS_MAP ? file_direct(op->file) < 0 : cache_serves(op->file, plan.at, plan.n))
@@ -367,21 +398,21 @@ static bool start_one(struct pump *p)
 
 /* ---- what comes back ---- */
 
-static void arrived(struct pump *p, struct piece *piece, int got)
+static void left(struct pump *p, struct piece *piece, ssize_t put)
+{
+	size_t done = put > 0 ? (size_t)put : 0;
+
+	if (put == -EINVAL || put == -EBADF || (put >= 0 && done < piece->n))
+		put = ds_file_write(piece->file, done % piece->file->offset_align == 0, piece->to + done, piece->n - done, piece->at + done);
+	piece->got = put < 0 ? put : piece->n;
+	piece_end(p, piece);
+}
+
+static void arrived(struct pump *p, struct piece *piece, ssize_t r)
 {
 	struct hearth_ds_file *f = piece->file;
-	ssize_t want = (ssize_t)(piece->at + piece->n - piece->low), r = got;
+	ssize_t want = (ssize_t)(piece->at + piece->n - piece->low);
 
-	p->reading--;
-	/* -ECANCELED: the thread that submitted it has ended */
-	if (got == -EAGAIN || got == -EINTR || got == -ECANCELED) {
-		submit_read(p, piece);
-		return;
-	}
-	if (ds_fault(p->ds, "ds.eio"))
-		r = -EIO;
-	else if (r > 512 && ds_fault(p->ds, "ds.short"))
-		r = r / 2 & ~(ssize_t)511;
 	if ((r == -EINVAL && piece->path != HEARTH_DS_MAP) || r == -EBADF) {
 		file_no_direct(f, "its file system refuses O_DIRECT reads");
 		r = file_short(f, piece->to, (size_t)want, piece->low, 0);
@@ -396,6 +427,24 @@ static void arrived(struct pump *p, struct piece *piece, int got)
 	piece_read(p, piece);
 }
 
+static void completed(struct pump *p, struct piece *piece, ssize_t r)
+{
+	p->in_uring--;
+	/* -ECANCELED: the thread that submitted it has ended */
+	if (r == -EAGAIN || r == -EINTR || r == -ECANCELED) {
+		submit(p, piece);
+		return;
+	}
+	if (!piece->write && ds_fault(p->ds, "ds.eio"))
+		r = -EIO;
+	else if (r > 512 && ds_fault(p->ds, "ds.short"))
+		r = r / 2 & ~(ssize_t)511;
+	if (piece->write)
+		left(p, piece, r);
+	else
+		arrived(p, piece, r);
+}
+
 static bool collect(struct pump *p)
 {
 	struct io_uring_cqe *cqe;
@@ -403,14 +452,14 @@ static bool collect(struct pump *p)
 
 	if (!p->has_uring)
 		return false;
-	if (p->reading)
+	if (p->in_uring)
 		(void)io_uring_submit_and_get_events(&p->uring);
 	io_uring_for_each_cqe(&p->uring, head, cqe) {
 		struct piece *piece = io_uring_cqe_get_data(cqe);
 
 		n++;
 		if (piece)
-			arrived(p, piece, cqe->res);
+			completed(p, piece, cqe->res);
 		else
 			p->armed = false;
 	}
@@ -488,7 +537,7 @@ static void wait_for_some(struct pump *p)
 		return;
 	}
 	/* a copy takes some 10 us: both sides are looked at, and then only the device, as it is sure to end */
-	for (int k = 0; k < SPINS && (p->reading || p->working); k++)
+	for (int k = 0; k < SPINS && (p->in_uring || p->working); k++)
 		if (lane_poll(p, busy, false) || take_returned(p) || collect(p))
 			return;
 	(void)lane_poll(p, busy, true);

@@ -83,7 +83,7 @@ struct pump {
 	struct hearth_ds_device *current;       /* whose context is the thread's; NULL: none of ours */
 	struct io_uring uring;
 	bool has_uring, armed;
-	unsigned depth, reading, working;       /* I/Os at most; of io_uring now; of crews now */
+	unsigned depth, in_uring, working;      /* I/Os at most; of io_uring now; of crews now */
 	unsigned next_buffer;
 	struct ops todo;                /* begun, not all of it issued */
 	size_t under_way;               /* operations begun and not ended */
