@@ -96,7 +96,7 @@ static ssize_t one(struct hearth_ds_file *f, struct hearth_ds_memory *m, uint64_
 	if (r < 0 && !ds_error()->msg[0])
 		err_set(ds_error(), (int)r, "%s", strerror((int)-r));
 	if (r < 0)
-		err_prefix(ds_error(), "%s of %zu bytes at offset %" PRIu64 " by path %s", write ? "write" : "read", bytes, at, hearth_ds_path_name(op.path));
+		err_prefix(ds_error(), "%s of %zu bytes at offset %" PRIu64 " by path %s", write ? "write" : "read", bytes, at, hearth_ds_path_name(op.path ? op.path : f->ds->o.path));
 	uses_put(&m->uses);
 	uses_put(&f->uses);
 	return r;
