@@ -43,22 +43,25 @@ static void barrier(struct step *s, enum farmem_segment segment)
 
 /* ---- segments ---- */
 
-/* The segment's turn: once, when so many requests have shown what of it they need. */
-static unsigned turn_of(const struct step *s, enum farmem_segment segment, uint32_t requests)
+/* The segment's turn: once, when enough requests have shown what of it they need. */
+static unsigned turn_of(const struct step *s, enum farmem_segment segment, bool enough)
 {
 	unsigned bit = FARMEM_SEGMENT_BIT(segment);
 
-	if (!(s->i->barriers & bit) || (s->i->offloaded & bit) || s->i->requests < requests || s->seen->resident_bytes[segment] < s->k->segment_min_bytes)
-		return 0;
-	return bit;
+	return enough && (s->i->barriers & bit) && !(s->i->offloaded & bit) && s->seen->resident_bytes[segment] >= s->k->segment_min_bytes ? bit : 0;
 }
 
-static void offload_segments(struct step *s)
+/* @shown: how many have */
+static unsigned segments_due(const struct step *s, uint32_t shown)
 {
-	unsigned due = turn_of(s, FARMEM_RUNTIME, 1) | turn_of(s, FARMEM_INIT, s->k->init_requests);
+	return s->k->segments ? turn_of(s, FARMEM_RUNTIME, shown >= 1) | turn_of(s, FARMEM_INIT, shown >= s->k->init_requests) : 0;
+}
+
+static void offload_segments(struct step *s, unsigned due)
+{
 	uint64_t bytes = 0;
 
-	if (!s->k->segments || due == 0)
+	if (due == 0)
 		return;
 	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
 		if (due & FARMEM_SEGMENT_BIT(segment))
@@ -100,11 +103,21 @@ static void become_idle(struct step *s)
 	plan_semiwarm(s);
 }
 
+/* When the segments go that requests do not let go, as they run and run. */
+static uint64_t long_request_due(const struct step *s)
+{
+	if (s->i->running == 0 || s->k->long_request_ns == 0 || segments_due(s, UINT32_MAX) == 0)
+		return FARMEM_NEVER;
+	return s->i->begun_ns + s->k->long_request_ns;
+}
+
 static void tick(struct step *s)
 {
 	struct farmem_instance *i = s->i;
 	uint64_t bytes;
 
+	if (s->now_ns >= long_request_due(s))
+		offload_segments(s, segments_due(s, UINT32_MAX));
 	if (i->running > 0 || i->idle_since_ns == 0 || s->now_ns < i->semiwarm_ns || (i->quota_ns && s->now_ns < i->quota_ns))
 		return;
 	if (i->quota_ns == 0) {
@@ -123,7 +136,11 @@ static uint64_t next_timer(const struct step *s)
 	const struct farmem_instance *i = s->i;
 	uint64_t due_ns = i->quota_ns ? i->quota_ns : i->semiwarm_ns;
 
-	if (!s->k->semiwarm || i->ended || i->running > 0 || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || may_leave(s->k, i, s->seen) == 0)
+	if (i->ended)
+		return FARMEM_NEVER;
+	if (i->running > 0)
+		return long_request_due(s);
+	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || may_leave(s->k, i, s->seen) == 0)
 		return FARMEM_NEVER;
 	return due_ns;
 }
@@ -151,6 +168,7 @@ static void request_begin(struct step *s)
 		farmem_reuse_add(&s->f->reuse, s->now_ns, interval_ns, 1);
 	}
 	i->idle_since_ns = 0;
+	i->begun_ns = s->now_ns;
 	i->quota_ns = 0;
 	if (i->under_way) {
 		act(s, FARMEM_DO_CANCEL, 0, 0);
@@ -177,7 +195,7 @@ static void request_end(struct step *s)
 		i->rollback_ns = s->now_ns;
 	become_idle(s);
 	roll_back(s);
-	offload_segments(s);
+	offload_segments(s, segments_due(s, i->requests));
 }
 
 static void offloaded(struct step *s, const struct farmem_policy_event *e)

@@ -37,6 +37,7 @@
  * @floor_bytes:       what always stays
  * @segment_min_bytes: a segment with less is not worth the trip
  * @init_requests:     requests after which the init segment goes (the runtime segment goes after the first); 1 at least
+ * @long_request_ns:   a request that has run for so long has shown what it needs: the segments whose turn has not come yet go while it runs; 0: they wait for its end
  * @rollback_ns, @rollback_requests: what came back because it was touched is looked at again after so long and so many requests, at least
  * @keepalive_ns:      an idle instance ends after it; 0 = never. For its last @keepalive_margin_ns nothing moves: it would be for nothing.
  * @prefetch_max_bytes: of the working set, the hottest first
@@ -47,7 +48,7 @@ struct farmem_knobs {
 	double reuse_quantile, offload_per_s, pressure_low, pressure_high;
 	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
 	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes;
-	uint64_t rollback_ns, keepalive_ns, keepalive_margin_ns;
+	uint64_t long_request_ns, rollback_ns, keepalive_ns, keepalive_margin_ns;
 	uint32_t init_requests, rollback_requests;
 };
 
@@ -105,7 +106,8 @@ struct farmem_function {
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
 struct farmem_instance {
 	uint64_t now_ns;                /* of the last event */
-	uint64_t idle_since_ns;         /* 0: not idle since it began */
+	uint64_t idle_since_ns;         /* 0: not idle */
+	uint64_t begun_ns;              /* since when requests run */
 	uint64_t semiwarm_ns;           /* when its memory begins to leave; FARMEM_NEVER */
 	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
 	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
@@ -175,8 +177,8 @@ struct farmem_actions {
  * farmem_step - one event of one instance
  * @seen: as of now
  * @ret:  overwritten
- * Guarantees, whatever comes in whatever order: nothing is asked to leave while a request runs, and a request's begin cancels what is under way; all that was asked for and is not
- * reported yet is never more than what was seen resident beyond the floor; nothing is asked of an instance that ended.
+ * Guarantees, whatever comes in whatever order: a request's begin cancels what is under way, and nothing is asked to leave while requests run, but for the segments, once, when they
+ * have run for long_request_ns; all that was asked for and is not reported yet is never more than what was seen resident beyond the floor; nothing is asked of an instance that ended.
  */
 void farmem_step(struct farmem_node *node, struct farmem_function *f, struct farmem_instance *i, const struct farmem_policy_event *e, uint64_t now_ns, const struct farmem_seen *seen,
 		 struct farmem_actions *ret);
