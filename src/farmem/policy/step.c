@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "private.h"
 
+/* of the share of a segment that comes back: instances that the average is over; and after how many that kept it, one tries again */
+#define RETURNED_MEMORY 8
+#define KEPT_IN_A_ROW 15
+
 /* What a step is about; saves handing six things on. */
 struct step {
 	struct farmem_node *node;
@@ -48,7 +52,7 @@ static unsigned turn_of(const struct step *s, enum farmem_segment segment, bool 
 {
 	unsigned bit = FARMEM_SEGMENT_BIT(segment);
 
-	return enough && (s->i->barriers & bit) && !(s->i->offloaded & bit) && s->seen->resident_bytes[segment] >= s->k->segment_min_bytes ? bit : 0;
+	return enough && (s->i->barriers & bit) && !((s->i->offloaded | s->i->kept) & bit) && s->seen->resident_bytes[segment] >= s->k->segment_min_bytes ? bit : 0;
 }
 
 /* @shown: how many have */
@@ -57,24 +61,62 @@ static unsigned segments_due(const struct step *s, uint32_t shown)
 	return s->k->segments ? turn_of(s, FARMEM_RUNTIME, shown >= 1) | turn_of(s, FARMEM_INIT, shown >= s->k->init_requests) : 0;
 }
 
+/* In the function's other instances it came back: then it is not worth the faults. */
+static bool stays(struct step *s, enum farmem_segment segment)
+{
+	struct farmem_function *f = s->f;
+
+	if (f->returned_n[segment] == 0 || f->returned[segment] <= s->k->return_max || f->kept[segment] == KEPT_IN_A_ROW) {
+		f->kept[segment] = 0;
+		return false;
+	}
+	f->kept[segment]++;
+	s->i->kept |= (uint8_t)FARMEM_SEGMENT_BIT(segment);
+	return true;
+}
+
 static void offload_segments(struct step *s, unsigned due)
 {
+	unsigned segments = 0;
 	uint64_t bytes = 0;
 
-	if (due == 0)
+	if (may_leave(s->k, s->i, s->seen) == 0)
 		return;
-	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
-		if (due & FARMEM_SEGMENT_BIT(segment))
-			bytes += s->seen->resident_bytes[segment];
-	offload(s, due, bytes);
-	s->i->offloaded |= (uint8_t)due;
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
+		if (!(due & FARMEM_SEGMENT_BIT(segment)) || stays(s, segment))
+			continue;
+		segments |= FARMEM_SEGMENT_BIT(segment);
+		bytes += s->seen->resident_bytes[segment];
+		s->i->left_bytes[segment] = s->seen->resident_bytes[segment];
+	}
+	if (segments == 0)
+		return;
+	offload(s, segments, bytes);
+	s->i->offloaded |= (uint8_t)segments;
+}
+
+/* A request has ended after segments had left: what is not remote of them now came back. */
+static void learn_returned(struct step *s)
+{
+	struct farmem_function *f = s->f;
+
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
+		double left = (double)s->i->left_bytes[segment], share;
+
+		if (left <= 0 || s->i->under_way)
+			continue;
+		share = 1 - (double)s->seen->remote_bytes[segment] / left;
+		share = share > 0 ? share : 0;
+		f->returned[segment] += (share - f->returned[segment]) / (f->returned_n[segment] < RETURNED_MEMORY ? ++f->returned_n[segment] : RETURNED_MEMORY);
+		s->i->left_bytes[segment] = 0;
+	}
 }
 
 static void roll_back(struct step *s)
 {
-	unsigned segments = s->i->offloaded;
+	unsigned segments = s->i->offloaded & ~s->i->leaving;
 
-	if (!farmem_rollback_due(s->k, s->i, s->now_ns))
+	if (segments == 0 || !farmem_rollback_due(s->k, s->i, s->now_ns))
 		return;
 	act(s, FARMEM_DO_ROLLBACK, segments, 0);
 	/* how much goes back to its segment only the engine knows */
@@ -173,6 +215,9 @@ static void request_begin(struct step *s)
 	if (i->under_way) {
 		act(s, FARMEM_DO_CANCEL, 0, 0);
 		i->offloaded &= (uint8_t)~i->leaving;
+		for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
+			if (i->leaving & FARMEM_SEGMENT_BIT(segment))
+				i->left_bytes[segment] = 0;
 		i->cancelled++;
 		over(i);
 	}
@@ -194,8 +239,9 @@ static void request_end(struct step *s)
 	if (i->rollback_ns == 0)
 		i->rollback_ns = s->now_ns;
 	become_idle(s);
-	roll_back(s);
+	learn_returned(s);
 	offload_segments(s, segments_due(s, i->requests));
+	roll_back(s);
 }
 
 static void offloaded(struct step *s, const struct farmem_policy_event *e)

@@ -368,12 +368,17 @@ static int run_until(struct sim *s, uint64_t until_ns)
 	return rc;
 }
 
+static size_t minutes_of(const struct memsim_config *cfg)
+{
+	return cfg->minutes > 0 && cfg->minutes < cfg->trace->minutes ? cfg->minutes : cfg->trace->minutes;
+}
+
 static int run_day(struct sim *s)
 {
 	struct calls calls = { 0 };
 	int rc = 0;
 
-	for (size_t minute = 0; rc == 0 && minute < s->cfg->trace->minutes; minute++) {
+	for (size_t minute = 0; rc == 0 && minute < minutes_of(s->cfg); minute++) {
 		rc = calls_fill(&calls, s->cfg->trace, &s->cfg->model, s->functions, minute);
 		for (size_t c = 0; rc == 0 && c < calls.n; c++) {
 			rc = run_until(s, BEGIN_NS + calls.call[c].at_ns + 1);
@@ -444,7 +449,7 @@ static int sim_init(struct sim *s, enum memsim_policy policy)
 
 	s->ops = ops[policy];
 	s->free_list = s->oldest = s->youngest = NOBODY;
-	s->end_ns = BEGIN_NS + s->cfg->trace->minutes * 60 * NS_PER_S;
+	s->end_ns = BEGIN_NS + minutes_of(s->cfg) * 60 * NS_PER_S;
 	s->second_ns = BEGIN_NS + NS_PER_S;
 	s->idle_top = malloc(n * sizeof(*s->idle_top));
 	s->parked = calloc(n, sizeof(*s->parked));

@@ -36,6 +36,7 @@
  * @pace_ns:           how often the quota of a semi-warm instance is set anew
  * @floor_bytes:       what always stays
  * @segment_min_bytes: a segment with less is not worth the trip
+ * @return_max:        a segment of which more than this share came back at once, in instances before, stays with the next ones until they are semi-warm; every 16th tries again
  * @init_requests:     requests after which the init segment goes (the runtime segment goes after the first); 1 at least
  * @long_request_ns:   a request that has run for so long has shown what it needs: the segments whose turn has not come yet go while it runs; 0: they wait for its end
  * @rollback_ns, @rollback_requests: what came back because it was touched is looked at again after so long and so many requests, at least
@@ -45,7 +46,7 @@
  */
 struct farmem_knobs {
 	bool segments, semiwarm, prefetch;
-	double reuse_quantile, offload_per_s, pressure_low, pressure_high;
+	double reuse_quantile, offload_per_s, return_max, pressure_low, pressure_high;
 	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
 	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes;
 	uint64_t long_request_ns, rollback_ns, keepalive_ns, keepalive_margin_ns;
@@ -97,10 +98,16 @@ struct farmem_node {
 	double evict_cut;               /* share of the evictions that the link has no room for, 0..1 */
 };
 
-/** struct farmem_function - all zero but @knobs */
+/**
+ * struct farmem_function - all zero but @knobs
+ * @returned: of a segment that left, the share that the next request brought back; moving average, of @returned_n instances
+ * @kept:     instances in a row that kept the segment because of it
+ */
 struct farmem_function {
 	struct farmem_knobs knobs;
 	struct farmem_reuse reuse;
+	double returned[FARMEM_SEGMENTS];
+	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS];
 };
 
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
@@ -113,10 +120,12 @@ struct farmem_instance {
 	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
 	uint64_t asked_bytes;           /* of offloads under way: what has not been reported yet */
 	uint64_t base_bytes;            /* its memory when it became semi-warm: what offload_per_s is a share of */
+	uint64_t left_bytes[FARMEM_SEGMENTS];   /* of a segment that was told to leave, until it was seen what came back; 0: not waiting for that */
 	uint32_t running, requests, requests_rollback;
 	uint32_t cancelled;             /* offloads that were called off and have not reported their end */
 	uint8_t barriers;               /* segments that have ended, FARMEM_SEGMENT_BIT */
 	uint8_t offloaded;              /* segments that were told to leave, and were not called back before they had */
+	uint8_t kept;                   /* segments that stay, as they came back in others */
 	uint8_t leaving;                /* segments of the offload under way */
 	bool under_way, ended;
 };

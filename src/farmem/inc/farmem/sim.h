@@ -103,6 +103,7 @@ extern const char *const memsim_policy_names[MEMSIM_POLICIES + 1];      /* "keep
 /**
  * struct memsim_config
  * @trace:   borrowed
+ * @minutes:  the first ones of it; 0: all
  * @policies: bits, 1 << enum memsim_policy; keepalive is always run, as the others are compared with it
  * @knobs:   of hearth; keepalive_ns, floor_bytes and what they have in common count for all
  * @link_bytes_per_s: for hearth, of all functions together; 0: not limited
@@ -111,6 +112,7 @@ extern const char *const memsim_policy_names[MEMSIM_POLICIES + 1];      /* "keep
  */
 struct memsim_config {
 	const struct memsim_trace *trace;
+	size_t minutes;
 	unsigned policies;
 	struct farmem_knobs knobs;
 	struct memsim_costs costs;
