@@ -95,18 +95,18 @@ static void offload_segments(struct step *s, unsigned due)
 	s->i->offloaded |= (uint8_t)segments;
 }
 
-/* A request has ended after segments had left: what is not remote of them now came back. */
+/* A request has ended after segments had left: what is of them neither remote nor still there came back. What is seen may be older than that: then nothing is gone of them yet. */
 static void learn_returned(struct step *s)
 {
 	struct farmem_function *f = s->f;
 
 	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
-		double left = (double)s->i->left_bytes[segment], share;
+		uint64_t left = s->i->left_bytes[segment], resident = s->seen->resident_bytes[segment], accounted = resident + s->seen->remote_bytes[segment];
+		double share;
 
-		if (left <= 0 || s->i->under_way)
+		if (left == 0 || s->i->under_way || resident >= left)
 			continue;
-		share = 1 - (double)s->seen->remote_bytes[segment] / left;
-		share = share > 0 ? share : 0;
+		share = accounted < left ? (double)(left - accounted) / (double)left : 0;
 		f->returned[segment] += (share - f->returned[segment]) / (f->returned_n[segment] < RETURNED_MEMORY ? ++f->returned_n[segment] : RETURNED_MEMORY);
 		s->i->left_bytes[segment] = 0;
 	}
@@ -148,7 +148,7 @@ static void become_idle(struct step *s)
 /* When the segments go that requests do not let go, as they run and run. */
 static uint64_t long_request_due(const struct step *s)
 {
-	if (s->i->running == 0 || s->k->long_request_ns == 0 || segments_due(s, UINT32_MAX) == 0)
+	if (s->i->running == 0 || s->k->long_request_ns == 0 || may_leave(s->k, s->i, s->seen) == 0 || segments_due(s, UINT32_MAX) == 0)
 		return FARMEM_NEVER;
 	return s->i->begun_ns + s->k->long_request_ns;
 }
@@ -182,7 +182,7 @@ static uint64_t next_timer(const struct step *s)
 		return FARMEM_NEVER;
 	if (i->running > 0)
 		return long_request_due(s);
-	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || may_leave(s->k, i, s->seen) == 0)
+	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || resident_bytes(s->seen) <= s->k->floor_bytes)
 		return FARMEM_NEVER;
 	return due_ns;
 }

@@ -95,6 +95,7 @@ uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farm
 struct farmem_node {
 	struct farmem_reuse reuse;
 	double psi;                     /* as last told */
+	double evict_want;              /* bytes a second that evictions would have without a limit; moving average over some paces of quotas */
 	double evict_cut;               /* share of the evictions that the link has no room for, 0..1 */
 };
 
@@ -235,7 +236,7 @@ struct farmem_flows { uint64_t fault, prefetch, evict; };
 void farmem_governor(const struct farmem_flows *want, uint64_t link, double pressure, struct farmem_flows *ret_grant);
 /**
  * farmem_node_update - once a second
- * @want: what the classes asked for in the last second
+ * @want: what the classes had in the last second; evictions are averaged, as they come in bursts
  * @psi:  memory pressure, "some avg10", 0..1
  * Return: what they may have in the next, as farmem_governor() says; quotas follow it by themselves.
  */
