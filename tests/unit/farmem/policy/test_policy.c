@@ -276,6 +276,7 @@ static void rollback_in_due_time(void **state)
 {
 	struct rig r = ready();
 
+	r.f.knobs.rollback_ns = 10 * S;
 	request(&r, T0 + 2 * S, T0 + 3 * S);
 	offloaded(&r, 40 * MIB, true, T0 + 3 * S);
 	request(&r, T0 + 4 * S, T0 + 5 * S);
