@@ -144,7 +144,7 @@ struct memsim_result {
 
 /**
  * memsim_run - every policy asked for
- * @ret: by policy; those that were not asked for, but for keepalive, have @ran false
+ * @ret: by policy; those that were not asked for, but for keepalive, have @ran false; untouched on failure
  * Context: pure but for time and threads; seconds to a minute. Same configuration, same result but @wall_s.
  * Return: 0, -EINVAL with message, -ENOMEM.
  */
