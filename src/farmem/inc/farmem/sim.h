@@ -109,6 +109,7 @@ extern const char *const memsim_policy_names[MEMSIM_POLICIES + 1];      /* "keep
  * @link_bytes_per_s: for hearth, of all functions together; 0: not limited
  * @park:    hearth ends idle instances into images and restores them instead of starting cold
  * @threads: runs at a time, 1..16
+ * @progress: NULL, or called after every minute of every policy, by any of the threads
  */
 struct memsim_config {
 	const struct memsim_trace *trace;
@@ -120,6 +121,8 @@ struct memsim_config {
 	uint64_t seed, link_bytes_per_s;
 	bool park;
 	unsigned threads;
+	void (*progress)(void *arg);
+	void *progress_arg;
 };
 
 struct memsim_quantiles { double p50, p95, p99; };
