@@ -55,12 +55,13 @@ uint64_t farmem_latency_quantile(const struct farmem_latency *l, double q);
  * @offloaded_bytes, @recalled_bytes: moved away and back, by faults and by prefetch
  * @faults:         pages that were touched while they were away
  * @prefetched_pages, @prefetch_hits: brought back unasked, and of those the ones that were then used, as far as the engine can see
+ * @ws_remote_bytes: of the recorded working set, what is away: what a prefetch would bring back at most
  * @uncovered_bytes: resident memory that this engine cannot move (pinned, mapped from files, huge pages, ...)
  */
 struct farmem_stat {
 	uint64_t resident_bytes[FARMEM_SEGMENTS], remote_bytes[FARMEM_SEGMENTS];
 	uint64_t pool_bytes, offloaded_bytes, recalled_bytes;
-	uint64_t faults, prefetched_pages, prefetch_hits, uncovered_bytes;
+	uint64_t faults, prefetched_pages, prefetch_hits, ws_remote_bytes, uncovered_bytes;
 	struct farmem_latency fault_latency;
 };
 
@@ -134,6 +135,7 @@ struct farmem_probe {
  * @pid, @pidfd: the root of its processes in our name space: hearth-init. pidfd is borrowed during the call (an engine that keeps it duplicates it)
  * @netns:       of the instance, borrowed during the call; -1: ours
  * @cgroup:      its group, absolute path of the memory controller's folder; NULL: none
+ * @memory_bytes: limit of the group, 0 none: an engine that moves it for a moment has to know where it was
  * @name:        its id, for messages and sockets, borrowed during the call
  * @ctx:         comes back with events
  */
@@ -141,6 +143,7 @@ struct farmem_attach {
 	pid_t pid;
 	int pidfd, netns;
 	const char *cgroup, *name;
+	uint64_t memory_bytes;
 	struct farmem_object object;
 	void *ctx;
 };
