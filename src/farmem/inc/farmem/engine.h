@@ -163,7 +163,7 @@ enum farmem_detach_how {
  * @fd:          readable when there are events; stays the same until @close
  * @next:        Return: 1 an event, 0 none now
  * @again:       after FARMEM_ENGINE_DOWN, once the process has been started: connect, hand it what it needs to go on. NULL for engines without a process. Return: 0 (ENGINE_UP follows), -errno
- * @environment: "NAME=value" strings for the programs of an instance, NULL-terminated, owned by the engine; NULL: nothing is needed. @name: the instance's id; valid until the next call
+ * @environment: "NAME=value" strings for the programs of an instance, NULL-terminated, owned by the engine. NULL, the member or what it returns: nothing is needed. @name: the instance's id; valid until the next call
  * @attach:      Return: 0 and the handle, of which ATTACHED or REFUSED will tell; -ENOMEM, -errno with message
  * @barrier:     all pages that belong to no segment yet belong to @segment from here on. BARRIER follows
  * @offload:     begin to move at most @bytes of the @segments away (a mask of 1 << segment), coldest first. Adds to what is under way. OFFLOADED follows, at least once, the last with `flag`
