@@ -93,7 +93,7 @@ uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farm
 struct farmem_node {
 	struct farmem_reuse reuse;
 	double psi;                     /* as last told */
-	double evict_share;             /* of the rate asked for, what the link has no room for, 0..1 */
+	double evict_cut;               /* share of the evictions that the link has no room for, 0..1 */
 };
 
 /** struct farmem_function - all zero but @knobs */
@@ -112,10 +112,11 @@ struct farmem_instance {
 	uint64_t asked_bytes;           /* of offloads under way: what has not been reported yet */
 	uint64_t base_bytes;            /* its memory when it became semi-warm: what offload_per_s is a share of */
 	uint32_t running, requests, requests_rollback;
+	uint32_t cancelled;             /* offloads that were called off and have not reported their end */
 	uint8_t barriers;               /* segments that have ended, FARMEM_SEGMENT_BIT */
 	uint8_t offloaded;              /* segments that were told to leave, and were not called back before they had */
 	uint8_t leaving;                /* segments of the offload under way */
-	bool ended;
+	bool under_way, ended;
 };
 
 /* ---- events and actions ---- */
