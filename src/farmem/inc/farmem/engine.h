@@ -158,13 +158,14 @@ enum farmem_detach_how {
  * struct farmem_ops - one engine. Every member is set unless it says otherwise. None blocks; none calls back.
  * @name:        "uffd", "reclaim"
  * @probe:       may read /proc and /sys, make and close a descriptor: some 100 us; the only one that may take time, for `doctor` and before the engine is opened
- * @open:        Return: 0, -errno with message
+ * @open:        an engine with a process of its own is down at first, whether there is such a process or not; `again` connects to it. Return: 0, -errno with message
  * @close:       targets' handles are gone; their memory is where it is (LEAVE). NULL is fine
  * @fd:          readable when there are events; stays the same until @close
  * @next:        Return: 1 an event, 0 none now
- * @again:       after FARMEM_ENGINE_DOWN, once the process has been started: connect, hand it what it needs to go on. NULL for engines without a process. Return: 0 (ENGINE_UP follows), -errno
+ * @again:       after @open and after FARMEM_ENGINE_DOWN: connect to the process if there is one, hand it what it needs to go on. NULL for engines without a process. Return: 0 (ENGINE_UP follows),
+ *               -ENOENT or -ECONNREFUSED (there is none: start it), -errno with message
  * @environment: "NAME=value" strings for the programs of an instance, NULL-terminated, owned by the engine. NULL, the member or what it returns: nothing is needed. @name: the instance's id; valid until the next call
- * @attach:      Return: 0 and the handle, of which ATTACHED or REFUSED will tell; -ENOMEM, -errno with message
+ * @attach:      Return: 0 and the handle, of which ATTACHED or REFUSED will tell; -ENOTCONN (the engine is down), -ENOMEM, -errno with message
  * @barrier:     all pages that belong to no segment yet belong to @segment from here on. BARRIER follows
  * @offload:     begin to move at most @bytes of the @segments away (a mask of 1 << segment), coldest first. Adds to what is under way. OFFLOADED follows, at least once, the last with `flag`
  * @cancel:      what `offload` has not moved yet stays. OFFLOADED with `flag` follows if something was under way. A request that begins needs no cancel of its own: @request_begin implies it
