@@ -438,8 +438,8 @@ void memory_mounts(const struct instance *inst, json_t *mounts)
 {
 	struct node *n = inst->fn->node;
 
-	/* what is preloaded is to be seen in the sandbox; the same for a wake as for the start before it, so whatever this function's mode */
-	if (n->memory.features & FARMEM_NEEDS_PRELOAD)
+	/* what is preloaded is to be seen in the sandbox */
+	if (n->memory.features & FARMEM_NEEDS_PRELOAD && inst->fn->m.farmem.mode != FARMEM_OFF)
 		json_array_append_new(mounts, json_string(n->cfg->libexec_dir));
 }
 

@@ -4,6 +4,7 @@
 
 #include <ev.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -60,6 +61,20 @@ void node_config_done(struct node_config *cfg);
  * Return: the node, or NULL with a message in @err (-EADDRINUSE: another hearthd has this run folder).
  */
 struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struct hearth_err *err);
+
+/** struct node_farmem_report - one way to move idle instances' memory. @detail: what it uses, or why it does not work and what to do */
+struct node_farmem_report {
+	const char *name;
+	bool works;
+	char detail[256];
+};
+
+/**
+ * node_farmem_probe - every way there is, the preferred first
+ * @cfg: libexec_dir only
+ * @ret: room for @n. Context: blocks for a moment; needs no daemon. Return: how many.
+ */
+size_t node_farmem_probe(const struct node_config *cfg, struct node_farmem_report *ret, size_t n);
 
 /** node_gateway_port - the TCP port the gateway listens on */
 uint16_t node_gateway_port(const struct node *n);
