@@ -25,6 +25,7 @@ static uint64_t value_of(const char *text, const char *key)
 
 struct reclaim_seen reclaim_seen_parse(const char *stat, const char *swap_current, bool v2)
 {
+	uint64_t both = value_of(stat, v2 ? "swapcached" : "total_swapcached");
 	struct reclaim_seen s;
 
 	if (v2) {
@@ -34,6 +35,8 @@ struct reclaim_seen reclaim_seen_parse(const char *stat, const char *swap_curren
 		s.resident_bytes = value_of(stat, "total_rss") + value_of(stat, "total_shmem");
 		s.swapped_bytes = value_of(stat, "total_swap");
 	}
+	/* what came back and was not written to keeps its place in swap: it is here */
+	s.swapped_bytes -= both < s.swapped_bytes ? both : s.swapped_bytes;
 	return s;
 }
 
