@@ -2,4 +2,4 @@
 #include "engines.h"
 
 /* In a library of its own, so that a test's daemon may have other ones. */
-const struct farmem_ops *const node_engines[] = { &farmem_reclaim_engine, NULL };
+const struct farmem_ops *const node_engines[] = { &farmem_uffd_engine, &farmem_reclaim_engine, NULL };
