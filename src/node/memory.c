@@ -24,6 +24,7 @@ struct memory {
 	ev_timer timer;                 /* the policy's */
 	bool attached, detaching, recall;
 	bool runtime_loaded, ready;     /* told before it was attached */
+	bool early;                     /* asked for before the program was ready: what refuses it then may take it later */
 };
 
 static const struct farmem_ops *ops(const struct memory *m)
@@ -141,6 +142,8 @@ void memory_ready(struct instance *inst)
 
 	if (m)
 		step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_INIT_DONE });
+	else if (!inst->memory)
+		memory_attach(inst);            /* catch_up() tells the policy */
 	else if (inst->memory)
 		inst->memory->ready = true;
 }
@@ -249,6 +252,19 @@ static void on_lost(struct memory *m, const struct farmem_event *e)
 	instance_kill(m->inst, why);
 }
 
+/* a program that had not begun yet, when its init was there already, is asked for once more when it is ready */
+static void on_refused(struct memory *m, const struct farmem_event *e)
+{
+	struct instance *inst = m->inst;
+	bool early = m->early && !m->recall;
+
+	if (inst)
+		log_at(early ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "instance %s: its memory stays where it is: %s", inst->id, e->why);
+	over(m, NULL);
+	if (inst && early && inst->ready)
+		memory_attach(inst);
+}
+
 static void on_target(struct memory *m, const struct farmem_event *e)
 {
 	switch (e->kind) {
@@ -259,9 +275,7 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 			catch_up(m);
 		break;
 	case FARMEM_REFUSED:
-		if (m->inst)
-			log_info("instance %s: its memory stays where it is: %s", m->inst->id, e->why);
-		over(m, NULL);
+		on_refused(m, e);
 		break;
 	case FARMEM_BARRIER:
 		ops(m)->refresh(m->target);
@@ -374,6 +388,7 @@ void memory_attach(struct instance *inst)
 		return;
 	m->node = n;
 	m->inst = inst;
+	m->early = !inst->ready;
 	ev_init(&m->timer, timer_fired);
 	m->timer.data = m;
 	if (ask_engine(m, &err) < 0) {

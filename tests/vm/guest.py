@@ -362,6 +362,7 @@ def reclaim(mglru):
 
     def start():
         put(LRU, "y" if mglru else "n")
+        same("debugfs", os.path.exists("/sys/kernel/debug/lru_gen"), True)
         same("MGLRU", bool(int(read(LRU), 16) & 1), mglru)
         node.hearth("up", "-d", "--state", "/var/tmp" + run[4:], "--listen", "127.0.0.1:0")
         answer = json.loads(node.hearth("--json", "doctor", check=False))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instances, and what hearthd asks of them. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,8 @@ static bool put_away(struct space *s)
 	return true;
 }
 
+#define FORGET_MAX_MS 1000
+
 /* a space that has all its memory: nothing of it is watched any more */
 static void let_go(struct space *s)
 {
@@ -94,8 +97,9 @@ static void let_go(struct space *s)
 			(void)ioctl(s->st->uffd, UFFDIO_UNREGISTER, &r);
 		}
 	look_spans_done(&maps);
-	if (s->st->conn >= 0)
-		(void)sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false);
+	/* its helper closes the userfaultfd, then the connection: only then may it be checkpointed. One that is stopped answers later; whoever dumps it then is told so by CRIU */
+	if (s->st->conn >= 0 && sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false) == 0)
+		(void)poll(&(struct pollfd){ .fd = s->st->conn, .events = POLLRDHUP }, 1, FORGET_MAX_MS);
 }
 
 /* ---- progress ---- */
@@ -370,14 +374,24 @@ static void rollback(struct pager *p, struct target *t)
 	}
 }
 
+static bool count_working_set(void *ctx, uint64_t address, uint64_t entry)
+{
+	uint64_t *pages = ctx;
+
+	*pages += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_USED);
+	return true;
+}
+
 static void add_space(struct space *s, struct farmem_stat *n)
 {
 	struct figures *f = &s->st->figures, now = { 0 };
-	uint64_t mine = 0, all = s->st->forked ? 0 : look_resident(s->st->pid);
+	uint64_t mine = 0, set = 0, all = s->st->forked ? 0 : look_resident(s->st->pid);
 
 	if (!s->st->forked && !s->gone)
 		(void)out_scan(s, FARMEM_EXECUTION, NULL, NULL);
 	index_each(&s->index, count_segment, &now);
+	index_each(&s->index, count_working_set, &set);
+	n->ws_remote_bytes += set * PAGE_BYTES;
 	for (unsigned k = 0; k < FARMEM_SEGMENTS; k++) {
 		n->resident_bytes[k] += now.resident_pages[k] * PAGE_BYTES;
 		n->remote_bytes[k] += now.remote_pages[k] * PAGE_BYTES;

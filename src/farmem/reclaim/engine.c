@@ -264,6 +264,18 @@ static uint64_t step(struct farmem_target *t, unsigned segments, uint64_t bytes)
 	return moved;
 }
 
+/* which pages are away now, for whoever asks what of the working set is; without memory for it: as before */
+static void note_away(struct farmem_target *t)
+{
+	struct away now;
+
+	if (away_look(t->pid, &t->away, &now) < 0)
+		return;
+	away_done(&t->away);
+	t->away = now;
+	t->stat.ws_remote_bytes = away_working_set(&t->away) * PAGE_BYTES;
+}
+
 static void do_offload(struct farmem_target *t, const struct job *j)
 {
 	uint64_t left = j->bytes, moved = j->bytes;
@@ -271,18 +283,12 @@ static void do_offload(struct farmem_target *t, const struct job *j)
 	while (left > 0 && moved > 0 && j->number > atomic_load(&t->cancelled)) {
 		moved = step(t, j->segments, left < STEP_BYTES ? left : STEP_BYTES);
 		left -= moved < left ? moved : left;
-		if (left > 0 && moved > 0)
-			tell(t, (struct farmem_event){ .kind = FARMEM_OFFLOADED, .bytes = moved });
+		note_away(t);
+		if (left == 0 || moved == 0)
+			break;
+		tell(t, (struct farmem_event){ .kind = FARMEM_OFFLOADED, .bytes = moved });
+		tell(t, (struct farmem_event){ .kind = FARMEM_STAT });
 	}
-	if (j->bytes > 0) {
-		struct away now;
-
-		if (away_look(t->pid, &t->away, &now) == 0) {
-			away_done(&t->away);
-			t->away = now;
-		}
-	}
-	t->stat.ws_remote_bytes = away_working_set(&t->away) * PAGE_BYTES;
 	tell(t, (struct farmem_event){ .kind = FARMEM_OFFLOADED, .bytes = left == 0 ? moved : 0, .flag = true });
 }
 
@@ -479,6 +485,17 @@ static int op_fd(const struct farmem_engine *e)
 	return e->fd;
 }
 
+/* the lock is held. A refusal of one that is to be detached: DETACHED is what its owner waits for */
+static void drop_stale(struct farmem_engine *e)
+{
+	struct event *event;
+
+	while ((event = STAILQ_FIRST(&e->events)) && event->e.kind == FARMEM_REFUSED && event->e.target->detaching) {
+		STAILQ_REMOVE_HEAD(&e->events, entry);
+		free(event);
+	}
+}
+
 static int op_next(struct farmem_engine *e, struct farmem_event *ret)
 {
 	struct event *event;
@@ -486,6 +503,7 @@ static int op_next(struct farmem_engine *e, struct farmem_event *ret)
 
 	free(e->shown);
 	pthread_mutex_lock(&e->lock);
+	drop_stale(e);
 	e->shown = event = STAILQ_FIRST(&e->events);
 	if (event)
 		STAILQ_REMOVE_HEAD(&e->events, entry);

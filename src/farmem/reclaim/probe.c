@@ -81,7 +81,7 @@ void reclaim_probe(const struct farmem_options *options, struct reclaim_ways *re
 	w.swap = w.swap_bytes > 0;
 	probe_groups(options->cgroup_dir, &w);
 	/* "0x0007": bit 0 is the switch */
-	if (file_read("/sys/kernel/mm/lru_gen/enabled", 64, &enabled, NULL) == 0 && (strtoul(enabled, NULL, 16) & 1) && access(LRU_FILE, R_OK | W_OK) == 0)
+	if (file_read("/sys/kernel/mm/lru_gen/enabled", 65536, &enabled, NULL) == 0 && (strtoul(enabled, NULL, 16) & 1) && access(LRU_FILE, R_OK | W_OK) == 0)
 		snprintf(w.lru, sizeof(w.lru), "%s", LRU_FILE);
 	free(enabled);
 	if (!w.swap) {
