@@ -122,10 +122,32 @@ static void poison(struct space *s, uint64_t address)
 {
 	struct uffdio_poison po = { .range = { address, PAGE_BYTES } };
 
-	if (ioctl(s->st->uffd, UFFDIO_POISON, &po) == 0 || errno == EEXIST || errno == EAGAIN)
+	if (ioctl(s->st->uffd, UFFDIO_POISON, &po) == 0 || errno == EEXIST)
 		fetch_wake(s, address);
+	else if (errno == EAGAIN)
+		space_park(s, address);
 	else if (s->pidfd >= 0)
 		(void)pidfd_signal(s->pidfd, SIGKILL);
+}
+
+/* ---- faults that wait for an event ---- */
+
+/*
+ * Nothing can be copied in while a change of the address space waits to be read, and the kernel tells of faults before it tells of changes: whoever is sent back to touch its page again is told of again, first.
+ * So these wait until there is nothing more to read.
+ */
+void space_park(struct space *s, uint64_t address)
+{
+	if (pages_add(&s->parked, address) < 0)
+		fetch_wake(s, address);
+	s->wants = true;
+}
+
+static void wake_parked(struct space *s)
+{
+	for (size_t k = 0; k < s->parked.n; k++)
+		fetch_wake(s, s->parked.v[k]);
+	s->parked.n = 0;
 }
 
 /* ---- events ---- */
@@ -287,14 +309,16 @@ static void zero_page(struct space *s, uint64_t address, bool write)
 	s->st->figures.zero_faults++;
 	if (r == -ESRCH || r == -ENOSPC)
 		space_gone(s);
+	else if (r == -EAGAIN)
+		space_park(s, address);
 	else if (r < 0)
-		fetch_wake(s, address);         /* there, or an event comes first: it is touched again */
+		fetch_wake(s, address);         /* it is there, or its mapping is not */
 }
 
 static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m)
 {
 	uint64_t address = m->arg.pagefault.address & ~(PAGE_BYTES - 1), entry = index_get(&s->index, address);
-	int at;
+	int at, r;
 
 	if (m->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
 		fetch_wake(s, address);         /* nothing is protected by us */
@@ -308,8 +332,11 @@ static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m
 		break;
 	case PAGE_LEAVING:
 		at = out_leaving(s, address);
-		if (at >= 0 && fetch_copy(s, address, s->buf + (size_t)at * PAGE_BYTES, 1) >= 0)
+		r = at < 0 ? -EAGAIN : fetch_copy(s, address, s->buf + (size_t)at * PAGE_BYTES, 1);
+		if (r > 0)
 			(void)index_set(&s->index, address, entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) | ENTRY_USED);
+		else if (r == -EAGAIN)
+			space_park(s, address);
 		else
 			fetch_wake(s, address);
 		break;
@@ -333,6 +360,7 @@ void space_readable(struct space *s, struct worker *w)
 		if (n != sizeof(*m)) {
 			if (n < 0 && errno != EAGAIN && errno != EINTR)
 				space_gone(s);
+			wake_parked(s);
 			return;
 		}
 		(void)fault_point(m->event == UFFD_EVENT_PAGEFAULT ? "pager-fault" : "pager-event");
@@ -374,6 +402,7 @@ void space_close(struct space *s)
 	pages_done(&s->out.pages);
 	pages_done(&s->in.pages);
 	pages_done(&s->dead);
+	pages_done(&s->parked);
 	look_spans_done(&s->quarantine);
 	free(s->buf);
 	s->buf = NULL;

@@ -17,7 +17,7 @@ PAGED = os.path.join(BUILD, 'tests', 'programs', 'paged')
 MIB = 1 << 20
 ALL = 7
 EVERYTHING = 1 << 60
-PATIENCE_S = 120        # for what must come, however slow the machine; nothing depends on how long it takes
+PATIENCE_S = float(os.environ.get('PATIENCE', 120))        # for what must come, however slow the machine; nothing depends on how long it takes
 
 
 class Lines:
