@@ -71,17 +71,16 @@ int out_barrier(struct space *s, enum farmem_segment segment)
 
 int out_scan(struct space *s, struct look_spans *ret, uint64_t uncovered[LOOK_REASONS])
 {
-	struct look_spans maps = { 0 }, runs = { 0 };
-	int r = look_mappings(s->st->pid, s->st->own, OWN_MAX, &maps, uncovered);
+	struct look_spans *maps = &s->maps, runs = { 0 };
+	int r = look_mappings(s->st->pid, s->st->own, OWN_MAX, maps, uncovered);
 	FD_AUTO int pagemap = look_pagemap(s->st->pid);        /* opened anew: after an exec it would show what was before */
 
 	if (r == 0 && pagemap < 0)
 		r = pagemap;
-	for (size_t k = 0; k < maps.n && r == 0; k++)
-		r = look_present(pagemap, maps.v[k], &runs);
+	for (size_t k = 0; k < maps->n && r == 0; k++)
+		r = look_present(pagemap, maps->v[k], &runs);
 	if (r == 0)
 		take_in(s, &runs);
-	look_spans_done(&maps);
 	if (r == 0 && ret)
 		*ret = runs;
 	else
@@ -229,11 +228,20 @@ static bool fill_batch(struct space *s)
 	return true;
 }
 
-static bool registered(struct space *s, uint64_t start, uint64_t pages)
+static bool registered(struct space *s, uint64_t start, uint64_t end)
 {
-	struct uffdio_register r = { .range = { start, pages * PAGE_BYTES }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_register r = { .range = { start, end - start }, .mode = UFFDIO_REGISTER_MODE_MISSING };
 
 	return ioctl(s->st->uffd, UFFDIO_REGISTER, &r) == 0;
+}
+
+/* the whole mapping, as it was when it was last looked at: part of it would be another mapping from then on, and mremap(2) of both an error */
+static bool mapping_registered(struct space *s, uint64_t start, uint64_t end)
+{
+	for (size_t k = 0; k < s->maps.n; k++)
+		if (start >= s->maps.v[k].start && end <= s->maps.v[k].end)
+			return registered(s, s->maps.v[k].start, s->maps.v[k].end);
+	return false;
 }
 
 /* Only from mappings whose faults we see. Those that are not what they were, or that somebody else has registered, stay: of a run that is not wholly so, each page for itself. */
@@ -245,10 +253,11 @@ static void register_runs(struct space *s, struct warm_msg *m)
 
 	m->n = 0;
 	for (uint32_t k = 0; k < all.n; k++) {
-		bool whole = registered(s, all.runs[k].start, all.runs[k].pages);
+		uint64_t start = all.runs[k].start, end = start + all.runs[k].pages * PAGE_BYTES;
+		bool whole = mapping_registered(s, start, end) || registered(s, start, end);
 
 		for (uint64_t i = 0; i < all.runs[k].pages; i++, at++) {
-			if (whole || registered(s, b->address[at], 1))
+			if (whole || registered(s, b->address[at], b->address[at] + PAGE_BYTES))
 				b->address[kept++] = b->address[at];
 			else
 				stay(s, at);
@@ -405,7 +414,7 @@ static bool commit(struct space *s, const struct put *p)
 			(void)index_set(&s->index, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)ENTRY_FETCHED);
 			s->st->figures.offloaded_pages++;
 			s->out.done_pages++;
-		} else if (p->status[i] == 0) {
+		} else if (p->status[i] == 0 && entry_id(entry) != p->id[i]) {
 			space_forget(s, p->id[i]);      /* it came back, or was thrown away, meanwhile */
 		} else if (ours) {
 			all = false;

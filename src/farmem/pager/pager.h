@@ -124,6 +124,7 @@ struct space {
 	bool backing, back_again;       /* pages that the pool did not take are being moved back */
 	unsigned fetches;               /* at the store: what comes back, and what leaves */
 	struct job out, in;
+	struct look_spans maps;         /* its mappings when it was last looked at */
 	struct look_spans quarantine;   /* taken away by the process, perhaps not yet done */
 	struct pages parked;            /* faults that wait for an event to be read */
 	struct pages dead;              /* ids that the pool is to forget */

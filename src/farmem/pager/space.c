@@ -17,6 +17,7 @@
 
 #define EVENTS_MAX 64                   /* of one space, before others have a turn */
 #define FORGET_AT 512
+#define ZERO_BYTES (64ull << 10)
 #define WHOLE_END 0x7fffffffe000ull     /* of the addresses that programs have */
 
 static const uint8_t zeros[PAGE_BYTES] __attribute__((aligned(4096)));
@@ -296,16 +297,34 @@ static int on_event(struct space *s, const struct uffd_msg *m)
 
 /* ---- faults ---- */
 
-/* a page that was never written, or that the process has thrown away */
+/* how many pages from one on are nobody's, inside of its window */
+static uint64_t untouched(const struct space *s, uint64_t address)
+{
+	uint64_t end = (address & ~(ZERO_BYTES - 1)) + ZERO_BYTES, a = address + PAGE_BYTES;
+
+	while (a < end && entry_state(index_get(&s->index, a)) == PAGE_UNKNOWN)
+		a += PAGE_BYTES;
+	return (a - address) / PAGE_BYTES;
+}
+
+/*
+ * A page that was never written, or that the process has thrown away. Those behind it are mapped too, as the kernel's own page of zeros, which takes no memory: who goes on there makes a page of it
+ * without coming here.
+ */
 static void zero_page(struct space *s, uint64_t address, bool write)
 {
-	struct uffdio_zeropage z = { .range = { address, PAGE_BYTES } };
-	int r;
+	uint64_t pages = untouched(s, address);
+	int r = 0;
 
 	if (write)
 		r = fetch_copy(s, address, zeros, 1);
-	else
-		r = ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 ? -errno : 0;
+	if (r >= 0 && (!write || pages > 1)) {
+		uint64_t from = address + (write ? PAGE_BYTES : 0);
+		struct uffdio_zeropage z = { .range = { from, (pages - write) * PAGE_BYTES } };
+		int error = ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && z.zeropage <= 0 ? -errno : 0;
+
+		r = write ? 0 : error;
+	}
 	s->st->figures.zero_faults++;
 	if (r == -ESRCH || r == -ENOSPC)
 		space_gone(s);
@@ -404,6 +423,7 @@ void space_close(struct space *s)
 	pages_done(&s->dead);
 	pages_done(&s->parked);
 	look_spans_done(&s->quarantine);
+	look_spans_done(&s->maps);
 	free(s->buf);
 	s->buf = NULL;
 	s->out = s->in = (struct job){ 0 };
