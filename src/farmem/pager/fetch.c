@@ -107,8 +107,10 @@ static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
 	}
 	for (int i = 0; i < r; i++)
 		here(s, f, k + (unsigned)i);
-	if (r < 0)
-		fetch_wake(s, f->address[k]);   /* an event is to be read first, or memory is short: whoever waits touches it again */
+	if (r == -EAGAIN && f->fault)
+		space_park(s, f->fault);
+	else if (r < 0)
+		fetch_wake(s, f->address[k]);   /* its mapping is gone, or memory is short: whoever waits touches it again */
 	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
 }
 

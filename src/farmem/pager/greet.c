@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static void give_up(struct space *s, int error, const char *why)
 	snprintf(text, sizeof(text), "process %d: %s: %s", (int)s->st->pid, why, strerror(-error));
 	(void)epoll_ctl(s->p->epoll_fd, EPOLL_CTL_DEL, s->st->conn, NULL);
 	space_close(s);
-	if (!t->attached && !greet_pending(s->p, t))
+	if (!t->attached && !t->st->lost && !greet_pending(s->p, t))
 		target_refuse(t, error, text);
 }
 
@@ -39,8 +40,16 @@ static void on_hello(struct space *s, const struct warm_msg *m)
 	int r;
 
 	/* it was paged by somebody who is gone with all that was there: not one page may be taken for zeros */
-	if (m->out)
-		space_lost(s, -EIO, "the pager that had it ended, and its holder too");
+	if (m->out) {
+		int pidfd = pidfd_of(s->st->pid);
+
+		space_lost(s, -EIO, "the pager that had it was killed together with those that hold for it");
+		if (pidfd >= 0)
+			(void)pidfd_signal(pidfd, SIGKILL);
+		fd_close(&pidfd);
+		give_up(s, -EIO, "its memory is lost");
+		return;
+	}
 	s->st->stage = m->stage;
 	for (unsigned k = 0; k < OWN_MAX; k++)
 		s->st->own[k] = (struct look_span){ m->own[k].start, m->own[k].end };

@@ -32,34 +32,55 @@ static bool bit(const uint64_t *set, unsigned k) { return set[k / 64] >> (k % 64
 
 /* ---- what there is ---- */
 
-static void first_touch(struct space *s, const struct look_spans *runs, enum farmem_segment segment)
+/* what no barrier has closed yet counts as EXECUTION's */
+static void take_in(struct space *s, const struct look_spans *runs)
 {
 	for (size_t k = 0; k < runs->n; k++)
 		for (uint64_t a = runs->v[k].start; a < runs->v[k].end; a += PAGE_BYTES) {
 			uint64_t entry = index_get(&s->index, a);
 
-			if (entry_state(entry) == PAGE_LEAVING || ((entry & ENTRY_SEGMENT_KNOWN) && entry_state(entry) != PAGE_UNKNOWN))
-				continue;
-			if (!(entry & ENTRY_SEGMENT_KNOWN))
-				entry = entry_with_segment(entry, segment);
-			/* no room in the index: the page stays */
-			(void)index_set(&s->index, a, entry_with_state(entry, PAGE_LOCAL));
+			/* without room in the index the page stays */
+			if (entry_state(entry) == PAGE_UNKNOWN)
+				(void)index_set(&s->index, a, PAGE_LOCAL | FARMEM_EXECUTION << ENTRY_SEGMENT_SHIFT);
 		}
 }
 
-int out_scan(struct space *s, enum farmem_segment segment, struct look_spans *ret, uint64_t uncovered[LOOK_REASONS])
+struct closing {
+	struct space *s;
+	enum farmem_segment segment;
+};
+
+static bool close_one(void *ctx, uint64_t address, uint64_t entry)
 {
-	struct look_spans maps = { 0 }, runs = { 0 };
-	int r = look_mappings(s->st->pid, s->st->own, OWN_MAX, &maps, uncovered);
+	const struct closing *c = ctx;
+
+	if (!(entry & ENTRY_SEGMENT_KNOWN))
+		(void)index_set(&c->s->index, address, entry_with_segment(entry, c->segment));
+	return true;
+}
+
+int out_barrier(struct space *s, enum farmem_segment segment)
+{
+	struct closing c = { s, segment };
+	int r = out_scan(s, NULL, NULL);
+
+	if (r == 0)
+		index_each(&s->index, close_one, &c);
+	return r;
+}
+
+int out_scan(struct space *s, struct look_spans *ret, uint64_t uncovered[LOOK_REASONS])
+{
+	struct look_spans *maps = &s->maps, runs = { 0 };
+	int r = look_mappings(s->st->pid, s->st->own, OWN_MAX, maps, uncovered);
 	FD_AUTO int pagemap = look_pagemap(s->st->pid);        /* opened anew: after an exec it would show what was before */
 
 	if (r == 0 && pagemap < 0)
 		r = pagemap;
-	for (size_t k = 0; k < maps.n && r == 0; k++)
-		r = look_present(pagemap, maps.v[k], &runs);
+	for (size_t k = 0; k < maps->n && r == 0; k++)
+		r = look_present(pagemap, maps->v[k], &runs);
 	if (r == 0)
-		first_touch(s, &runs, segment);
-	look_spans_done(&maps);
+		take_in(s, &runs);
 	if (r == 0 && ret)
 		*ret = runs;
 	else
@@ -108,7 +129,7 @@ int out_begin(struct space *s, unsigned segments, uint64_t bytes)
 		return -EBUSY;
 	if (s->quarantine.n && look_outside(s->st->pid))
 		s->quarantine.n = 0;
-	r = out_scan(s, FARMEM_EXECUTION, &runs, NULL);
+	r = out_scan(s, &runs, NULL);
 	s->out.pages.n = s->out.pages.at = 0;
 	if (r == 0)
 		r = choose(s, &runs, segments, pages > SIZE_MAX - left ? SIZE_MAX : pages + left);
@@ -207,34 +228,44 @@ static bool fill_batch(struct space *s)
 	return true;
 }
 
-/* a mapping that is not what it was, or that somebody else has registered, is passed over by the helper's move: no page leaves from where we would not see its fault */
-static bool registered(struct space *s, const struct warm_run *run)
+static bool registered(struct space *s, uint64_t start, uint64_t end)
 {
-	struct uffdio_register r = { .range = { run->start, run->pages * PAGE_BYTES }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_register r = { .range = { start, end - start }, .mode = UFFDIO_REGISTER_MODE_MISSING };
 
 	return ioctl(s->st->uffd, UFFDIO_REGISTER, &r) == 0;
 }
 
-static void keep_unregistered(struct space *s, struct warm_msg *m)
+/* the whole mapping, as it was when it was last looked at: part of it would be another mapping from then on, and mremap(2) of both an error */
+static bool mapping_registered(struct space *s, uint64_t start, uint64_t end)
+{
+	for (size_t k = 0; k < s->maps.n; k++)
+		if (start >= s->maps.v[k].start && end <= s->maps.v[k].end)
+			return registered(s, s->maps.v[k].start, s->maps.v[k].end);
+	return false;
+}
+
+/* Only from mappings whose faults we see. Those that are not what they were, or that somebody else has registered, stay: of a run that is not wholly so, each page for itself. */
+static void register_runs(struct space *s, struct warm_msg *m)
 {
 	struct batch *b = &s->st->batch;
-	uint32_t at = 0, kept = 0, n = 0;
+	uint32_t kept = 0, at = 0;
+	struct warm_msg all = *m;
 
-	for (uint32_t k = 0; k < m->n; k++) {
-		bool ok = registered(s, &m->runs[k]);
+	m->n = 0;
+	for (uint32_t k = 0; k < all.n; k++) {
+		uint64_t start = all.runs[k].start, end = start + all.runs[k].pages * PAGE_BYTES;
+		bool whole = mapping_registered(s, start, end) || registered(s, start, end);
 
-		for (uint64_t i = 0; i < m->runs[k].pages; i++, at++) {
-			if (!ok)
-				stay(s, at);
-			else
+		for (uint64_t i = 0; i < all.runs[k].pages; i++, at++) {
+			if (whole || registered(s, b->address[at], b->address[at] + PAGE_BYTES))
 				b->address[kept++] = b->address[at];
+			else
+				stay(s, at);
 		}
-		if (ok)
-			m->runs[n++] = m->runs[k];
 	}
-	m->n = n;
 	s->st->figures.fixed_pages += b->n - kept;
 	b->n = kept;
+	runs_of(b, m);
 }
 
 static void ask(struct space *s)
@@ -251,7 +282,7 @@ static void ask(struct space *s)
 		(void)index_set(&s->index, b->address[k], entry_with_id(entry_with_state(entry, PAGE_LEAVING), b->first_id + k));
 	}
 	runs_of(b, &m);
-	keep_unregistered(s, &m);
+	register_runs(s, &m);
 	for (uint32_t k = 0; k < b->n; k++)     /* some may have been taken out */
 		(void)index_set(&s->index, b->address[k], entry_with_id(index_get(&s->index, b->address[k]), b->first_id + k));
 	(void)fault_point("pager-asking");
@@ -383,7 +414,7 @@ static bool commit(struct space *s, const struct put *p)
 			(void)index_set(&s->index, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)ENTRY_FETCHED);
 			s->st->figures.offloaded_pages++;
 			s->out.done_pages++;
-		} else if (p->status[i] == 0) {
+		} else if (p->status[i] == 0 && entry_id(entry) != p->id[i]) {
 			space_forget(s, p->id[i]);      /* it came back, or was thrown away, meanwhile */
 		} else if (ours) {
 			all = false;

@@ -124,7 +124,9 @@ struct space {
 	bool backing, back_again;       /* pages that the pool did not take are being moved back */
 	unsigned fetches;               /* at the store: what comes back, and what leaves */
 	struct job out, in;
+	struct look_spans maps;         /* its mappings when it was last looked at */
 	struct look_spans quarantine;   /* taken away by the process, perhaps not yet done */
+	struct pages parked;            /* faults that wait for an event to be read */
 	struct pages dead;              /* ids that the pool is to forget */
 	uint8_t *buf;                   /* of the batch */
 	uint32_t faults_until_look;

@@ -211,7 +211,7 @@ static void recover(struct pager *p, struct space *s)
 
 	if (s->st->used == SPACE_GREETING)
 		s->st->used = SPACE_FREE;       /* its descriptor is closed */
-	if (!s->st->used)
+	if (!s->st->used || s->live)            /* live: a child that its parent's recovery has made */
 		return;
 	pthread_mutex_lock(&s->lock);
 	r = space_open(p, s);

@@ -17,6 +17,7 @@
 
 #define EVENTS_MAX 64                   /* of one space, before others have a turn */
 #define FORGET_AT 512
+#define ZERO_BYTES (64ull << 10)
 #define WHOLE_END 0x7fffffffe000ull     /* of the addresses that programs have */
 
 static const uint8_t zeros[PAGE_BYTES] __attribute__((aligned(4096)));
@@ -122,10 +123,32 @@ static void poison(struct space *s, uint64_t address)
 {
 	struct uffdio_poison po = { .range = { address, PAGE_BYTES } };
 
-	if (ioctl(s->st->uffd, UFFDIO_POISON, &po) == 0 || errno == EEXIST || errno == EAGAIN)
+	if (ioctl(s->st->uffd, UFFDIO_POISON, &po) == 0 || errno == EEXIST)
 		fetch_wake(s, address);
+	else if (errno == EAGAIN)
+		space_park(s, address);
 	else if (s->pidfd >= 0)
 		(void)pidfd_signal(s->pidfd, SIGKILL);
+}
+
+/* ---- faults that wait for an event ---- */
+
+/*
+ * Nothing can be copied in while a change of the address space waits to be read, and the kernel tells of faults before it tells of changes: whoever is sent back to touch its page again is told of again, first.
+ * So these wait until there is nothing more to read.
+ */
+void space_park(struct space *s, uint64_t address)
+{
+	if (pages_add(&s->parked, address) < 0)
+		fetch_wake(s, address);
+	s->wants = true;
+}
+
+static void wake_parked(struct space *s)
+{
+	for (size_t k = 0; k < s->parked.n; k++)
+		fetch_wake(s, s->parked.v[k]);
+	s->parked.n = 0;
 }
 
 /* ---- events ---- */
@@ -274,27 +297,47 @@ static int on_event(struct space *s, const struct uffd_msg *m)
 
 /* ---- faults ---- */
 
-/* a page that was never written, or that the process has thrown away */
+/* how many pages from one on are nobody's, inside of its window */
+static uint64_t untouched(const struct space *s, uint64_t address)
+{
+	uint64_t end = (address & ~(ZERO_BYTES - 1)) + ZERO_BYTES, a = address + PAGE_BYTES;
+
+	while (a < end && entry_state(index_get(&s->index, a)) == PAGE_UNKNOWN)
+		a += PAGE_BYTES;
+	return (a - address) / PAGE_BYTES;
+}
+
+/*
+ * A page that was never written, or that the process has thrown away. Those behind it are mapped too, as the kernel's own page of zeros, which takes no memory: who goes on there makes a page of it
+ * without coming here.
+ */
 static void zero_page(struct space *s, uint64_t address, bool write)
 {
-	struct uffdio_zeropage z = { .range = { address, PAGE_BYTES } };
-	int r;
+	uint64_t pages = untouched(s, address);
+	int r = 0;
 
 	if (write)
 		r = fetch_copy(s, address, zeros, 1);
-	else
-		r = ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 ? -errno : 0;
+	if (r >= 0 && (!write || pages > 1)) {
+		uint64_t from = address + (write ? PAGE_BYTES : 0);
+		struct uffdio_zeropage z = { .range = { from, (pages - write) * PAGE_BYTES } };
+		int error = ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && z.zeropage <= 0 ? -errno : 0;
+
+		r = write ? 0 : error;
+	}
 	s->st->figures.zero_faults++;
 	if (r == -ESRCH || r == -ENOSPC)
 		space_gone(s);
+	else if (r == -EAGAIN)
+		space_park(s, address);
 	else if (r < 0)
-		fetch_wake(s, address);         /* there, or an event comes first: it is touched again */
+		fetch_wake(s, address);         /* it is there, or its mapping is not */
 }
 
 static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m)
 {
 	uint64_t address = m->arg.pagefault.address & ~(PAGE_BYTES - 1), entry = index_get(&s->index, address);
-	int at;
+	int at, r;
 
 	if (m->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
 		fetch_wake(s, address);         /* nothing is protected by us */
@@ -308,8 +351,11 @@ static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m
 		break;
 	case PAGE_LEAVING:
 		at = out_leaving(s, address);
-		if (at >= 0 && fetch_copy(s, address, s->buf + (size_t)at * PAGE_BYTES, 1) >= 0)
+		r = at < 0 ? -EAGAIN : fetch_copy(s, address, s->buf + (size_t)at * PAGE_BYTES, 1);
+		if (r > 0)
 			(void)index_set(&s->index, address, entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) | ENTRY_USED);
+		else if (r == -EAGAIN)
+			space_park(s, address);
 		else
 			fetch_wake(s, address);
 		break;
@@ -333,6 +379,7 @@ void space_readable(struct space *s, struct worker *w)
 		if (n != sizeof(*m)) {
 			if (n < 0 && errno != EAGAIN && errno != EINTR)
 				space_gone(s);
+			wake_parked(s);
 			return;
 		}
 		(void)fault_point(m->event == UFFD_EVENT_PAGEFAULT ? "pager-fault" : "pager-event");
@@ -374,7 +421,9 @@ void space_close(struct space *s)
 	pages_done(&s->out.pages);
 	pages_done(&s->in.pages);
 	pages_done(&s->dead);
+	pages_done(&s->parked);
 	look_spans_done(&s->quarantine);
+	look_spans_done(&s->maps);
 	free(s->buf);
 	s->buf = NULL;
 	s->out = s->in = (struct job){ 0 };

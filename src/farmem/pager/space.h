@@ -16,6 +16,8 @@ void space_close(struct space *s);
 void space_recover(struct space *s);
 /** space_readable - events and faults of its userfaultfd, until there are none or pages are being moved out */
 void space_readable(struct space *s, struct worker *w);
+/** space_park - a fault to which nothing can be copied until an event has been read */
+void space_park(struct space *s, uint64_t address);
 /** space_lost - memory is lost: nobody reads zeros, its target is told */
 void space_lost(struct space *s, int error, const char *why);
 /** space_gone - its address space is no more */
@@ -47,8 +49,10 @@ void fetch_wake(struct space *s, uint64_t address);
 
 /* out.c: pages that leave */
 
-/** out_scan - what is present and of no segment yet is of @segment. @ret: if not NULL, runs of present pages that are covered. Return: 0, -errno. */
-int out_scan(struct space *s, enum farmem_segment segment, struct look_spans *ret, uint64_t uncovered[LOOK_REASONS]);
+/** out_scan - take in what is present. @ret: if not NULL, runs of present pages that are covered. @uncovered: as for look_mappings(). Return: 0, -ESRCH, -errno. */
+int out_scan(struct space *s, struct look_spans *ret, uint64_t uncovered[LOOK_REASONS]);
+/** out_barrier - what belongs to no segment yet is of this one. Return: as out_scan(). */
+int out_barrier(struct space *s, enum farmem_segment segment);
 /** out_begin - add to what is to leave. Return: 0, -EBUSY (no helper, or a child shares its memory), -errno. */
 int out_begin(struct space *s, unsigned segments, uint64_t bytes);
 /** out_step - the next batch, if none is under way. Return: there is more to do at once. */

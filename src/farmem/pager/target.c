@@ -311,7 +311,7 @@ static void barrier(struct pager *p, struct target *t, enum farmem_segment segme
 		struct figures n = { 0 };
 
 		pthread_mutex_lock(&s->lock);
-		if (!s->st->forked && !s->gone && out_scan(s, segment, NULL, NULL) == -ESRCH)
+		if (!s->st->forked && !s->gone && out_barrier(s, segment) == -ESRCH)
 			space_gone(s);
 		index_each(&s->index, count_segment, &n);
 		e.bytes += (n.resident_pages[segment] + n.remote_pages[segment]) * PAGE_BYTES;
@@ -388,7 +388,7 @@ static void add_space(struct space *s, struct farmem_stat *n)
 	uint64_t mine = 0, set = 0, all = s->st->forked ? 0 : look_resident(s->st->pid);
 
 	if (!s->st->forked && !s->gone)
-		(void)out_scan(s, FARMEM_EXECUTION, NULL, NULL);
+		(void)out_scan(s, NULL, NULL);
 	index_each(&s->index, count_segment, &now);
 	index_each(&s->index, count_working_set, &set);
 	n->ws_remote_bytes += set * PAGE_BYTES;

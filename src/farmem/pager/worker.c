@@ -136,9 +136,11 @@ static bool work(struct worker *w)
 			continue;
 		pthread_mutex_lock(&s->lock);
 		if (s->live && s->home == w && !s->gone) {
-			s->wants = fetch_step(s);
-			if (!s->wants)
-				s->wants = out_step(s);
+			s->wants = false;
+			if (s->parked.n && !s->held)
+				space_readable(s, w);
+			s->wants |= s->parked.n && !s->held;
+			s->wants |= fetch_step(s) || out_step(s);
 			if (!s->wants)
 				space_flush(s);
 			more |= s->wants;

@@ -17,7 +17,7 @@ PAGED = os.path.join(BUILD, 'tests', 'programs', 'paged')
 MIB = 1 << 20
 ALL = 7
 EVERYTHING = 1 << 60
-PATIENCE_S = 120        # for what must come, however slow the machine; nothing depends on how long it takes
+PATIENCE_S = float(os.environ.get('PATIENCE', 120))        # for what must come, however slow the machine; nothing depends on how long it takes
 
 
 class Lines:
@@ -78,7 +78,7 @@ class PagerCase(unittest.TestCase):
         self.socket = os.path.join(self.folder, 'pager.sock')
         self.log = open(os.path.join(self.folder, 'log'), 'w+', encoding='utf-8')
         self.addCleanup(self.log.close)
-        self.numbers = 0
+        self.numbers = self.downs = 0
         self.names = f't{os.getpid()}'
         self.start_pager()
         self.open_shell()
@@ -116,12 +116,36 @@ class PagerCase(unittest.TestCase):
                 pass
         return found
 
+    def kill_at_once(self, *roots):
+        """Those and what they have started; stopped first, as they start each other anew."""
+        done, ends = set(), []
+        while True:
+            found = {p for r in roots for p in self.family(r)} - done
+            if not found:
+                break
+            for p in found:
+                try:
+                    ends.append(os.pidfd_open(p))
+                except ProcessLookupError:
+                    continue
+                self.signal(p, signal.SIGSTOP)
+            done |= found
+        for p in done:
+            self.signal(p, signal.SIGKILL)
+        for end in ends:
+            select.select([end], [], [], PATIENCE_S)
+            os.close(end)
+
+    @staticmethod
+    def signal(pid, number):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
     def stop_pager(self, pager):
-        for p in self.family(pager.pid):
-            try:
-                os.kill(p, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        if pager.poll() is None:
+            self.kill_at_once(pager.pid)
         pager.wait()
         pager.stdout.close()
 
@@ -144,6 +168,9 @@ class PagerCase(unittest.TestCase):
         """The next event of such a kind; others are passed over, but not the loss of memory."""
         while True:
             e = json.loads(self.shell.lines.line())
+            if e['event'] == 'down' and 'down' not in kinds:
+                self.downs += 1
+                self.shell.say('again')
             if e['event'] in kinds and name in (None, e.get('name')):
                 return e
             if e['event'] in ('lost', 'error'):
