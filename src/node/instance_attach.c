@@ -159,8 +159,13 @@ static bool on_frame(void *ctx, const struct fn_frame *f, const char *meta, cons
 			return false;
 		if (f->id && inst->inflight == 0)
 			inst->inflight = 1;             /* busy with a call of an earlier daemon */
+		if (f->flags & FN_FLAG_LOADED && !inst->ready)
+			memory_runtime_loaded(inst);
 		if ((f->flags & FN_FLAG_READY) && fn->m.contract != CONTRACT_NATIVE)
 			instance_set_ready(inst);
+		return true;
+	case FN_LOADED_NOW:
+		memory_runtime_loaded(inst);
 		return true;
 	case FN_READY_NOW:
 		if (fn->m.contract != CONTRACT_NATIVE)

@@ -130,6 +130,8 @@ void memory_runtime_loaded(struct instance *inst)
 {
 	struct memory *m = listening(inst);
 
+	if (!inst->memory)
+		memory_attach(inst);            /* it was too early before */
 	if (m)
 		step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_RUNTIME_READY });
 	else if (inst->memory)

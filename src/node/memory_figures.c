@@ -59,6 +59,7 @@ json_t *memory_to_json(const struct farmem_stat *s)
 			      "faults", (json_int_t)s->faults, "prefetched_pages", (json_int_t)s->prefetched_pages, "prefetch_hits", (json_int_t)s->prefetch_hits,
 			      "uncovered_bytes", (json_int_t)s->uncovered_bytes);
 
+	json_object_set_new(o, "working_set_away_bytes", json_integer((json_int_t)s->ws_remote_bytes));
 	json_object_set_new(o, "fault_p50_us", json_real(us(farmem_latency_quantile(&s->fault_latency, 0.5))));
 	json_object_set_new(o, "fault_p99_us", json_real(us(farmem_latency_quantile(&s->fault_latency, 0.99))));
 	json_object_set_new(o, "resident", by_segment(s->resident_bytes));

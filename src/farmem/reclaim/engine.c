@@ -301,11 +301,11 @@ static void do_prefetch(struct farmem_target *t, uint64_t bytes)
 	tell(t, (struct farmem_event){ .kind = FARMEM_PREFETCHED, .bytes = (uint64_t)pages * PAGE_BYTES });
 }
 
-static void settle(struct farmem_target *t, bool record)
+static void settle(struct farmem_target *t)
 {
 	uint64_t used, hits;
 
-	away_settle(&t->away, record, &used, &hits);
+	away_settle(&t->away, &used, &hits);
 	t->stat.faults += used - hits;
 	t->stat.prefetch_hits += hits;
 }
@@ -336,12 +336,11 @@ static void run(struct job *j)
 		do_prefetch(t, j->bytes);
 		break;
 	case JOB_REQUEST_END:
-		settle(t, true);
+		settle(t);
 		look(t, FARMEM_EXECUTION);
 		tell(t, (struct farmem_event){ .kind = FARMEM_STAT });
 		break;
 	case JOB_REFRESH:
-		settle(t, false);
 		look(t, FARMEM_EXECUTION);
 		tell(t, (struct farmem_event){ .kind = FARMEM_STAT });
 		break;
@@ -425,18 +424,19 @@ static struct farmem_engine *op_close(struct farmem_engine *e)
 	pthread_cond_signal(&e->work);
 	pthread_mutex_unlock(&e->lock);
 	pthread_join(e->thread, NULL);
+	/* a target that was refused and detached is freed once: with its detach */
+	while ((event = STAILQ_FIRST(&e->events))) {
+		STAILQ_REMOVE_HEAD(&e->events, entry);
+		if (event->e.kind == FARMEM_DETACHED || (event->e.kind == FARMEM_REFUSED && !event->e.target->detaching))
+			target_free(event->e.target);
+		free(event);
+	}
 	while ((j = STAILQ_FIRST(&e->jobs))) {
 		STAILQ_REMOVE_HEAD(&e->jobs, entry);
 		if (j->kind == JOB_DETACH)
 			target_free(j->target);
 		else
 			free(j);
-	}
-	while ((event = STAILQ_FIRST(&e->events))) {
-		STAILQ_REMOVE_HEAD(&e->events, entry);
-		if (event->e.kind == FARMEM_DETACHED || event->e.kind == FARMEM_REFUSED)
-			target_free(event->e.target);
-		free(event);
 	}
 	free(e->shown);
 	fd_close(&e->fd);

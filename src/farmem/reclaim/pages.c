@@ -153,7 +153,7 @@ static bool used_now(int pagemap, uint64_t page)
 	return fd_pread_full(pagemap, &entry, sizeof(entry), (off_t)(page * sizeof(entry))) == (ssize_t)sizeof(entry) && entry & PRESENT;
 }
 
-void away_settle(struct away *a, bool record, uint64_t *ret_used, uint64_t *ret_hits)
+void away_settle(struct away *a, uint64_t *ret_used, uint64_t *ret_hits)
 {
 	uint64_t used = 0, hits = 0;
 	int pagemap = -1;
@@ -175,8 +175,7 @@ void away_settle(struct away *a, bool record, uint64_t *ret_used, uint64_t *ret_
 		now = pagemap >= 0 && used_now(pagemap, p->page);
 		used += now;
 		hits += now && p->fetched;
-		if (record)
-			p->seen = (uint8_t)(p->seen << 1 | now);
+		p->seen = (uint8_t)(p->seen << 1 | now);
 		p->here = now;
 		p->fetched &= !now;
 	}

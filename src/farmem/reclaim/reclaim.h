@@ -67,10 +67,10 @@ void away_done(struct away *a);
 int away_look(pid_t pid, const struct away *before, struct away *ret);
 /**
  * away_settle - which of the pages that were away have been used since: they are in the page table again, and are here from now on
- * @record:    they are the working set of one more request
+ * Those are the working set of one more request.
  * @ret_used:  how many; @ret_hits: how many of these had been read ahead
  */
-void away_settle(struct away *a, bool record, uint64_t *ret_used, uint64_t *ret_hits);
+void away_settle(struct away *a, uint64_t *ret_used, uint64_t *ret_hits);
 /** away_fetch - MADV_WILLNEED to those of the working set (@any: to all) that are away, at most @bytes. Return: pages asked for, -errno. */
 ssize_t away_fetch(struct away *a, bool any, uint64_t bytes);
 /** away_working_set - pages of the working set that are away */
