@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/fault.h"
 #include "space.h"
 
 #define SAMPLE 32                       /* one in so many of the working set is left to be touched, which tells whether it still is one */
@@ -116,7 +115,7 @@ static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
 
 static void finish(struct space *s, struct fetch *f)
 {
-	(void)fault_point(f->fault ? "pager-fetched" : "pager-prefetched");
+	(void)step(f->fault ? "pager-fetched" : "pager-prefetched");
 	for (unsigned k = 0, n = 1; k < f->n && n && !s->gone; k += n)
 		n = copy_run(s, f, k);
 	if (f->fault) {
@@ -151,7 +150,7 @@ static bool submit(struct space *s, struct fetch *f)
 {
 	f->s = s;
 	f->op = (struct store_op){ .kind = STORE_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f };
-	(void)fault_point("pager-fetching");
+	(void)step("pager-fetching");
 	if (!store_submit(s->p->store, &f->op)) {
 		s->fetches++;
 		return false;
@@ -174,6 +173,7 @@ static struct fetch *buffer(struct worker *w)
 void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 {
 	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = address & ~(bytes - 1);
+	bool recording = __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED) != 0;
 	struct fetch *f = buffer(w);
 
 	if (!f) {
@@ -185,7 +185,8 @@ void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 	for (uint64_t a = start; a < start + bytes; a += PAGE_BYTES) {
 		uint64_t entry = index_get(&s->index, a);
 
-		if (entry_state(entry) == PAGE_REMOTE)
+		/* while a working set is recorded, only what is known to be in it comes along: what does not fault cannot be told from what is not used */
+		if (entry_state(entry) == PAGE_REMOTE && (a == address || !recording || (entry & ENTRY_USED)))
 			add(f, a, entry);
 	}
 	if (!submit(s, f))

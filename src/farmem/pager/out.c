@@ -11,7 +11,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "space.h"
@@ -285,13 +284,13 @@ static void ask(struct space *s)
 	register_runs(s, &m);
 	for (uint32_t k = 0; k < b->n; k++)     /* some may have been taken out */
 		(void)index_set(&s->index, b->address[k], entry_with_id(index_get(&s->index, b->address[k]), b->first_id + k));
-	(void)fault_point("pager-asking");
+	(void)step("pager-asking");
 	if (!m.n || send_helper(s, &m) < 0) {
 		abandon(s);
 		worker_hold(s, false);
 		return;
 	}
-	(void)fault_point("pager-asked");
+	(void)step("pager-asked");
 }
 
 bool out_step(struct space *s)
@@ -404,7 +403,7 @@ static bool commit(struct space *s, const struct put *p)
 	struct batch *b = &s->st->batch;
 	bool all = true;
 
-	(void)fault_point("pager-committing");
+	(void)step("pager-committing");
 	for (unsigned i = 0; i < p->n; i++) {
 		uint32_t k = (uint32_t)(p->id[i] - b->first_id);
 		uint64_t entry = index_get(&s->index, b->address[k]);
@@ -420,7 +419,7 @@ static bool commit(struct space *s, const struct put *p)
 			all = false;
 		}
 		if (i == p->n / 2)
-			(void)fault_point("pager-half-committed");
+			(void)step("pager-half-committed");
 	}
 	return all;
 }
@@ -458,7 +457,7 @@ static void moved(struct space *s)
 	struct put *p = malloc(sizeof(*p));
 
 	out_read(s);
-	(void)fault_point("pager-read");
+	(void)step("pager-read");
 	if (!p || !s->buf) {
 		free(p);
 		if (!s->gone)
@@ -504,7 +503,7 @@ static void out_done(struct space *s, const struct warm_msg *m)
 		__atomic_store_n(&b->phase, BATCH_MOVED, __ATOMIC_RELEASE);
 	else
 		end_batch(s);
-	(void)fault_point("pager-moved");
+	(void)step("pager-moved");
 	worker_hold(s, false);
 	if (any)
 		moved(s);

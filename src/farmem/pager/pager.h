@@ -13,6 +13,7 @@
 #include "index.h"
 #include "look.h"
 #include "pager_wire.h"
+#include "step.h"
 #include "store.h"
 #include "uffd.h"
 #include "warm_wire.h"
@@ -158,6 +159,7 @@ struct pager {
 	struct client *clients;
 	struct worker *workers;
 	unsigned workers_n, around_pages;
+	unsigned spaces_top;            /* no space at or behind this one was ever served */
 	int epoll_fd, bell, device;
 	bool stop;
 };

@@ -22,6 +22,8 @@
 #define OUT_MAX (4u << 20)              /* of events that a client does not take */
 #define CLIENTS_MAX 16
 
+bool steps_wanted;
+
 int server_watch(struct pager *p, int fd, unsigned kind, uint32_t n)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = (uint64_t)kind << 32 | n };
@@ -313,6 +315,7 @@ int server_run(struct state *state, const struct pager_options *o)
 	if (!p)
 		return 1;
 	p->state = state;
+	steps_wanted = getenv("HEARTH_FAULT") != NULL;
 	r = set_up(p, o, &err);
 	if (r < 0) {
 		log_error("hearth-pager: %s", err.msg);

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -263,7 +262,7 @@ static int on_fork(struct space *s, int uffd)
 		drop_wiped(c, s->st->pid);
 		give_leaving(s, c);
 		__atomic_store_n(&c->st->used, 1, __ATOMIC_RELEASE);
-		(void)fault_point("pager-forked");
+		(void)step("pager-forked");
 		r = fetch_begin(c, true, UINT64_MAX);
 	}
 	if (r == 0)
@@ -382,7 +381,7 @@ void space_readable(struct space *s, struct worker *w)
 			wake_parked(s);
 			return;
 		}
-		(void)fault_point(m->event == UFFD_EVENT_PAGEFAULT ? "pager-fault" : "pager-event");
+		(void)step(m->event == UFFD_EVENT_PAGEFAULT ? "pager-fault" : "pager-event");
 		if (m->event == UFFD_EVENT_PAGEFAULT)
 			on_fault(s, w, m);
 		else

@@ -12,8 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "base/fault.h"
 #include "index.h"
+#include "step.h"
 
 #define SLOTS (1u << 20)
 
@@ -77,7 +77,7 @@ static int put(struct store *s, const struct farmem_object *o, uint64_t id, cons
 {
 	struct slot *e = find(s, o, id, true);
 
-	if (!e || fault_point("pager-pool-full"))
+	if (!e || step("pager-pool-full"))
 		return -ENOSPC;
 	memcpy(page_of(s, e), page, PAGE_BYTES);
 	e->digest = XXH3_64bits(page, PAGE_BYTES);
@@ -92,7 +92,7 @@ static int get(struct store *s, const struct farmem_object *o, uint64_t id, void
 {
 	struct slot *e = find(s, o, id, false);
 
-	if (!e || fault_point("pager-pool-lost"))
+	if (!e || step("pager-pool-lost"))
 		return -ENOENT;
 	memcpy(page, page_of(s, e), PAGE_BYTES);
 	return XXH3_64bits(page, PAGE_BYTES) == e->digest ? 0 : -EBADMSG;
