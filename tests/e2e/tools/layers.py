@@ -25,6 +25,7 @@ MAY_USE = {
     'http': {'base'},
     'trace': {'base'},
     'sched': {'base'},
+    'farmem': {'base'},
     'box': {'base', 'ckpt', 'fn'},
     'node': {'base', 'fn', 'ckpt', 'http', 'box', 'sched'},
     'hearthd': {'base', 'node'},
