@@ -8,11 +8,11 @@
 #include "base/clock.h"
 #include "space.h"
 
-#define SAMPLE 32                       /* one in so many of the working set is left to be touched, which tells whether it still is one */
+#define SAMPLE_BITS 5                   /* one in 32 of the working set is left to be touched, which tells whether it still is one */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
 
 struct fetch {
-	struct store_op op;
+	struct depot_op op;
 	struct space *s;
 	uint64_t fault;                 /* the address; 0: none */
 	uint64_t began_ns;
@@ -44,7 +44,7 @@ int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
 static void here(struct space *s, const struct fetch *f, unsigned k)
 {
 	struct figures *n = &s->st->figures;
-	uint64_t entry = index_get(&s->index, f->address[k]);
+	uint64_t entry = where_get(&s->where, f->address[k]);
 	bool used = f->address[k] == f->fault;
 
 	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
@@ -54,7 +54,7 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 		entry |= ENTRY_USED;
 	if (!used)
 		entry |= ENTRY_FETCHED;
-	(void)index_set(&s->index, f->address[k], entry & ~(uint64_t)ENTRY_SAMPLE);
+	(void)where_set(&s->where, f->address[k], entry & ~(uint64_t)ENTRY_SAMPLE);
 	space_forget(s, f->id[k]);
 	n->recalled_pages++;
 	if (!f->fault)
@@ -63,7 +63,7 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 
 static bool still_away(const struct space *s, const struct fetch *f, unsigned k)
 {
-	uint64_t entry = index_get(&s->index, f->address[k]);
+	uint64_t entry = where_get(&s->where, f->address[k]);
 
 	return entry_state(entry) == PAGE_REMOTE && entry_id(entry) == f->id[k];
 }
@@ -73,7 +73,7 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 	char why[128];
 
 	snprintf(why, sizeof(why), "the pool does not give back page %#llx: %s", (unsigned long long)f->address[k], strerror(-f->status[k]));
-	(void)index_set(&s->index, f->address[k], entry_with_state(index_get(&s->index, f->address[k]), PAGE_LOST));
+	(void)where_set(&s->where, f->address[k], entry_with_state(where_get(&s->where, f->address[k]), PAGE_LOST));
 	space_lost(s, f->status[k], why);
 	fetch_wake(s, f->address[k]);           /* and finds it so */
 }
@@ -124,7 +124,7 @@ static void finish(struct space *s, struct fetch *f)
 	}
 }
 
-static void fetched(struct store_op *op)
+static void fetched(struct depot_op *op)
 {
 	struct fetch *f = op->ctx;
 	struct space *s = f->s;
@@ -149,9 +149,9 @@ static void add(struct fetch *f, uint64_t address, uint64_t entry)
 static bool submit(struct space *s, struct fetch *f)
 {
 	f->s = s;
-	f->op = (struct store_op){ .kind = STORE_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f };
+	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f };
 	(void)step("pager-fetching");
-	if (!store_submit(s->p->store, &f->op)) {
+	if (!depot_submit(s->p->depot, &f->op)) {
 		s->fetches++;
 		return false;
 	}
@@ -183,7 +183,7 @@ void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 	f->fault = address;
 	f->began_ns = clock_mono_ns();
 	for (uint64_t a = start; a < start + bytes; a += PAGE_BYTES) {
-		uint64_t entry = index_get(&s->index, a);
+		uint64_t entry = where_get(&s->where, a);
 
 		/* while a working set is recorded, only what is known to be in it comes along: what does not fault cannot be told from what is not used */
 		if (entry_state(entry) == PAGE_REMOTE && (a == address || !recording || (entry & ENTRY_USED)))
@@ -204,7 +204,7 @@ struct choosing {
 
 static bool in_sample(const struct space *s, uint64_t address)
 {
-	return ((address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> 40) % SAMPLE == s->sample % SAMPLE;
+	return (address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> (64 - SAMPLE_BITS) == s->sample % (1u << SAMPLE_BITS);
 }
 
 static bool count_one(void *ctx, uint64_t address, uint64_t entry)
@@ -222,7 +222,7 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 	if (entry_state(entry) != PAGE_REMOTE || (!c->all && !(entry & ENTRY_USED)))
 		return true;
 	if (!c->all && c->set >= SAMPLE_MIN && in_sample(c->s, address)) {
-		(void)index_set(&c->s->index, address, (entry & ~(uint64_t)ENTRY_USED) | ENTRY_SAMPLE);
+		(void)where_set(&c->s->where, address, (entry & ~(uint64_t)ENTRY_USED) | ENTRY_SAMPLE);
 		c->s->st->figures.sampled++;
 		return true;
 	}
@@ -246,9 +246,9 @@ int fetch_begin(struct space *s, bool all, uint64_t bytes)
 
 	s->in.pages.n = s->in.pages.at = 0;
 	if (!all)
-		index_each(&s->index, count_one, &c);
+		where_each(&s->where, count_one, &c);
 	s->sample++;
-	index_each(&s->index, choose_one, &c);
+	where_each(&s->where, choose_one, &c);
 	if (s->in.pages.n)
 		qsort(s->in.pages.v, s->in.pages.n, sizeof(uint64_t), ascending);
 	s->in.all = all;
@@ -267,7 +267,7 @@ bool fetch_complete(const struct space *s)
 {
 	bool away = false;
 
-	index_each(&s->index, any_away, &away);
+	where_each(&s->where, any_away, &away);
 	return !away;
 }
 
@@ -281,7 +281,7 @@ bool fetch_step(struct space *s)
 		return false;
 	f = buffer(s->home);
 	while (f && p->at < p->n && f->n < FETCH_PAGES) {
-		uint64_t address = p->v[p->at++], entry = index_get(&s->index, address);
+		uint64_t address = p->v[p->at++], entry = where_get(&s->where, address);
 
 		if (entry_state(entry) == PAGE_REMOTE)
 			add(f, address, entry);

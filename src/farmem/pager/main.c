@@ -76,8 +76,8 @@ static bool known_fd(int fd)
 {
 	if (fd == state->listen_fd || fd == state->worker_pidfd || fd == state->holder_pidfd || fd == state->spare_pidfd)
 		return true;
-	for (uint32_t k = 0; k < state->store.n; k++)
-		if (state->store.fds[k] == fd)
+	for (uint32_t k = 0; k < state->depot.n; k++)
+		if (state->depot.fds[k] == fd)
 			return true;
 	for (size_t k = 0; k < SPACES_MAX; k++) {
 		const struct space_state *s = &state->spaces[k];

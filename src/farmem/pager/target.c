@@ -50,19 +50,19 @@ void target_refuse(struct target *t, int error, const char *why)
 
 /* ---- spaces that end ---- */
 
-static void forgotten(struct store_op *op)
+static void forgotten(struct depot_op *op)
 {
 	free(op);
 }
 
 static void forget_all(struct space *s)
 {
-	struct store_op *op = calloc(1, sizeof(*op));
+	struct depot_op *op = calloc(1, sizeof(*op));
 
 	if (!op)
 		return;
-	*op = (struct store_op){ .kind = STORE_DEL_ALL, .object = space_object(s), .done = forgotten };
-	if (store_submit(s->p->store, op))
+	*op = (struct depot_op){ .kind = DEPOT_DEL_ALL, .object = space_object(s), .done = forgotten };
+	if (depot_submit(s->p->depot, op))
 		forgotten(op);
 }
 
@@ -79,23 +79,6 @@ static bool put_away(struct space *s)
 		(void)epoll_ctl(s->p->epoll_fd, EPOLL_CTL_DEL, s->pidfd, NULL);
 	space_close(s);
 	return true;
-}
-
-/* a space that has all its memory: nothing of it is watched any more */
-static void let_go(struct space *s)
-{
-	struct warm_msg m = { .version = WARM_VERSION, .op = WARM_FORGET };
-	struct look_spans maps = { 0 };
-
-	if (s->st->pid && look_mappings(s->st->pid, s->st->own, OWN_MAX, &maps, NULL) == 0)
-		for (size_t k = 0; k < maps.n; k++) {
-			struct uffdio_range r = { maps.v[k].start, maps.v[k].end - maps.v[k].start };
-
-			(void)ioctl(s->st->uffd, UFFDIO_UNREGISTER, &r);
-		}
-	look_spans_done(&maps);
-	if (s->st->conn >= 0)
-		(void)sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false);
 }
 
 /* ---- progress ---- */
@@ -190,7 +173,7 @@ static void recall(struct pager *p, struct target *t)
 		return;
 	FOR_SPACES(p, t, s) {
 		pthread_mutex_lock(&s->lock);
-		let_go(s);
+		space_let_go(s);
 		all &= put_away(s);
 		pthread_mutex_unlock(&s->lock);
 	}
@@ -309,7 +292,7 @@ static void barrier(struct pager *p, struct target *t, enum farmem_segment segme
 		pthread_mutex_lock(&s->lock);
 		if (!s->st->forked && !s->gone && out_barrier(s, segment) == -ESRCH)
 			space_gone(s);
-		index_each(&s->index, count_segment, &n);
+		where_each(&s->where, count_segment, &n);
 		e.bytes += (n.resident_pages[segment] + n.remote_pages[segment]) * PAGE_BYTES;
 		pthread_mutex_unlock(&s->lock);
 	}
@@ -357,7 +340,7 @@ static bool roll_one(void *ctx, uint64_t address, uint64_t entry)
 	struct space *s = ctx;
 
 	if (entry_state(entry) == PAGE_LOCAL && (entry & ENTRY_USED))
-		(void)index_set(&s->index, address, entry_with_segment(entry, FARMEM_EXECUTION));
+		(void)where_set(&s->where, address, entry_with_segment(entry, FARMEM_EXECUTION));
 	return true;
 }
 
@@ -365,7 +348,7 @@ static void rollback(struct pager *p, struct target *t)
 {
 	FOR_SPACES(p, t, s) {
 		pthread_mutex_lock(&s->lock);
-		index_each(&s->index, roll_one, s);
+		where_each(&s->where, roll_one, s);
 		pthread_mutex_unlock(&s->lock);
 	}
 }
@@ -377,7 +360,7 @@ static void add_space(struct space *s, struct farmem_stat *n)
 
 	if (!s->st->forked && !s->gone)
 		(void)out_scan(s, NULL, NULL);
-	index_each(&s->index, count_segment, &now);
+	where_each(&s->where, count_segment, &now);
 	for (unsigned k = 0; k < FARMEM_SEGMENTS; k++) {
 		n->resident_bytes[k] += now.resident_pages[k] * PAGE_BYTES;
 		n->remote_bytes[k] += now.remote_pages[k] * PAGE_BYTES;
@@ -390,7 +373,7 @@ static void add_space(struct space *s, struct farmem_stat *n)
 	if (f->sampled)
 		n->prefetch_hits += f->prefetched_pages * f->sampled_used / f->sampled;
 	n->uncovered_bytes += all > mine ? all - mine : 0;
-	n->pool_bytes += store_bytes(s->p->store, &(struct farmem_object){ space_object(s).tenant, space_object(s).function, s->st->store_instance });
+	n->pool_bytes += depot_bytes(s->p->depot, &(struct farmem_object){ space_object(s).tenant, space_object(s).function, s->st->store_instance });
 	farmem_latency_merge(&n->fault_latency, &f->latency);
 }
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "index.h"
+#include "where.h"
 #include "seed.h"
 
 #define PAGES 4096              /* eight chunks, in two places far apart */
@@ -40,19 +40,19 @@ static bool check_one(void *ctx, uint64_t address, uint64_t entry)
 	return true;
 }
 
-static void check(const struct index *ix, uint64_t first, uint64_t end, bool all)
+static void check(const struct where *ix, uint64_t first, uint64_t end, bool all)
 {
 	struct walk w = { .first = first, .end = end };
 	uint64_t n = 0;
 
 	for (uint64_t k = first; k < end; k++) {
 		n += model[k] != 0;
-		assert_int_equal(index_get(ix, address_of(k)), model[k]);
+		assert_int_equal(where_get(ix, address_of(k)), model[k]);
 	}
 	if (all)
-		index_each(ix, check_one, &w);
+		where_each(ix, check_one, &w);
 	else
-		index_each_in(ix, address_of(first), address_of(first) + (end - first) * PAGE_BYTES, check_one, &w);
+		where_each_in(ix, address_of(first), address_of(first) + (end - first) * PAGE_BYTES, check_one, &w);
 	assert_int_equal(w.n, n);
 }
 
@@ -65,7 +65,7 @@ static void range(struct rng *g, uint64_t *first, uint64_t *len)
 	*first = half + rng_below(g, PAGES / 2 - *len);
 }
 
-static void move(struct index *ix, struct rng *g)
+static void move(struct where *ix, struct rng *g)
 {
 	uint64_t from, to, len, unused;
 
@@ -75,8 +75,8 @@ static void move(struct index *ix, struct rng *g)
 	} while ((to < from + len && from < to + len) || to % (PAGES / 2) + len > PAGES / 2);
 	/* once by halves, as by a pager that was killed, and then again */
 	if (rng_below(g, 2))
-		assert_int_equal(index_move(ix, address_of(from), address_of(to), len / 2 * PAGE_BYTES), 0);
-	assert_int_equal(index_move(ix, address_of(from), address_of(to), len * PAGE_BYTES), 0);
+		assert_int_equal(where_move(ix, address_of(from), address_of(to), len / 2 * PAGE_BYTES), 0);
+	assert_int_equal(where_move(ix, address_of(from), address_of(to), len * PAGE_BYTES), 0);
 	for (uint64_t k = 0; k < len; k++) {
 		model[to + k] = model[from + k] ? model[from + k] : model[to + k];
 		model[from + k] = 0;
@@ -86,11 +86,11 @@ static void move(struct index *ix, struct rng *g)
 static void against_model(void **state)
 {
 	struct rng g = { prop_seed() };
-	int fd = index_create(), copy_fd = index_create();
-	struct index ix, again, copy;
+	int fd = where_create(), copy_fd = where_create();
+	struct where ix, again, copy;
 
 	assert_true(fd >= 0 && copy_fd >= 0);
-	assert_int_equal(index_open(&ix, fd), 0);
+	assert_int_equal(where_open(&ix, fd), 0);
 	memset(model, 0, sizeof(model));
 	for (int k = 0; k < ROUNDS; k++) {
 		uint64_t first, len;
@@ -100,7 +100,7 @@ static void against_model(void **state)
 		case 0:
 			for (uint64_t i = first; i < first + len; i++) {
 				model[i] = rng_below(&g, 3) ? rng_next(&g) : 0;
-				assert_int_equal(index_set(&ix, address_of(i), model[i]), 0);
+				assert_int_equal(where_set(&ix, address_of(i), model[i]), 0);
 			}
 			break;
 		case 1:
@@ -111,15 +111,15 @@ static void against_model(void **state)
 		}
 	}
 	check(&ix, 0, PAGES, true);
-	assert_int_equal(index_open(&again, fd), 0);
+	assert_int_equal(where_open(&again, fd), 0);
 	check(&again, 0, PAGES, true);
-	assert_int_equal(index_open(&copy, copy_fd), 0);
-	assert_int_equal(index_copy(&ix, &copy), 0);
+	assert_int_equal(where_open(&copy, copy_fd), 0);
+	assert_int_equal(where_copy(&ix, &copy), 0);
 	check(&copy, 0, PAGES, true);
-	index_close(&ix);
-	index_close(&again);
-	index_close(&copy);
-	index_close(&copy);
+	where_close(&ix);
+	where_close(&again);
+	where_close(&copy);
+	where_close(&copy);
 	close(fd);
 	close(copy_fd);
 }

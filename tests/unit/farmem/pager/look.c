@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "index.h"
+#include "where.h"
 #include "look.h"
 
 static void mappings(void **state)
