@@ -15,6 +15,7 @@ struct fetch {
 	struct depot_op op;
 	struct space *s;
 	uint64_t fault;                 /* the address; 0: none */
+	bool parked;                    /* it waits for an event */
 	uint64_t began_ns;
 	unsigned n;
 	uint64_t address[FETCH_PAGES], id[FETCH_PAGES];
@@ -30,15 +31,20 @@ void fetch_wake(struct space *s, uint64_t address)
 	(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
 }
 
-int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)
+static int copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages, uint64_t mode)
 {
-	struct uffdio_copy c = { .dst = address, .src = (uintptr_t)from, .len = pages * PAGE_BYTES };
+	struct uffdio_copy c = { .dst = address, .src = (uintptr_t)from, .len = pages * PAGE_BYTES, .mode = mode };
 
 	if (ioctl(s->st->uffd, UFFDIO_COPY, &c) == 0 || c.copy > 0)
 		return (int)(c.copy / (int64_t)PAGE_BYTES);
 	if (errno == ENOSPC || errno == ESRCH)
 		return -ESRCH;
 	return -errno;
+}
+
+int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)
+{
+	return copy(s, address, from, pages, 0);
 }
 
 static void here(struct space *s, const struct fetch *f, unsigned k)
@@ -79,7 +85,7 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 }
 
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
-static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
+static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 {
 	unsigned n = 1;
 	int r;
@@ -94,7 +100,7 @@ static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
 	}
 	while (k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
 		n++;
-	r = fetch_copy(s, f->address[k], f->page[k], n);
+	r = copy(s, f->address[k], f->page[k], n, f->fault ? UFFDIO_COPY_MODE_DONTWAKE : 0);
 	if (r == -ESRCH) {
 		space_gone(s);
 		return f->n;
@@ -106,11 +112,24 @@ static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
 	}
 	for (int i = 0; i < r; i++)
 		here(s, f, k + (unsigned)i);
-	if (r == -EAGAIN && f->fault)
+	if (r == -EAGAIN && f->fault) {
+		f->parked = true;
 		space_park(s, f->fault);
-	else if (r < 0)
+	} else if (r < 0) {
 		fetch_wake(s, f->address[k]);   /* its mapping is gone, or memory is short: whoever waits touches it again */
+	}
 	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
+}
+
+/* Last of all: whoever waits has our processor then, for as long as he likes. */
+static void answer(struct space *s, const struct fetch *f)
+{
+	struct uffdio_range r = { .start = f->address[0], .len = f->address[f->n - 1] + PAGE_BYTES - f->address[0] };
+
+	s->st->figures.faults++;
+	farmem_latency_add(&s->st->figures.latency, clock_mono_ns() - f->began_ns);
+	if (!f->parked)
+		(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
 }
 
 static void finish(struct space *s, struct fetch *f)
@@ -118,10 +137,8 @@ static void finish(struct space *s, struct fetch *f)
 	(void)step(f->fault ? "pager-fetched" : "pager-prefetched");
 	for (unsigned k = 0, n = 1; k < f->n && n && !s->gone; k += n)
 		n = copy_run(s, f, k);
-	if (f->fault) {
-		s->st->figures.faults++;
-		farmem_latency_add(&s->st->figures.latency, clock_mono_ns() - f->began_ns);
-	}
+	if (f->fault)
+		answer(s, f);
 }
 
 static void fetched(struct depot_op *op)
@@ -166,6 +183,7 @@ static struct fetch *buffer(struct worker *w)
 	if (w->fetch) {
 		w->fetch->n = 0;
 		w->fetch->fault = 0;
+		w->fetch->parked = false;
 	}
 	return w->fetch;
 }
