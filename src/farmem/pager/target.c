@@ -13,8 +13,14 @@
 #include "base/proc.h"
 #include "server.h"
 
-/* spaces of a target */
-#define FOR_SPACES(p, t, s) for (struct space *s = (p)->spaces; s < (p)->spaces + SPACES_MAX; s++) if (s->st->used == SPACE_LIVE && &(p)->targets[s->st->target] == (t))
+/* the next one of a target's spaces; @after: NULL begins. Return: NULL: there are no more */
+static struct space *next_space(struct pager *p, const struct target *t, struct space *after)
+{
+	for (struct space *s = after ? after + 1 : p->spaces; s < p->spaces + SPACES_MAX; s++)
+		if (s->st->used == SPACE_LIVE && &p->targets[s->st->target] == t)
+			return s;
+	return NULL;
+}
 
 void target_tell(struct target *t, struct pager_event *e)
 {
@@ -104,7 +110,7 @@ static void take_progress(struct space *s, struct progress *g)
 
 static void settle_ended(struct pager *p, struct target *t, const struct progress *g)
 {
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		if (!g->left_active)
 			s->out.ended = false;
@@ -160,7 +166,7 @@ static void recall(struct pager *p, struct target *t)
 		detached(t, t->st->lost, t->st->why);
 		return;
 	}
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		if (!at_home(s)) {
 			all = false;
@@ -171,7 +177,7 @@ static void recall(struct pager *p, struct target *t)
 	}
 	if (!all)
 		return;
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		space_let_go(s);
 		all &= put_away(s);
@@ -186,7 +192,7 @@ void target_look(struct pager *p, struct target *t)
 	struct progress g = { 0 };
 	bool any = false;
 
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		take_progress(s, &g);
 		if (s->gone || (s->st->forked && !s->in.active && !s->fetches && fetch_complete(s)))
@@ -195,8 +201,7 @@ void target_look(struct pager *p, struct target *t)
 	}
 	tell_progress(p, t, &g);
 	tell_lost(t);
-	FOR_SPACES(p, t, s)
-		any = true;
+	any = next_space(p, t, NULL) != NULL;
 	/* nobody will ask for it again */
 	if (!any && !t->client && !greet_pending(p, t)) {
 		free_target(t);
@@ -286,7 +291,7 @@ static void barrier(struct pager *p, struct target *t, enum farmem_segment segme
 	struct pager_event e = { .kind = FARMEM_BARRIER, .segment = segment };
 
 	(void)greet_find(p, t);
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		struct figures n = { 0 };
 
 		pthread_mutex_lock(&s->lock);
@@ -304,7 +309,7 @@ static void offload(struct pager *p, struct target *t, unsigned segments, uint64
 	bool any = false;
 
 	(void)greet_find(p, t);
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		any |= !t->st->lost && out_begin(s, segments, bytes) == 0;
 		pthread_mutex_unlock(&s->lock);
@@ -315,7 +320,7 @@ static void offload(struct pager *p, struct target *t, unsigned segments, uint64
 
 static void cancel(struct pager *p, struct target *t)
 {
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		out_cancel(s);
 		pthread_mutex_unlock(&s->lock);
@@ -326,7 +331,7 @@ static void prefetch(struct pager *p, struct target *t, uint64_t bytes)
 {
 	bool any = false;
 
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		any |= !s->st->forked && fetch_begin(s, false, bytes) == 0;
 		pthread_mutex_unlock(&s->lock);
@@ -346,7 +351,7 @@ static bool roll_one(void *ctx, uint64_t address, uint64_t entry)
 
 static void rollback(struct pager *p, struct target *t)
 {
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		where_each(&s->where, roll_one, s);
 		pthread_mutex_unlock(&s->lock);
@@ -381,7 +386,7 @@ static void refresh(struct pager *p, struct target *t)
 {
 	struct pager_event e = { .kind = FARMEM_STAT };
 
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		add_space(s, &e.stat);
 		pthread_mutex_unlock(&s->lock);
