@@ -187,11 +187,12 @@ static int uffd_open(const struct farmem_options *options, struct farmem_engine 
 	e->fd = -1;
 	e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	e->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = e->epoll_fd < 0 || e->bell < 0 || epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->bell, &ev) < 0 ? -errno : connect_to(e);
+	r = e->epoll_fd < 0 || e->bell < 0 || epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->bell, &ev) < 0 ? -errno : 0;
 	if (r < 0) {
 		uffd_close(e);
-		return err_set(err, r, "cannot reach hearth-pager at %s: %s", options->socket, strerror(-r));
+		return err_set(err, r, "cannot make what events are told with: %s", strerror(-r));
 	}
+	e->down = true;                 /* until `again` */
 	*ret = e;
 	return 0;
 }
@@ -363,6 +364,10 @@ static int uffd_attach(struct farmem_engine *e, const struct farmem_attach *what
 	uint64_t starttime = 0;
 	int r = t ? proc_starttime(what->pid, &starttime) : -ENOMEM;
 
+	if (e->fd < 0) {
+		free(t);
+		return err_set(err, -ENOTCONN, "hearth-pager is not there");
+	}
 	if (r < 0) {
 		free(t);
 		return err_set(err, r, "cannot look at process %d: %s", (int)what->pid, strerror(-r));

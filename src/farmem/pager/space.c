@@ -2,6 +2,7 @@
 #include "space.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #define EVENTS_MAX 64                   /* of one space, before others have a turn */
 #define FORGET_AT DEPOT_PAGES
 #define ZERO_BYTES (64ull << 10)
+#define FORGET_MAX_MS 1000
 #define WHOLE_END 0x7fffffffe000ull     /* of the addresses that programs have */
 
 static const uint8_t zeros[PAGE_BYTES] __attribute__((aligned(4096)));
@@ -445,8 +447,9 @@ void space_let_go(struct space *s)
 			(void)ioctl(s->st->uffd, UFFDIO_UNREGISTER, &r);
 		}
 	look_spans_done(&maps);
-	if (s->st->conn >= 0)
-		(void)sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false);
+	/* its helper closes the userfaultfd, then the connection: only then may it be checkpointed. One that is stopped answers later; whoever dumps it then is told so by CRIU */
+	if (s->st->conn >= 0 && sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false) == 0)
+		(void)poll(&(struct pollfd){ .fd = s->st->conn, .events = POLLRDHUP }, 1, FORGET_MAX_MS);
 }
 
 void space_recover(struct space *s)

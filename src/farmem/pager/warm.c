@@ -102,7 +102,7 @@ static void start(int device)
 {
 	struct warm_msg *m = &w.msg;
 
-	/* one for the life of the program: who comes later goes on with it */
+	/* one until it is forgotten: who comes later goes on with it */
 	if (w.uffd < 0)
 		w.uffd = make_uffd(device);
 	m->op = WARM_UFFD;
@@ -236,6 +236,14 @@ static void hello(void)
 	(void)reply(m, -1);
 }
 
+static void forgotten(void)
+{
+	w.out = 0;
+	if (w.uffd >= 0)
+		syscall(SYS_close, w.uffd);
+	w.uffd = -1;
+}
+
 static void serve(void)
 {
 	struct warm_msg *m = &w.msg;
@@ -258,12 +266,15 @@ static void serve(void)
 			back(m);
 		else if (m->op == WARM_DROP)
 			stage_clear();
-		else if (m->op == WARM_FORGET)
-			w.out = 0;
 		else if (m->op == WARM_QUERY && (w.done.op = WARM_OUT_DONE))
 			(void)reply(&w.done, -1);
 		if (fd >= 0)
 			syscall(SYS_close, fd);
+		/* as if it had never been paged: nothing may be left that a checkpoint could not hold */
+		if (m->op == WARM_FORGET) {
+			forgotten();
+			return;
+		}
 	}
 }
 
