@@ -213,7 +213,7 @@ class Elsewhere(PagerCase):
     def test_hammered(self):
         p = self.away()
         p.do('hammer 16')
-        while int(p.do('rounds').split()[1]) < 20000 or self.stat(p)['faults'] < 1000:
+        while int(p.do('rounds').split()[1]) < 4000 or self.stat(p)['faults'] < 1000:
             self.offload(p)
         self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
 
