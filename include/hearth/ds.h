@@ -63,8 +63,8 @@ enum hearth_ds_cache {
 /**
  * struct hearth_ds_options - all zero is right
  * @path:       the only one to take; an operation that it cannot do fails, whatever @fallback says. STAGE allows HOST too: for memory of "host" there is nothing to go through
- * @ring_bytes: pinned memory for STAGE, of each device in use; 0 = 128 MiB
- * @threads:    that copy from the page cache, for each device in use; 0 = half of the processors, 8 at most
+ * @ring_bytes: pinned memory for STAGE, of each device in use; 0 = 256 MiB
+ * @threads:    that copy from the page cache, for each device in use; 0 = three quarters of the processors, 12 at most
  * @log:        told of downgrades with HEARTH_DS_WARN, on the thread that found out; NULL = standard error
  * @ctx:        passed to @log
  * @zero:       all 0

@@ -88,6 +88,20 @@ void cuda_leave(struct cuda_device *c)
 	(void)c->cu->pop_current(&ours);
 }
 
+cu_context cuda_current(void)
+{
+	cu_context context = NULL;
+
+	if (driver.lib)
+		(void)driver.get_current(&context);
+	return context;
+}
+
+void cuda_current_again(cu_context context)
+{
+	(void)driver.set_current(context);
+}
+
 int cuda_own(struct cuda_device *c, uint64_t at, size_t bytes, struct hearth_err *err)
 {
 	const uint64_t ends[] = { at, at + bytes - 1 };

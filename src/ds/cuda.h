@@ -20,6 +20,9 @@ struct cuda_device *cuda_close(struct cuda_device *c);
 /** cuda_enter - make the device's context the thread's; cuda_leave: what it was before. They nest. Return: 0, -errno. */
 int cuda_enter(struct cuda_device *c, struct hearth_err *err);
 void cuda_leave(struct cuda_device *c);
+/** cuda_current - the thread's context, NULL: none. cuda_current_again: make it so again. */
+cu_context cuda_current(void);
+void cuda_current_again(cu_context context);
 /** cuda_own - is this memory of the device. The context is current. Return: 0, -EINVAL. */
 int cuda_own(struct cuda_device *c, uint64_t at, size_t bytes, struct hearth_err *err);
 /** cuda_stream - one of our own: ordered with no other, and with channels that a program's own streams do not share. The context is current. */

@@ -191,6 +191,21 @@ int piece_copy(struct cuda_device *c, struct copies *k, cu_stream stream, const 
 	return r;
 }
 
+static struct pieces pieces_take(struct pieces *from, unsigned n)
+{
+	struct pieces taken = { 0 };
+
+	while (from->head && n-- > 0) {
+		struct piece *piece = from->head;
+
+		from->head = piece->next;
+		pieces_add(&taken, piece);
+	}
+	if (!from->head)
+		from->tail = NULL;
+	return taken;
+}
+
 bool lane_copy(struct pump *p, struct lane *l)
 {
 	struct cuda_device *c = l->device->cuda;
@@ -202,8 +217,7 @@ bool lane_copy(struct pump *p, struct lane *l)
 	if (l->n == BATCHES)
 		(void)lane_poll(p, l, true);
 	b = &l->batches[(l->first + l->n) % BATCHES];
-	b->pieces = l->ready;
-	l->ready = (struct pieces){ 0 };
+	b->pieces = pieces_take(&l->ready, BATCH_PIECES);
 	r = lane_use(p, l);
 	for (struct piece *piece = b->pieces.head; piece && r == 0; piece = piece->next)
 		r = piece_copy(c, l->copies, l->stream, piece, piece->at, (uint64_t)piece->got, piece->to + (piece->at - piece->low), p->err);

@@ -17,7 +17,7 @@
  * Inside libhearth-ds. An operation is cut into pieces at multiples of PIECE_BYTES of the file, so that what O_DIRECT makes of an unaligned piece still fits a slot of the ring.
  * Locks, in this order: a queue's, the context's, a device's, a ring's. None is held during I/O, but for the trial of a way to storage (map_trusted).
  */
-#define PIECE_BYTES (1u << 20)
+#define PIECE_BYTES (4u << 20)
 #define BLOCK_BYTES 4096u               /* of O_DIRECT where the kernel does not say, and always of direct writes: a page is either written through the cache or beside it */
 #define PATHS HEARTH_DS_PATHS
 

@@ -13,15 +13,15 @@
 #define CREW_EACH 4                     /* pieces given to a crew, for each of its threads */
 #define SPINS 64                        /* looks at both sides before waiting for the device alone: some 30 us */
 #define POOL_DEPTH 16                   /* I/Os of a synchronous operation at a time */
+#define SUBMIT_EACH 8                   /* I/Os that the kernel is told of together: the drive begins while others are made */
 
 /* ---- begin and end ---- */
 
-/* the kernel's cheapest ways first; each came with a release */
-static bool uring_open(struct pump *p, unsigned entries, bool alone)
+/* the kernel's cheapest ways first; each came with a release. Who leaves what it began to another thread has its completions made wherever it is, for which it is interrupted. */
+static bool uring_open(struct pump *p, unsigned entries, enum pump_use use)
 {
-	const unsigned ways[] = {
-		alone ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0,
-	};
+	const unsigned cheapest[] = { [PUMP_THREAD] = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, [PUMP_OPERATION] = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, [PUMP_SHARED] = 0 };
+	const unsigned ways[] = { cheapest[use], 0 };
 
 	if (ds_fault(p->ds, "ds.uring"))
 		return false;
@@ -37,14 +37,14 @@ static bool uring_open(struct pump *p, unsigned entries, bool alone)
 	return false;
 }
 
-int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, struct hearth_err *err)
+int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, enum pump_use use, struct hearth_err *err)
 {
 	*p = (struct pump){ .ds = ds, .depth = depth };
 	p->wake = fd_move_up(eventfd(0, EFD_CLOEXEC));
 	if (p->wake < 0)
 		return err_set(err, -errno, "eventfd: %s", strerror(errno));
 	/* one more, for the eventfd */
-	p->has_uring = uring_open(p, depth + 1, alone);
+	p->has_uring = uring_open(p, depth + 1, use);
 	if (!p->has_uring && !atomic_flag_test_and_set(&ds->without_uring))
 		ds_warn(ds, "io_uring cannot be used here (a sandbox, or kernel.io_uring_disabled): reads are made by %u threads of each device", crew_threads(ds));
 	return 0;
@@ -95,7 +95,7 @@ int pump_get(struct hearth_ds *ds, struct pump **ret, struct hearth_err *err)
 	pthread_mutex_unlock(&ds->pumps_lock);
 	if (!p) {
 		p = malloc(sizeof(*p));
-		r = p ? pump_init(p, ds, POOL_DEPTH, false, err) : err_set(err, -ENOMEM, "out of memory");
+		r = p ? pump_init(p, ds, POOL_DEPTH, PUMP_OPERATION, err) : err_set(err, -ENOMEM, "out of memory");
 		if (r < 0) {
 			free(p);
 			return r;
@@ -311,6 +311,8 @@ static void submit_read(struct pump *p, struct piece *piece)
 		io_uring_prep_read(sqe, fd, piece->to, piece->cover, piece->low);
 	io_uring_sqe_set_data(sqe, piece);
 	p->reading++;
+	if (io_uring_sq_ready(&p->uring) >= SUBMIT_EACH)
+		(void)io_uring_submit(&p->uring);
 }
 
 static bool read_direct(struct pump *p, const struct plan *plan)
@@ -371,7 +373,8 @@ static void arrived(struct pump *p, struct piece *piece, int got)
 	ssize_t want = (ssize_t)(piece->at + piece->n - piece->low), r = got;
 
 	p->reading--;
-	if (got == -EAGAIN || got == -EINTR) {
+	/* -ECANCELED: the thread that submitted it has ended */
+	if (got == -EAGAIN || got == -EINTR || got == -ECANCELED) {
 		submit_read(p, piece);
 		return;
 	}
@@ -400,7 +403,7 @@ static bool collect(struct pump *p)
 
 	if (!p->has_uring)
 		return false;
-	if (p->reading || io_uring_sq_ready(&p->uring))
+	if (p->reading)
 		(void)io_uring_submit_and_get_events(&p->uring);
 	io_uring_for_each_cqe(&p->uring, head, cqe) {
 		struct piece *piece = io_uring_cqe_get_data(cqe);
@@ -495,14 +498,17 @@ void pump_step(struct pump *p, bool wait)
 {
 	bool any = false;
 
+	/* the drive has its next reads before what arrived in the step before is copied */
 	while (p->todo.head && start_one(p))
 		any = true;
-	any |= collect(p);
-	any |= take_returned(p);
+	if (p->has_uring && io_uring_sq_ready(&p->uring))
+		(void)io_uring_submit(&p->uring);
 	for (struct lane *l = p->lanes; l; l = l->next) {
 		any |= lane_copy(p, l);
 		any |= lane_poll(p, l, false);
 	}
+	any |= collect(p);
+	any |= take_returned(p);
 	p->sized = NULL;
 	if (!any && wait)
 		wait_for_some(p);

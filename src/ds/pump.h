@@ -53,6 +53,7 @@ struct pieces { struct piece *head, *tail; };
 struct ops { struct op *head, *tail; };
 
 #define BATCHES 64
+#define BATCH_PIECES 16                 /* the first of many are told of while the rest is given to the device */
 /** struct batch - copies that the device was given together */
 struct batch { cu_event event; struct pieces pieces; };
 
@@ -97,11 +98,12 @@ struct pump {
 	struct uses lent;               /* pieces that crews have not quite let go of */
 };
 
+enum pump_use { PUMP_THREAD, PUMP_OPERATION, PUMP_SHARED };
 /**
- * pump_init - @depth: I/Os at a time; @alone: used by one thread all its life
+ * pump_init - @depth: I/Os at a time; @use: by one thread all its life; by one thread from one pump_begin() to its end, or whoever has its turn
  * Return: 0, -ENOMEM, -EMFILE. Without io_uring it works too, with the crews' threads.
  */
-int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, bool alone, struct hearth_err *err);
+int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, enum pump_use use, struct hearth_err *err);
 void pump_done(struct pump *p);
 /** pump_begin - of an operation that was checked; @op->ended is called by a later pump_step(), in its thread */
 void pump_begin(struct pump *p, struct op *op);

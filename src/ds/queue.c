@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Queues: a thread each, which owns a pump. Operations wait in @pending, where they can be cancelled; the thread takes as many as it can begin. Locks are taken for a batch, not for an
- * operation, and what holds an operation is used again.
+ * Queues: a thread each, which drives a pump. Operations wait in @pending, where they can be cancelled; who drives takes as many as can begin. A thread that waits for completions drives the pump
+ * itself meanwhile, as to wake another one and to be woken by it takes longer than to read from a fast drive; the queue's own thread goes on with what is under way when nobody has collected for
+ * TURN_NS. Locks are taken for a batch, not for an operation, and what holds an operation is used again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #define DEPTH 64
 #define DEPTH_MAX 4096
 #define SLAB_OPS 256
+#define TURN_NS (2 * NS_PER_MS)
 
 /* ---- operations ---- */
 
@@ -82,7 +84,7 @@ static bool tell(struct hearth_ds_queue *q, struct ops *ended, size_t n)
 	return q->waiting && (q->done_n >= q->wanted || q->under_way == 0);
 }
 
-/* ---- the thread ---- */
+/* ---- driving ---- */
 
 static void op_ended(void *ctx, struct op *op)
 {
@@ -123,11 +125,90 @@ static bool take(struct hearth_ds_queue *q, bool *ret_idle)
 	return on;
 }
 
+/* Return: are there @min completions, or will there be no more */
+static bool enough(struct hearth_ds_queue *q, size_t min)
+{
+	bool yes;
+
+	pthread_mutex_lock(&q->lock);
+	yes = q->done_n >= min || q->under_way == 0;
+	pthread_mutex_unlock(&q->lock);
+	return yes;
+}
+
+static void drive_until(struct hearth_ds_queue *q, size_t min)
+{
+	bool idle;
+
+	while (take(q, &idle), !enough(q, min))
+		pump_step(&q->pump, idle);
+}
+
+/* what the thread that just collected, or submits, can begin at once */
+static void drive_once(struct hearth_ds_queue *q)
+{
+	bool idle;
+
+	(void)take(q, &idle);
+	pump_step(&q->pump, false);
+	(void)take(q, &idle);
+}
+
+/* q->drive is held: by a thread whose context is its own affair */
+static void drive_as_guest(struct hearth_ds_queue *q, size_t min)
+{
+	cu_context before = cuda_current();
+
+	q->pump.current = NULL;
+	if (min)
+		drive_until(q, min);
+	else
+		drive_once(q);
+	if (q->pump.current)
+		cuda_current_again(before);
+	q->pump.current = NULL;
+}
+
+/* until there are @min completions; if somebody else does already, not at all */
+static void drive_for(struct hearth_ds_queue *q, size_t min)
+{
+	if (atomic_exchange(&q->reaper, true))
+		return;
+	if (!atomic_load(&q->by_reaper))
+		pump_wake(&q->pump);
+	pthread_mutex_lock(&q->drive);
+	atomic_store(&q->by_reaper, true);
+	q->turns++;
+	drive_as_guest(q, min);
+	atomic_store(&q->reaper, false);
+	pthread_mutex_lock(&q->lock);
+	if (q->waiting) {
+		/* they do not drive */
+		atomic_store(&q->by_reaper, false);
+		pthread_cond_signal(&q->turn);
+	}
+	pthread_mutex_unlock(&q->lock);
+	pthread_mutex_unlock(&q->drive);
+}
+
+/* q->drive is held, and given up while others drive */
+static void wait_turn(struct hearth_ds_queue *q)
+{
+	while (!atomic_load(&q->closing) && (atomic_load(&q->by_reaper) || atomic_load(&q->reaper))) {
+		uint64_t until_ns = clock_mono_ns() + TURN_NS, turns = q->turns;
+		struct timespec ts = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+
+		q->pump.current = NULL;
+		if (pthread_cond_timedwait(&q->turn, &q->drive, &ts) == ETIMEDOUT && q->turns == turns)
+			atomic_store(&q->by_reaper, false);
+	}
+}
+
 static void *queue_main(void *arg)
 {
 	struct hearth_ds_queue *q = arg;
 	bool idle;
-	int r = pump_init(&q->pump, q->ds, q->depth, true, &q->err);
+	int r = pump_init(&q->pump, q->ds, q->depth, q->use, &q->err);
 
 	pthread_mutex_lock(&q->lock);
 	q->state = r < 0 ? r : 1;
@@ -135,9 +216,11 @@ static void *queue_main(void *arg)
 	pthread_mutex_unlock(&q->lock);
 	if (r < 0)
 		return NULL;
-	while (take(q, &idle))
+	pthread_mutex_lock(&q->drive);
+	while (wait_turn(q), take(q, &idle))
 		pump_step(&q->pump, idle);
 	pump_done(&q->pump);
+	pthread_mutex_unlock(&q->drive);
 	return NULL;
 }
 
@@ -161,7 +244,16 @@ static int start(struct hearth_ds_queue *q, struct hearth_err *err)
 	return err_set(err, -ENOMEM, "%s", q->err.msg);
 }
 
-struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_err *err)
+static void release(struct hearth_ds_queue *q)
+{
+	pthread_mutex_destroy(&q->lock);
+	pthread_mutex_destroy(&q->drive);
+	pthread_cond_destroy(&q->ended);
+	pthread_cond_destroy(&q->turn);
+	free(q);
+}
+
+struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, enum pump_use use, struct hearth_err *err)
 {
 	struct hearth_ds_queue *q = calloc(1, sizeof(*q));
 	pthread_condattr_t attr;
@@ -172,18 +264,19 @@ struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, struct h
 	}
 	q->ds = ds;
 	q->depth = depth;
+	q->use = use;
 	q->fd = -1;
 	q->wanted = SIZE_MAX;
 	pthread_mutex_init(&q->lock, NULL);
+	pthread_mutex_init(&q->drive, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&q->ended, &attr);
+	pthread_cond_init(&q->turn, &attr);
 	pthread_condattr_destroy(&attr);
 	if (start(q, err) == 0)
 		return q;
-	pthread_mutex_destroy(&q->lock);
-	pthread_cond_destroy(&q->ended);
-	free(q);
+	release(q);
 	return NULL;
 }
 
@@ -200,9 +293,10 @@ void queue_free(struct hearth_ds_queue *q)
 		else
 			op->ended(op->ctx, op);
 	}
-	q->closing = true;
+	atomic_store(&q->closing, true);
 	/* within the lock: the thread cannot be past its last look at @closing, and the pump gone, before this is done */
 	pump_wake(&q->pump);
+	pthread_cond_signal(&q->turn);
 	pthread_mutex_unlock(&q->lock);
 	pthread_join(q->thread, NULL);
 	while (q->slabs) {
@@ -212,9 +306,7 @@ void queue_free(struct hearth_ds_queue *q)
 		free(s);
 	}
 	fd_close(&q->fd);
-	pthread_mutex_destroy(&q->lock);
-	pthread_cond_destroy(&q->ended);
-	free(q);
+	release(q);
 }
 
 int hearth_ds_queue_open(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_queue **ret)
@@ -223,7 +315,7 @@ int hearth_ds_queue_open(struct hearth_ds *ds, uint32_t depth, struct hearth_ds_
 
 	if (depth > DEPTH_MAX)
 		return err_set(ds_error(), -EINVAL, "a queue's depth is %d at most", DEPTH_MAX);
-	q = queue_new(ds, depth ? depth : DEPTH, ds_error());
+	q = queue_new(ds, depth ? depth : DEPTH, PUMP_SHARED, ds_error());
 	if (!q)
 		return -ENOMEM;
 	pthread_mutex_lock(&ds->lock);
@@ -293,6 +385,17 @@ void queue_push(struct hearth_ds_queue *q, struct op *op)
 	pump_wake(&q->pump);
 }
 
+/* at once, if the queue's thread would have to be woken for it and nobody else is at it */
+static void begin(struct hearth_ds_queue *q)
+{
+	if (!atomic_load(&q->by_reaper) || pthread_mutex_trylock(&q->drive) != 0) {
+		pump_wake(&q->pump);
+		return;
+	}
+	drive_as_guest(q, 0);
+	pthread_mutex_unlock(&q->drive);
+}
+
 int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *ops, size_t n)
 {
 	struct ops made = { 0 }, wrong = { 0 };
@@ -335,7 +438,7 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 	if (wake)
 		pthread_cond_broadcast(&queue->ended);
 	if (made.head)
-		pump_wake(&queue->pump);
+		begin(queue);
 	return 0;
 }
 
@@ -365,6 +468,8 @@ ssize_t hearth_ds_reap(struct hearth_ds_queue *queue, struct hearth_ds_done *ret
 	size_t n = 0;
 
 	min = min < max ? min : max;
+	if (timeout_ms < 0 && !enough(queue, min))
+		drive_for(queue, min);
 	pthread_mutex_lock(&queue->lock);
 	while (timeout_ms != 0 && wait_more(queue, min, until_ns))
 		;

@@ -10,9 +10,15 @@ struct hearth_ds_queue {
 	struct hearth_ds_queue *next;
 	struct hearth_ds *ds;
 	uint32_t depth;
+	enum pump_use use;
 	pthread_t thread;
-	struct pump pump;               /* the thread's; pump_wake() anybody's */
-	struct ops ended_now;           /* the thread's */
+	atomic_bool reaper;             /* a thread that collects wants to drive, or does */
+	pthread_mutex_t drive;          /* what is below, up to @lock, which is taken after it; pump_wake() is anybody's */
+	pthread_cond_t turn;            /* the queue's thread waits for its turn */
+	struct pump pump;
+	atomic_bool by_reaper;          /* whoever collects drives the pump */
+	uint64_t turns;                 /* how often one did */
+	struct ops ended_now;
 	size_t ended_n;
 	pthread_mutex_t lock;           /* what is below */
 	pthread_cond_t ended;
@@ -23,13 +29,14 @@ struct hearth_ds_queue {
 	struct op_slab *slabs;
 	unsigned waiting;
 	size_t wanted;                  /* by who waits for the least */
-	bool closing, readable;         /* @readable: so is @fd */
+	atomic_bool closing;
+	bool readable;                  /* @fd is */
 	int fd, state;                  /* @state: 1 once the thread runs, -errno if it could not */
 	struct hearth_err err;
 };
 
-/** queue_new - one that the context does not know of. NULL: no memory, no thread. */
-struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, struct hearth_err *err);
+/** queue_new - one that the context does not know of. @use: PUMP_THREAD: nobody will collect from it. NULL: no memory, no thread. */
+struct hearth_ds_queue *queue_new(struct hearth_ds *ds, uint32_t depth, enum pump_use use, struct hearth_err *err);
 /** queue_free - what has begun ends first; the rest does not begin */
 void queue_free(struct hearth_ds_queue *q);
 /** queue_push - an operation that queue_op_make() made, and whose @ended was replaced. Does not block. */

@@ -4,7 +4,7 @@
 
 #include "priv.h"
 
-#define RING_BYTES (128ull << 20)
+#define RING_BYTES (256ull << 20)
 #define SEGMENT_BYTES (16u << 20)
 #define SEGMENT_SLOTS (SEGMENT_BYTES / PIECE_BYTES)
 #define SEGMENTS_MAX 1024

@@ -97,7 +97,7 @@ static struct streams *streams_new(struct hearth_ds_device *d, struct hearth_err
 	s->cuda = d->cuda;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->ended, NULL);
-	s->queue = queue_new(d->ds, DEPTH, err);
+	s->queue = queue_new(d->ds, DEPTH, PUMP_THREAD, err);
 	return s->queue ? s : streams_free(s);
 }
 

@@ -69,6 +69,7 @@ static int option(struct bench *b, int c, const char *text)
 	case 'R': return number(text, 1ull << 34, &b->o.ring_bytes);
 	case 'p': return ds_cli_path(text, &b->o.path);
 	case 'd': r = number(text, DEPTH_MAX, &n); b->depth = (unsigned)n; return r;
+	case 'i': r = number(text, DEPTH_MAX, &n); b->io_depth = (unsigned)n; return r;
 	case 'q': r = number(text, QUEUES_MAX, &n); b->queues = (unsigned)n; return r;
 	case 't': r = number(text, 64, &n); b->o.threads = (uint32_t)n; return r;
 	case 'S': return number(text, UINT32_MAX, &b->seed);
@@ -114,7 +115,7 @@ static const char *contradiction(const struct bench *b)
 static int options(struct cli *cli, struct bench *b, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "block", 1, NULL, 'b' }, { "depth", 1, NULL, 'd' }, { "queues", 1, NULL, 'q' }, { "seconds", 1, NULL, 's' }, { "ring", 1, NULL, 'R' }, { "path", 1, NULL, 'p' },
+		{ "block", 1, NULL, 'b' }, { "depth", 1, NULL, 'd' }, { "io-depth", 1, NULL, 'i' }, { "queues", 1, NULL, 'q' }, { "seconds", 1, NULL, 's' }, { "ring", 1, NULL, 'R' }, { "path", 1, NULL, 'p' },
 		{ "threads", 1, NULL, 't' }, { "cache", 1, NULL, 'c' }, { "sync", 0, NULL, 'y' }, { "random", 0, NULL, 'r' }, { "write", 0, NULL, 'w' }, { "handles", 0, NULL, 'h' },
 		{ "by", 1, NULL, 'B' }, { "batch", 0, NULL, 'a' }, { "stream", 0, NULL, 'm' }, { "end-to-end", 0, NULL, 'e' }, { "verify", 0, NULL, 'v' }, { "seed", 1, NULL, 'S' }, { 0 },
 	};

@@ -32,6 +32,7 @@ struct bench {
 	struct hearth_ds_file *file;
 	uint64_t block, blocks, places, run_ns, seed;
 	unsigned depth, queues;
+	unsigned io_depth;              /* I/Os at the file at a time, of a queue; 0: @depth */
 	bool sync, random, write, handles, batch, stream, whole, verify;
 	int fd;
 	uint64_t reg_at, reg_bytes;

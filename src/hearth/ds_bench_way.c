@@ -114,7 +114,7 @@ static int hearth_queue_open(struct bench_lane *l)
 
 	if (r < 0)
 		return r;
-	r = hearth_ds_queue_open(l->b->c.ds, l->b->depth, &((struct hearth_queue *)l->queue)->q);
+	r = hearth_ds_queue_open(l->b->c.ds, l->b->io_depth ? l->b->io_depth : l->b->depth, &((struct hearth_queue *)l->queue)->q);
 	if (r == 0)
 		return 0;
 	bench_lane_says(l, r, "%s", hearth_ds_error());

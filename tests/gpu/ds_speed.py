@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""How fast files get into device memory, beside fio and cuFile's compatibility mode, each pair in turns in one run.
+"""How fast files get into device memory, beside fio, cuFile's compatibility mode and the Python safetensors loader, each pair in turns in one run.
 
 Prints one table, item | ours | peer | ratio | bar | pass, and writes it as CSV. Where fio is not installed the peer is this project's own O_DIRECT reader into memory of the process
 (`hearth ds bench FILE host`). A folder on the drive to be measured is needed, with room for the file.
@@ -13,16 +13,20 @@ import os
 import random
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from statistics import median
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get('HEARTH_BUILD') or os.path.join(os.path.dirname(os.path.dirname(HERE)), 'build')
 HEARTH = os.path.join(BUILD, 'bin', 'hearth')
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 NO_FS_TYPE = 5027
+HIDDEN, INNER = 4096, 14336                     # of Llama-3-8B: what the file's tensors are like
+LIBRARY = [path for path in (os.path.join(BUILD, 'lib', 'libhearth-ds.so.0'), os.path.join(BUILD, 'src', 'ds', 'libhearth-ds.so.0')) if os.path.exists(path)]
 
 
 class Broken(Exception):
@@ -45,6 +49,10 @@ class Rows:
         self.rows.append(row)
         print('  ' + '  '.join(text for text in self.line(row) if text), flush=True)
 
+    def skip(self, item, why):
+        self.rows.append({'item': item, 'ours': None, 'unit': f'skipped: {why}', 'peer': None, 'ratio': None, 'bar': None, 'pass': None})
+        print(f'  {item}: skipped: {why}', flush=True)
+
     def fail(self, item, why):
         self.rows.append({'item': item, 'ours': None, 'unit': why, 'peer': None, 'ratio': None, 'bar': None, 'pass': False})
         print(f'  {item}: {why}', flush=True)
@@ -64,11 +72,6 @@ class Rows:
             rows = csv.writer(file, lineterminator='\n')
             rows.writerow(['item', 'ours', 'unit', 'peer', 'ratio', 'bar', 'pass'])
             rows.writerows([[f'{v:.6g}' if isinstance(v, float) else '' if v is None else v for v in row.values()] for row in self.rows])
-
-
-def median(values):
-    values = sorted(values)
-    return values[len(values) // 2]
 
 
 # ---- who is measured ----
@@ -170,6 +173,70 @@ def cufile(options, file, block, order='read', cold=True):
     return json.loads(text.splitlines()[-1])
 
 
+# ---- the Python safetensors loader and ours, in a process of their own ----
+
+def header_of(room):
+    """A safetensors header with tensors of a language model for @room bytes, itself included; what is left over is one more tensor. Return: bytes."""
+    hidden, inner = (HIDDEN, INNER) if room >= GIB else (HIDDEN // 64, INNER // 64)
+    layer = {'q_proj': (hidden, hidden), 'k_proj': (hidden // 4, hidden), 'v_proj': (hidden // 4, hidden), 'o_proj': (hidden, hidden), 'gate_proj': (inner, hidden), 'up_proj': (inner, hidden),
+             'down_proj': (hidden, inner), 'input_layernorm': (hidden,)}
+    layer_bytes = sum(2 * (shape[0] * shape[1] if len(shape) == 2 else shape[0]) for shape in layer.values())
+    layers = (room - MIB) // layer_bytes
+    length, at, header = 8 + (layers + 1) * 1024 // 8 * 8, 0, {'__metadata__': {'format': 'pt'}}
+    for n in range(layers):
+        for name, shape in layer.items():
+            nbytes = 2 * (shape[0] * shape[1] if len(shape) == 2 else shape[0])
+            header[f'model.layers.{n}.{name}.weight'] = {'dtype': 'F16', 'shape': list(shape), 'data_offsets': [at, at + nbytes]}
+            at += nbytes
+    header['rest'] = {'dtype': 'U8', 'shape': [room - length - 8 - at], 'data_offsets': [at, room - length - 8]}
+    text = json.dumps(header).encode()
+    return struct.pack('<Q', length) + text + b' ' * (length - len(text))
+
+
+def into_cache(path):
+    for _ in range(2):
+        with open(path, 'rb', buffering=0) as file:
+            while file.read(64 * MIB):
+                pass
+
+
+def out_of_cache(path):
+    with open(path, 'rb') as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def safetensors_child(path, device, rounds):
+    """Print the median seconds of each loader, in turns, with a page cache that is cold and one that is warm; and whether both gave the same bytes."""
+    try:
+        import torch
+        from safetensors.torch import load_file
+    except ImportError as error:
+        print(json.dumps({'missing': str(error)}))
+        return
+    if LIBRARY:
+        os.environ.setdefault('HEARTH_DS_LIBRARY', LIBRARY[0])
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), 'python'))
+    import hearth_ds
+    torch.zeros(1, device=device)
+    loaders = {'ours': lambda: hearth_ds.load_safetensors(path, device), 'peer': lambda: load_file(path, device=device)}
+    first = {name: load() for name, load in loaders.items()}
+    found = {'same': set(first['ours']) == set(first['peer']) and all(torch.equal(tensor.view(torch.uint8), first['peer'][name].view(torch.uint8)) for name, tensor in first['ours'].items())}
+    del first
+    for cache, prepare in (('cold', out_of_cache), ('warm', into_cache)):
+        took = {name: [] for name in loaders}
+        for _ in range(rounds):
+            for name, load in loaders.items():
+                torch.cuda.empty_cache()
+                prepare(path)
+                began = time.monotonic()
+                tensors = load()
+                torch.cuda.synchronize()
+                took[name].append(time.monotonic() - began)
+                del tensors
+        found[cache] = {name: median(seconds) for name, seconds in took.items()}
+    print(json.dumps(found))
+
+
 def udev_hint(folder):
     """Tell cuFile, through udev's database, which file system the drive has. Return: the file written, or None."""
     st = os.stat(folder)
@@ -195,25 +262,26 @@ class Suite:
 
     def make_file(self):
         """No two pieces alike: some disks know what they have already."""
-        left = self.options.bytes
+        header = header_of(self.options.bytes)
+        left = self.options.bytes - len(header)
         with open(self.file, 'wb') as file:
+            file.write(header)
             while left > 0:
                 left -= file.write(os.urandom(min(left, 16 * MIB)))
             file.flush()
             os.fsync(file.fileno())
 
     def cold(self):
-        with open(self.file, 'rb') as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        out_of_cache(self.file)
 
     def warm(self):
-        for _ in range(2):
-            with open(self.file, 'rb', buffering=0) as file:
-                while file.read(64 * MIB):
-                    pass
+        into_cache(self.file)
 
     def bench(self, *words, device=None):
         return ours(self.file, device or self.options.device, self.options.seconds, *[str(w) for w in words])
+
+    def threads(self):
+        return ['--threads', self.options.threads] if self.options.threads else []
 
     def turns(self, mine, peer):
         """Both, one after the other, several times. Return: medians of each key."""
@@ -248,16 +316,18 @@ class Suite:
     def page_cache(self):
         self.warm()
         large = 256 * MIB if self.options.bytes >= GIB else MIB
-        for name, words in (('one long call at a time', ['--block', large, '--sync']), ('queue of 64 x 1 MiB', ['--block', MIB, '--depth', 64]), ('queue of 4 x 16 MiB', ['--block', min(16 * MIB, large), '--depth', 4])):
-            mine = median([self.bench(*words, '--threads', self.options.threads)['gb_s'] for _ in range(self.options.rounds)])
-            self.rows.add(f'page cache, {name}, {self.options.threads} threads', mine, 'GB/s', bar=45 if name == 'one long call at a time' else None)
+        for name, words in (('the whole file in one call', ['--block', self.options.bytes // MIB * MIB, '--sync']), (f'calls of {large // MIB} MiB, one at a time', ['--block', large, '--sync']), ('queue of 64 x 1 MiB', ['--block', MIB, '--depth', 64]), ('queue of 16 x 16 MiB', ['--block', min(16 * MIB, large), '--depth', 16])):
+            mine = median([self.bench(*words, *self.threads())['gb_s'] for _ in range(self.options.rounds)])
+            self.rows.add(f'page cache, {name}', mine, 'GB/s', bar=45 if name == 'the whole file in one call' else None)
 
     def at_random(self):
         for block in (4 * KIB, 64 * KIB):
             self.cold()
-            mine, peer = self.turns(lambda b=block: self.bench('--cache', 'never', '--random', '--block', b, '--depth', 64), lambda b=block: drive(self.file, self.options.seconds, b, 64, 'randread'))
-            self.rows.add(f'random {block // KIB} KiB, depth 64, a second / the drive', mine['iops'], '/s', peer['iops'], .9)
+            mine, peer = self.turns(lambda b=block: self.bench('--cache', 'never', '--random', '--block', b, '--depth', 128, '--io-depth', 64), lambda b=block: drive(self.file, self.options.seconds, b, 64, 'randread'))
+            self.rows.add(f'random {block // KIB} KiB, 64 reads at the drive, a second / the drive', mine['iops'], '/s', peer['iops'], .9)
             self.rows.add('the same, CPU seconds a GB / the drive', mine['cpu_s_gb'], 's/GB', peer['cpu_s_gb'])
+            mine = self.bench('--cache', 'never', '--random', '--block', block, '--depth', 64)
+            self.rows.add('64 operations under way, copies included', mine['iops'], '/s')
 
     def beside_cufile(self):
         self.cold()
@@ -265,7 +335,7 @@ class Suite:
         mine, peer = self.turns(lambda: self.bench('--cache', 'never', '--block', large, '--sync'), lambda: cufile(self.options, self.file, large))
         self.rows.add('in order, cold / cuFile, calls of 16 MiB', mine['gb_s'], 'GB/s', peer['gb_s'], 1)
         self.warm()
-        mine, peer = self.turns(lambda: self.bench('--block', large, '--sync', '--threads', self.options.threads), lambda: cufile(self.options, self.file, large, cold=False))
+        mine, peer = self.turns(lambda: self.bench('--block', large, '--sync', *self.threads()), lambda: cufile(self.options, self.file, large, cold=False))
         self.rows.add('in order, warm / cuFile, calls of 16 MiB', mine['gb_s'], 'GB/s', peer['gb_s'], 1)
         for block in (4 * KIB, 64 * KIB):
             self.cold()
@@ -274,6 +344,17 @@ class Suite:
             queued = self.bench('--cache', 'never', '--random', '--block', block, '--depth', 64)
             self.rows.add(f'random {block // KIB} KiB, depth 64, CPU seconds a GB / cuFile', queued['cpu_s_gb'], 's/GB', peer['cpu_s_gb'], 1, most=True)
 
+    def safetensors(self):
+        """Ratios of rates: the same file, so of seconds."""
+        text = ask(sys.executable, os.path.abspath(__file__), '--safetensors-child', self.file, self.options.device, str(self.options.rounds))
+        found, gb = json.loads(text.splitlines()[-1]), self.options.bytes / 1e9
+        if 'missing' in found:
+            self.rows.skip('safetensors', found['missing'])
+            return
+        self.rows.add('safetensors, 1 = both loaders gave the same bytes', float(found['same']), bar=1)
+        for cache, bar in (('warm', 7), ('cold', 1.9)):
+            self.rows.add(f'safetensors, {gb:.1f} GB, {cache} / safetensors.torch.load_file', gb / found[cache]['ours'], 'GB/s', gb / found[cache]['peer'], bar)
+
     def handles(self):
         found = self.bench('--handles', '--block', MIB)
         for name in ('open', 'register', 'release', 'close'):
@@ -281,7 +362,7 @@ class Suite:
 
     def run(self):
         self.attempt('file', self.make_file)
-        for name, measure in (('verified', self.verified), ('in order', self.in_order), ('page cache', self.page_cache), ('random', self.at_random), ('beside cuFile', self.beside_cufile), ('handles', self.handles)):
+        for name, measure in (('verified', self.verified), ('in order', self.in_order), ('page cache', self.page_cache), ('random', self.at_random), ('beside cuFile', self.beside_cufile), ('safetensors', self.safetensors), ('handles', self.handles)):
             if not self.options.only or name in self.options.only:
                 self.attempt(name, measure)
 
@@ -293,8 +374,8 @@ def parse(words=None):
     parser.add_argument('--mib', type=int, default=5 * 1024, help='size of the file')
     parser.add_argument('--seconds', type=int, default=4, help='of each measurement')
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--threads', type=int, default=8)
-    parser.add_argument('--only', type=lambda s: s.split(','), default=None, metavar='NAME,...', help='verified, in order, page cache, random, beside cuFile, handles')
+    parser.add_argument('--threads', type=int, default=0, help='that copy from the page cache (default: the library decides)')
+    parser.add_argument('--only', type=lambda s: s.split(','), default=None, metavar='NAME,...', help='verified, in order, page cache, random, beside cuFile, safetensors, handles')
     parser.add_argument('--out', default='hearth-results/ds', metavar='DIR')
     parser.add_argument('--udev-hint', action='store_true', help='make an entry in udev\'s database, if there is none, without which cuFile takes no file; as root')
     options = parser.parse_args(words)
@@ -303,6 +384,12 @@ def parse(words=None):
 
 
 def main():
+    if len(sys.argv) > 1 and sys.argv[1] == '--safetensors-child':
+        try:
+            safetensors_child(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        except OSError as error:
+            sys.exit(f'{error}')
+        return
     if len(sys.argv) > 1 and sys.argv[1] == '--cufile-child':
         path, ordinal, block, seconds, order, cold = sys.argv[2:]
         try:

@@ -154,7 +154,20 @@ def wait_gone(pid, patience):
         time.sleep(.005)
 
 
-class Plain:
+class Target:
+    """A program: @pid, and @out, its lines."""
+
+    def wait(self, pattern, since=0, patience=PATIENCE):
+        return self.out.wait(pattern, since, patience, self.alive)
+
+    def pause(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+
+class Plain(Target):
     """A program that nobody helps: as a shell would start it in the background, in a session of its own, which CRIU needs."""
 
     def __init__(self, command, env=None, echo=None):
@@ -164,9 +177,6 @@ class Plain:
 
     def alive(self):
         return self.process.poll() is None if self.process else alive(self.pid)
-
-    def wait(self, pattern, since=0, patience=PATIENCE):
-        return self.out.wait(pattern, since, patience, self.alive)
 
     def end(self, patience=PATIENCE):
         """Wait until it ends by itself."""
@@ -373,7 +383,7 @@ class Ours:
         return self.call('images', '--store', store)
 
 
-class Run:
+class Run(Target):
     """A program under `hearth run`, killed and brought back as often as wanted."""
 
     def __init__(self, ours, name, command, echo=None):
@@ -383,9 +393,6 @@ class Run:
 
     def alive(self):
         return alive(self.pid)
-
-    def wait(self, pattern, since=0, patience=PATIENCE):
-        return self.out.wait(pattern, since, patience, self.alive)
 
     def checkpoint(self, *options):
         """Return: what `hearth checkpoint` reports, and 'began' and 'ended' on the programs' clock."""

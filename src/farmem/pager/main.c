@@ -25,18 +25,19 @@
 
 #define PAGER_SOCKET "/run/hearth/pager.sock"
 #define AROUND_BYTES (16u << 10)
-#define RESTARTS_FAST 16                /* of a worker that ends as soon as it began, before it is given up */
+#define RESTARTS_FAST 16                /* of a worker that ends as soon as it began, before the next one has to wait */
 #define FAST_NS NS_PER_S
+#define BACK_OFF_MS 1000
 
 static const char usage[] =
-	"usage: hearth-pager [--socket PATH] [--pool URI] [--fault-around BYTES] [--log-level error|warn|info|debug]\n"
+	"usage: hearth-pager [--socket PATH] [--pool URI] [--pool-key FILE] [--fault-around BYTES] [--log-level error|warn|info|debug]\n"
 	"\n"
 	"Moves memory of functions to a pool and back; hearthd starts it. Prints a newline when it is ready, or when another one is at that socket already.\n";
 
 static int parse_options(int argc, char **argv, struct pager_options *o)
 {
 	static const struct option longs[] = {
-		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
+		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
 	enum log_level level;
 	int c, r = 0;
@@ -45,6 +46,7 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 		switch (c) {
 		case 's': o->socket = optarg; break;
 		case 'p': o->uri = optarg; break;
+		case 'k': o->key_file = optarg; break;
 		case 'a':
 			r |= parse_bytes(optarg, &o->around_bytes);
 			if (o->around_bytes < PAGE_BYTES || o->around_bytes > FETCH_PAGES * PAGE_BYTES || (o->around_bytes & (o->around_bytes - 1)))
@@ -75,8 +77,8 @@ static bool known_fd(int fd)
 {
 	if (fd == state->listen_fd || fd == state->worker_pidfd || fd == state->holder_pidfd || fd == state->spare_pidfd)
 		return true;
-	for (uint32_t k = 0; k < state->store.n; k++)
-		if (state->store.fds[k] == fd)
+	for (uint32_t k = 0; k < state->depot.n; k++)
+		if (state->depot.fds[k] == fd)
 			return true;
 	for (size_t k = 0; k < SPACES_MAX; k++) {
 		const struct space_state *s = &state->spaces[k];
@@ -205,7 +207,7 @@ static _Noreturn void hold(const struct pager_options *o)
 			fast = clock_mono_ns() - began < FAST_NS ? fast + 1 : 0;
 			if (fast > RESTARTS_FAST) {
 				log_error("hearth-pager: its worker ends as soon as it begins; whoever touches memory that is away waits");
-				pause();
+				(void)poll(NULL, 0, BACK_OFF_MS);
 			}
 			state->restarts++;
 			unsetenv("HEARTH_FAULT");       /* the fault has happened */

@@ -266,6 +266,68 @@ static void queue_many(void **state)
 	}
 }
 
+#define SHARED_EACH 300
+#define SHARED_THREADS 6
+
+struct sharer { struct rig *g; struct hearth_ds_queue *q; pthread_t thread; unsigned number; atomic_uint *collected; unsigned wrong; };
+
+/* every second one ends as soon as it has submitted, while its reads are under way */
+static void *share(void *arg)
+{
+	struct sharer *s = arg;
+	struct hearth_ds_done done[16];
+	static const int patience_ms[] = { -1, -1, 3, 0, 1, -1 };
+
+	for (unsigned k = 0; k < SHARED_EACH; k++) {
+		uint64_t at = (uint64_t)(s->number * SHARED_EACH + k) * 512;
+		struct hearth_ds_op op = { s->g->file, s->g->memory, at, at, 512, at / 512, HEARTH_DS_READ, 0 };
+		ssize_t r;
+
+		s->wrong += hearth_ds_submit(s->q, &op, 1) != 0;
+		if (s->number % 2)
+			continue;
+		r = hearth_ds_reap(s->q, done, 16, 1, patience_ms[s->number]);
+		for (ssize_t n = 0; n < r; n++)
+			s->wrong += done[n].result != 512;
+		atomic_fetch_add(s->collected, r > 0 ? (unsigned)r : 0);
+	}
+	return NULL;
+}
+
+/* whoever waits drives the queue, and gives it back */
+static void queue_shared(void **state)
+{
+	static const char *const uris[] = { "host", "cuda:0" };
+
+	for (int d = 0; d < 1 + RIG_CUDA; d++) {
+		struct sharer sharers[SHARED_THREADS];
+		struct hearth_ds_queue *q;
+		struct hearth_ds_done done;
+		atomic_uint collected = 0;
+		struct rig g;
+
+		rig_open(&g, uris[d], NULL, SHARED_THREADS * SHARED_EACH * 512, SHARED_THREADS * SHARED_EACH * 512, NULL);
+		rig_cold(&g);
+		assert_int_equal(hearth_ds_queue_open(g.ds, 32, &q), 0);
+		for (unsigned k = 0; k < SHARED_THREADS; k++) {
+			sharers[k] = (struct sharer){ .g = &g, .q = q, .number = k, .collected = &collected };
+			assert_int_equal(pthread_create(&sharers[k].thread, NULL, share, &sharers[k]), 0);
+		}
+		for (unsigned k = 0; k < SHARED_THREADS; k++) {
+			pthread_join(sharers[k].thread, NULL);
+			assert_int_equal(sharers[k].wrong, 0);
+		}
+		while (collected < SHARED_THREADS * SHARED_EACH) {
+			assert_int_equal(hearth_ds_reap(q, &done, 1, 1, -1), 1);
+			assert_int_equal(done.result, 512);
+			collected++;
+		}
+		memcpy(g.want, g.shadow, SHARED_THREADS * SHARED_EACH * 512);
+		rig_compare_memory(&g);
+		rig_close(&g);
+	}
+}
+
 /* what waits behind a long one can be cancelled; what has begun ends as it would */
 static void queue_cancel(void **state)
 {
@@ -484,7 +546,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrong_ranges), cmocka_unit_test(files), cmocka_unit_test(odd_files), cmocka_unit_test(pairs), cmocka_unit_test(queue_order_and_errors),
-		cmocka_unit_test(queue_many), cmocka_unit_test(queue_cancel), cmocka_unit_test(many_threads),
+		cmocka_unit_test(queue_many), cmocka_unit_test(queue_shared), cmocka_unit_test(queue_cancel), cmocka_unit_test(many_threads),
 #if RIG_CUDA
 		cmocka_unit_test(options_and_names), cmocka_unit_test(probe), cmocka_unit_test(two_devices), cmocka_unit_test(stream_order), cmocka_unit_test(stream_writes_and_errors),
 #endif
