@@ -55,12 +55,13 @@ uint64_t farmem_latency_quantile(const struct farmem_latency *l, double q);
  * @offloaded_bytes, @recalled_bytes: moved away and back, by faults and by prefetch
  * @faults:         pages that were touched while they were away
  * @prefetched_pages, @prefetch_hits: brought back unasked, and of those the ones that were then used, as far as the engine can see
+ * @ws_remote_bytes: of the recorded working set, what is away: what a prefetch would bring back at most
  * @uncovered_bytes: resident memory that this engine cannot move (pinned, mapped from files, huge pages, ...)
  */
 struct farmem_stat {
 	uint64_t resident_bytes[FARMEM_SEGMENTS], remote_bytes[FARMEM_SEGMENTS];
 	uint64_t pool_bytes, offloaded_bytes, recalled_bytes;
-	uint64_t faults, prefetched_pages, prefetch_hits, uncovered_bytes;
+	uint64_t faults, prefetched_pages, prefetch_hits, ws_remote_bytes, uncovered_bytes;
 	struct farmem_latency fault_latency;
 };
 
@@ -134,6 +135,7 @@ struct farmem_probe {
  * @pid, @pidfd: the root of its processes in our name space: hearth-init. pidfd is borrowed during the call (an engine that keeps it duplicates it)
  * @netns:       of the instance, borrowed during the call; -1: ours
  * @cgroup:      its group, absolute path of the memory controller's folder; NULL: none
+ * @memory_bytes: limit of the group, 0 none: an engine that moves it for a moment has to know where it was
  * @name:        its id, for messages and sockets, borrowed during the call
  * @ctx:         comes back with events
  */
@@ -141,6 +143,7 @@ struct farmem_attach {
 	pid_t pid;
 	int pidfd, netns;
 	const char *cgroup, *name;
+	uint64_t memory_bytes;
 	struct farmem_object object;
 	void *ctx;
 };
@@ -155,13 +158,14 @@ enum farmem_detach_how {
  * struct farmem_ops - one engine. Every member is set unless it says otherwise. None blocks; none calls back.
  * @name:        "uffd", "reclaim"
  * @probe:       may read /proc and /sys, make and close a descriptor: some 100 us; the only one that may take time, for `doctor` and before the engine is opened
- * @open:        Return: 0, -errno with message
+ * @open:        an engine with a process of its own is down at first, whether there is such a process or not; `again` connects to it. Return: 0, -errno with message
  * @close:       targets' handles are gone; their memory is where it is (LEAVE). NULL is fine
  * @fd:          readable when there are events; stays the same until @close
  * @next:        Return: 1 an event, 0 none now
- * @again:       after FARMEM_ENGINE_DOWN, once the process has been started: connect, hand it what it needs to go on. NULL for engines without a process. Return: 0 (ENGINE_UP follows), -errno
- * @environment: "NAME=value" strings for the programs of an instance, NULL-terminated, owned by the engine; NULL: nothing is needed. @name: the instance's id; valid until the next call
- * @attach:      Return: 0 and the handle, of which ATTACHED or REFUSED will tell; -ENOMEM, -errno with message
+ * @again:       after @open and after FARMEM_ENGINE_DOWN: connect to the process if there is one, hand it what it needs to go on. NULL for engines without a process. Return: 0 (ENGINE_UP follows),
+ *               -ENOENT or -ECONNREFUSED (there is none: start it), -errno with message
+ * @environment: "NAME=value" strings for the programs of an instance, NULL-terminated, owned by the engine. NULL, the member or what it returns: nothing is needed. @name: the instance's id; valid until the next call
+ * @attach:      Return: 0 and the handle, of which ATTACHED or REFUSED will tell; -ENOTCONN (the engine is down), -ENOMEM, -errno with message
  * @barrier:     all pages that belong to no segment yet belong to @segment from here on. BARRIER follows
  * @offload:     begin to move at most @bytes of the @segments away (a mask of 1 << segment), coldest first. Adds to what is under way. OFFLOADED follows, at least once, the last with `flag`
  * @cancel:      what `offload` has not moved yet stays. OFFLOADED with `flag` follows if something was under way. A request that begins needs no cancel of its own: @request_begin implies it
