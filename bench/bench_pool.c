@@ -236,7 +236,7 @@ static void make_keys(void)
 
 int main(int argc, char **argv)
 {
-	static const char *const wheres[] = { "embedded", "unix", "tcp" };
+	static const char *const wheres[] = { "embedded", "shm", "unix", "tcp" };
 	static const char *const files[] = { "secret", "access", "sock" };
 	char path[64];
 
@@ -247,7 +247,7 @@ int main(int argc, char **argv)
 	if (!memory || !back || !mkdtemp(folder))
 		return die("usage: bench_pool [PAGES, at least 1024]");
 	make_keys();
-	for (unsigned w = 0; w < 3; w++)
+	for (unsigned w = 0; w < 4; w++)
 		for (unsigned k = 0; k < (w ? 4u : 2u); k++)
 			one(wheres[w], !(k & 1), k >> 1);
 	for (unsigned k = 0; k < 3; k++) {

@@ -115,10 +115,12 @@ static void end(struct both *b, int result)
 	op->done(op);
 }
 
-/* What is said of a page that neither gave: that one did not answer, if so, as it may have it. */
+/* What is said of a page that neither gave: that one did not answer, if so, as it may have it; that one does not have it only if neither has. */
 static int worse(int a, int b)
 {
-	return a == -ECONNREFUSED || b == -ECONNREFUSED ? -ECONNREFUSED : a;
+	if (a == -ECONNREFUSED || b == -ECONNREFUSED)
+		return -ECONNREFUSED;
+	return a == -ENOENT ? b : a;
 }
 
 static void wrote(struct pool_op *child)

@@ -44,7 +44,7 @@ struct pool_server {
 	struct owners *owners;
 	struct keys keys;
 	int epoll, tick;
-	struct { int fd; uint16_t port; } place[POOL_SERVER_PLACES];
+	struct { int fd; uint16_t port; bool shared; } place[POOL_SERVER_PLACES];
 	unsigned places;
 	struct client *clients;
 	uint64_t lease_ns;
@@ -95,7 +95,7 @@ static void refuse(struct pool_server *s, struct client *c, const char *why)
 	(void)wire_small(&c->conn.session, &c->conn.out, WIRE_REFUSED, 0, NULL, 0);
 }
 
-static void accept_one(struct pool_server *s, int listener)
+static void accept_one(struct pool_server *s, int listener, bool shared)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct epoll_event e = { .events = EPOLLIN };
@@ -110,7 +110,7 @@ static void accept_one(struct pool_server *s, int listener)
 		return;
 	}
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-	conn_init(&c->conn, fd);
+	conn_init(&c->conn, fd, shared);
 	client_name(c);
 	c->since_ns = clock_mono_ns();
 	c->events = EPOLLIN;
@@ -362,13 +362,24 @@ static int client_turn(struct pool_server *s, struct client *c)
 	return 0;
 }
 
+/* What is to bring it back. Frames that have come and were not this turn's: EPOLLOUT does, at once. */
+static uint32_t client_events(const struct client *c)
+{
+	const struct conn *n = &c->conn;
+	bool full = n->out.len >= CONN_OUT_BYTES;
+	struct wire_frame f;
+	uint32_t out = conn_blocked(n) || (!full && !c->closing && (n->more || wire_decode(buf_head(&n->in), n->in.len, &f))) ? EPOLLOUT : 0;
+
+	/* with shared memory, what comes on the socket may be that there is room */
+	return out | ((full || c->closing) && !n->pipes ? 0 : EPOLLIN);
+}
+
 static void client_work(struct pool_server *s, struct client *c, uint32_t events)
 {
 	struct epoll_event e = { .data.ptr = c };
-	struct wire_frame f;
 	int r = 0;
 
-	if (events & EPOLLIN && c->conn.in.len < CONN_OUT_BYTES)
+	if ((events & EPOLLIN || c->conn.more) && (c->conn.pipes || c->conn.in.len < CONN_OUT_BYTES))
 		r = conn_fill(&c->conn);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		r = -ECONNRESET;
@@ -380,8 +391,7 @@ static void client_work(struct pool_server *s, struct client *c, uint32_t events
 		client_close(s, c);
 		return;
 	}
-	/* frames that have come and were not this turn's: EPOLLOUT brings it back at once */
-	e.events = (c->closing || c->conn.out.len >= CONN_OUT_BYTES ? 0 : EPOLLIN) | (c->conn.out.len || wire_decode(buf_head(&c->conn.in), c->conn.in.len, &f) ? EPOLLOUT : 0);
+	e.events = client_events(c);
 	if (e.events != c->events && epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->conn.fd, &e) < 0) {
 		client_close(s, c);
 		return;
@@ -445,6 +455,7 @@ static int open_place(struct pool_server *s, const char *uri, struct hearth_err 
 	if (fd < 0)
 		return err_set(err, fd, "%s: %s", uri, strerror(-fd));
 	s->place[s->places].fd = fd;
+	s->place[s->places].shared = p.shared;
 	return watch(s, fd, &s->place[s->places++], err);
 }
 
@@ -527,7 +538,7 @@ void pool_server_work(struct pool_server *s)
 
 		for (unsigned p = 0; p < s->places; p++)
 			if (e.data.ptr == &s->place[p]) {
-				accept_one(s, s->place[p].fd);
+				accept_one(s, s->place[p].fd, s->place[p].shared);
 				listener = true;
 			}
 		if (e.data.ptr == &s->tick)

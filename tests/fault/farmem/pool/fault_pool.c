@@ -33,6 +33,7 @@ struct server {
 };
 
 static char folder[] = "/tmp/fault-pool-XXXXXX";
+static const char *transport = "tcp";   /* or unix, shm: then a port is a number in the path */
 
 static const char *in_folder(const char *name)
 {
@@ -71,14 +72,25 @@ static void serve(struct pool_server_options *o, const char *fault, int ready)
 	}
 }
 
+static void name_place(char *place, size_t n, uint16_t port)
+{
+	if (strcmp(transport, "tcp"))
+		snprintf(place, n, "%s:%s/%u", transport, folder, (unsigned)port);
+	else
+		snprintf(place, n, "tcp:127.0.0.1:%u", (unsigned)port);
+}
+
 /* @port: 0 picks one */
 static struct server start(uint16_t port, struct pool_server_options o, const char *fault)
 {
+	static uint16_t paths;
 	struct server s;
 	char place[64];
 	int ready[2];
 
-	snprintf(place, sizeof(place), "tcp:127.0.0.1:%u", (unsigned)port);
+	if (!port && strcmp(transport, "tcp"))
+		port = ++paths;
+	name_place(place, sizeof(place), port);
 	o.listen[0] = place;
 	o.n_listen = 1;
 	o.memory_bytes = o.memory_bytes ? o.memory_bytes : 16u << 20;
@@ -89,19 +101,17 @@ static struct server start(uint16_t port, struct pool_server_options o, const ch
 	close(ready[1]);
 	assert_int_equal(read(ready[0], &s.port, sizeof(s.port)), sizeof(s.port));
 	close(ready[0]);
-	snprintf(s.uri, sizeof(s.uri), "tcp:127.0.0.1:%u", (unsigned)s.port);
+	s.port = s.port ? s.port : port;
+	name_place(s.uri, sizeof(s.uri), s.port);
 	return s;
-}
-
-static void reap(struct server *s)
-{
-	assert_int_equal(waitpid(s->pid, NULL, 0), s->pid);
 }
 
 static void stop(struct server *s)
 {
 	kill(s->pid, SIGKILL);
-	reap(s);
+	assert_int_equal(waitpid(s->pid, NULL, 0), s->pid);
+	if (strcmp(transport, "tcp"))
+		unlink(strchr(s->uri, ':') + 1);
 }
 
 /* ---- a client ---- */
@@ -512,6 +522,18 @@ static void test_two_nodes(void **state)
 	stop(&a);
 }
 
+static int connect_to(const struct server *s)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(s->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd;
+
+	if (strcmp(transport, "tcp"))
+		return sock_unix_connect(strchr(s->uri, ':') + 1);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
 static void test_garbage(void **state)
 {
 	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
@@ -521,18 +543,16 @@ static void test_garbage(void **state)
 
 	assert_int_equal(put(p, mine, 1), 0);
 	for (unsigned round = 0; round < 50; round++) {
-		struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(a.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-		int FD_AUTO fd = socket(AF_INET, SOCK_STREAM, 0);
+		int FD_AUTO fd = connect_to(&a);
 		uint8_t reply[4096];
 
-		assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 		for (unsigned k = 0; k < sizeof(noise); k++)
 			noise[k] = (uint8_t)((x = x * 6364136223846793005ull + 1) >> 56);
 		/* some begin as a frame does, some end in the middle of one */
 		if (round % 2)
 			memcpy(noise, "HPL1", 4);
 		noise[4] = round % 4 == 3 ? 2 : noise[4];
-		assert_true(send(fd, noise, round % 3 ? sizeof(noise) : 20, MSG_NOSIGNAL) > 0);
+		(void)!send(fd, noise, round % 3 ? sizeof(noise) : 20, MSG_NOSIGNAL);
 		shutdown(fd, SHUT_WR);
 		while (recv(fd, reply, sizeof(reply), 0) > 0)
 			;
@@ -542,7 +562,7 @@ static void test_garbage(void **state)
 	stop(&a);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_in_put), cmocka_unit_test(test_killed_in_get), cmocka_unit_test(test_never_there), cmocka_unit_test(test_hangs), cmocka_unit_test(test_closed_with_work),
@@ -552,6 +572,7 @@ int main(void)
 	};
 	int r;
 
+	transport = argc > 1 ? argv[1] : transport;
 	log_set_level(LOG_LEVEL_ERROR);
 	if (!mkdtemp(folder))
 		return 1;
