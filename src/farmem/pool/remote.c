@@ -245,7 +245,7 @@ static int add_page(struct remote *r, const struct key *key, const struct pool_o
 		i.digest = pool_store_digest(&op->object, op->refs[k], key, data, i.len);
 		buf_commit(&r->conn.out, i.len);
 	}
-	wire_items(&r->conn.out, at)[k] = i;
+	wire_set_item(&r->conn.out, at, k, &i);
 	return 0;
 }
 

@@ -216,7 +216,7 @@ static int put_one(struct pool_server *s, struct pool_store_object *o, const str
 static void put(struct pool_server *s, struct client *c, const struct wire_frame *f, size_t at)
 {
 	struct pool_store_object *o = pool_store_object(s->store, &f->head.object, true);
-	struct wire_item *out = wire_items(&c->conn.out, at);
+	struct wire_item out;
 	const uint8_t *data = f->data;
 
 	/* without memory for it the object is nobody's, and ends with DEL only */
@@ -226,7 +226,8 @@ static void put(struct pool_server *s, struct client *c, const struct wire_frame
 
 		if (k == f->head.n / 2)
 			(void)fault_point("pool-in-put");
-		out[k] = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? put_one(s, o, f, &i, data) : -ENOSPC };
+		out = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? put_one(s, o, f, &i, data) : -ENOSPC };
+		wire_set_item(&c->conn.out, at, k, &out);
 		data += i.len;
 	}
 }
@@ -256,7 +257,7 @@ static int get_one(struct pool_server *s, struct client *c, struct pool_store_ob
 		s->stat.got_pages++;
 	}
 	s->stat.bad_pages += r == -EBADMSG;
-	wire_items(&c->conn.out, at)[k] = out;
+	wire_set_item(&c->conn.out, at, k, &out);
 	return 0;
 }
 
@@ -283,7 +284,7 @@ static int get(struct pool_server *s, struct client *c, const struct wire_frame 
 
 static void del(struct pool_server *s, struct client *c, const struct wire_frame *f, size_t at)
 {
-	struct wire_item *out = wire_items(&c->conn.out, at);
+	struct wire_item out;
 	struct pool_store_object *o = pool_store_object(s->store, &f->head.object, false);
 
 	if (!f->head.n && o) {
@@ -293,11 +294,21 @@ static void del(struct pool_server *s, struct client *c, const struct wire_frame
 	for (unsigned k = 0; k < f->head.n; k++) {
 		struct wire_item i = wire_item(f, k);
 
-		out[k] = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? pool_store_del(s->store, o, (struct pool_ref){ i.page, i.epoch }) : -ENOENT };
+		out = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? pool_store_del(s->store, o, (struct pool_ref){ i.page, i.epoch }) : -ENOENT };
+		wire_set_item(&c->conn.out, at, k, &out);
 		o = pool_store_object(s->store, &f->head.object, false);
 	}
 	if (!o)
 		owners_forget(s->owners, &f->head.object);
+}
+
+static void refuse_pages(struct client *c, const struct wire_frame *f, size_t at)
+{
+	for (unsigned k = 0; k < f->head.n; k++) {
+		struct wire_item i = wire_item(f, k), out = { .page = i.page, .epoch = i.epoch, .status = -EACCES };
+
+		wire_set_item(&c->conn.out, at, k, &out);
+	}
 }
 
 static int stat_result(struct pool_server *s, struct client *c, const struct wire_frame *f, const struct pool_store_object *o)
@@ -321,8 +332,7 @@ static int operate(struct pool_server *s, struct client *c, const struct wire_fr
 	if (wire_begin(&c->conn.out, &head, &at) < 0)
 		return -ENOMEM;
 	if (!whole && !may(s, c, f)) {
-		for (unsigned k = 0; k < f->head.n; k++)
-			wire_items(&c->conn.out, at)[k].status = -EACCES;
+		refuse_pages(c, f, at);
 	} else if (f->head.kind == WIRE_PUT) {
 		put(s, c, f, at);
 	} else if (f->head.kind == WIRE_GETV) {
