@@ -168,7 +168,7 @@ static int parse_path(const char *text, struct place *p)
 	if ((!p->shared && strncmp(text, "unix:", 5)) || !path[1] || strlen(path + 1) >= sizeof(p->host))
 		return -EINVAL;
 	p->is_unix = p->loopback = true;
-	strcpy(p->host, path + 1);
+	memcpy(p->host, path + 1, strlen(path + 1));
 	return 0;
 }
 

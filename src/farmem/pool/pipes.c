@@ -59,7 +59,7 @@ static int map(int fd, bool pool, struct pipes **ret)
 int pipes_make(int sock, struct pipes **ret)
 {
 	int FD_AUTO fd = memfd_create("hearth-pool-pipes", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	struct pipes *p;
+	struct pipes *p = NULL;
 	int r;
 
 	if (fd < 0 || ftruncate(fd, sizeof(struct shared)) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)

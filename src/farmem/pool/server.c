@@ -69,7 +69,7 @@ static void client_close(struct pool_server *s, struct client *c)
 
 static void client_name(struct client *c)
 {
-	struct sockaddr_in6 a;
+	struct sockaddr_in6 a = { 0 };
 	socklen_t n = sizeof(a);
 	pid_t pid = 0;
 	uid_t uid = 0;
