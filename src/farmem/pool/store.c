@@ -30,8 +30,6 @@ struct store {
 	int fds[2];
 	struct like *like;
 	uint64_t like_mask;
-	uint64_t raw;                   /* pages that were never tried to be compressed */
-	uint64_t tidy;                  /* where pool_store_tidy() goes on */
 	uint64_t memory_bytes, quota_bytes;
 	struct squeeze *squeeze;
 };
@@ -107,7 +105,6 @@ static int adopt(void *ctx, struct index *x, struct pool_store_object *o, const 
 		if (r < 0)
 			return r;
 	}
-	s->raw += v->form == FORM_RAW;
 	pool_index_count(x, o, 1, zero(v));
 	if (!zero(v) && pool_slots_refs(s->slots, v->where) == 1)
 		pool_index_charge(x, o, 1, pool_slots_size(value_len(v)));
@@ -136,7 +133,8 @@ static int store_map(struct store *s, const struct pool_options *options, struct
 	s->quota_bytes = options->quota_bytes ? options->quota_bytes : bytes;
 	s->slots = pool_slots_new(s->fds[1], bytes);
 	s->squeeze = squeeze_new();
-	s->like_mask = pool_index_entries(bytes) - 1;
+	/* one for each page that is not compressed */
+	s->like_mask = pool_index_entries(bytes) / 4 - 1;
 	s->like = mmap(NULL, (s->like_mask + 1) * sizeof(*s->like), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	r = !s->slots || !s->squeeze || s->like == MAP_FAILED ? -ENOMEM : pool_index_new(s->fds[0], bytes, options->adopt, adopt, s, &s->x);
 	if (r < 0)
@@ -204,7 +202,6 @@ static int unfold(const struct store *s, const struct value *v, void *out)
 
 static void drop_value(struct store *s, struct pool_store_object *o, const struct value *v)
 {
-	s->raw -= v->form == FORM_RAW;
 	pool_index_count(s->x, o, -1, zero(v));
 	if (!zero(v) && pool_slots_drop(s->slots, v->where) == 0)
 		pool_index_charge(s->x, o, -1, -(int64_t)pool_slots_size(value_len(v)));
@@ -304,7 +301,6 @@ static int publish(struct store *s, struct pool_store_object *o, struct pool_ref
 			pool_slots_drop(s->slots, v->where);
 		return r;
 	}
-	s->raw += v->form == FORM_RAW;
 	pool_index_count(s->x, o, 1, zero(v));
 	if (alone)
 		pool_index_charge(s->x, o, 1, pool_slots_size(value_len(v)));
@@ -461,7 +457,6 @@ static bool tidy_one(struct store *s, uint32_t entry, struct pool_store_object *
 		next.where = pool_slots_take(s->slots, len);
 	if (len && next.where == SLOTS_NONE)
 		return false;
-	s->raw--;
 	next.form = FORM_KEPT;
 	if (!len) {
 		pool_index_replace(s->x, entry, &next);
@@ -478,18 +473,12 @@ static bool tidy_one(struct store *s, uint32_t entry, struct pool_store_object *
 
 unsigned pool_store_tidy(struct store *s, unsigned pages)
 {
-	uint64_t entries = s->like_mask + 1;
+	struct pool_store_object *o;
+	const struct value *v;
 	unsigned looked = 0;
+	uint32_t entry;
 
-	for (uint64_t k = 0; k < entries && looked < pages && s->raw; k++, s->tidy = (s->tidy + 1) & s->like_mask) {
-		struct pool_store_object *o;
-		const struct value *v = pool_index_entry(s->x, (uint32_t)s->tidy, &o);
-
-		if (!v || v->form != FORM_RAW)
-			continue;
-		if (!tidy_one(s, (uint32_t)s->tidy, o, v))
-			break;
+	while (looked < pages && (v = pool_index_raw(s->x, &entry, &o)) && tidy_one(s, entry, o, v))
 		looked++;
-	}
 	return looked;
 }

@@ -107,7 +107,7 @@ void pool_submit(struct pool *pool, struct pool_op *op);
 int pool_fd(const struct pool *pool);
 void pool_work(struct pool *pool);
 /**
- * pool_tidy - compress contents of an embedded store that were put as they are
+ * pool_tidy - compress contents of an embedded store that were put as they are, oldest first
  * For a moment with nothing better to do: a page costs a few microseconds.
  * @pages: to look at, at most
  * Return: how many were looked at; 0: nothing is left to do.
