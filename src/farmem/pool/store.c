@@ -23,6 +23,7 @@
 struct like {
 	uint32_t tag, entry;
 };
+#define LIKE_WAYS 8u
 
 struct store {
 	struct index *x;
@@ -232,14 +233,43 @@ static uint64_t like_hash(const struct pool_store_object *o, XXH128_hash_t conte
 	return content.low64 ^ pool_index_object_id(o).tenant * 0x9e3779b97f4a7c15ull;
 }
 
+/* A hash may be in any of a line's places. */
+static struct like *like_line(const struct store *s, uint64_t hash)
+{
+	return &s->like[hash & s->like_mask & ~(uint64_t)(LIKE_WAYS - 1)];
+}
+
+/* In the place of one that is gone, or of another tenant, if there is one. */
+static void like_note(struct store *s, struct pool_store_object *o, uint64_t hash, uint32_t entry)
+{
+	struct like *line = like_line(s, hash), *at = &line[(hash >> 29) % LIKE_WAYS];
+
+	for (unsigned k = 0; k < LIKE_WAYS; k++)
+		if (!line[k].tag || !pool_index_value(s->x, line[k].entry, pool_index_object_id(o).tenant)) {
+			at = &line[k];
+			break;
+		}
+	*at = (struct like){ (uint32_t)(hash >> 32), entry };
+}
+
+static const struct like *like_find(const struct store *s, uint64_t hash)
+{
+	const struct like *line = like_line(s, hash);
+
+	for (unsigned k = 0; k < LIKE_WAYS; k++)
+		if (line[k].tag == (uint32_t)(hash >> 32))
+			return &line[k];
+	return NULL;
+}
+
 /* The same contents elsewhere in the tenant. Return: with one reference more; NULL: none. */
 static const struct value *find_like(struct store *s, struct pool_store_object *o, uint64_t hash, const void *page)
 {
-	const struct like *l = &s->like[hash & s->like_mask];
+	const struct like *l = like_find(s, hash);
 	uint8_t other[POOL_PAGE_BYTES];
 	const struct value *v;
 
-	if (l->tag != (uint32_t)(hash >> 32))
+	if (!l)
 		return NULL;
 	v = pool_index_value(s->x, l->entry, pool_index_object_id(o).tenant);
 	if (!v || zero(v) || v->form == FORM_SEALED || unfold(s, v, other) < 0 || memcmp(other, page, POOL_PAGE_BYTES))
@@ -339,7 +369,7 @@ int pool_store_put(struct store *s, struct pool_store_object *o, struct pool_ref
 	alone = !zero(&v) && pool_slots_refs(s->slots, v.where) == 1;
 	r = publish(s, o, ref, &v, alone, &entry);
 	if (!r && alone)
-		s->like[hash & s->like_mask] = (struct like){ (uint32_t)(hash >> 32), entry };
+		like_note(s, o, hash, entry);
 	return r;
 }
 
