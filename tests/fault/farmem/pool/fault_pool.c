@@ -47,6 +47,8 @@ static const char *in_folder(const char *name)
 
 /* ---- a server in a process of its own ---- */
 
+static int server_log = -1;             /* where the next one writes what it does */
+
 static void serve(struct pool_server_options *o, const char *fault, int ready)
 {
 	struct pool_server *s;
@@ -54,7 +56,9 @@ static void serve(struct pool_server_options *o, const char *fault, int ready)
 	uint16_t port;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	log_set_level(LOG_LEVEL_ERROR);
+	log_set_level(server_log < 0 ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
+	if (server_log >= 0)
+		dup2(server_log, STDERR_FILENO);
 	if (fault)
 		setenv("HEARTH_FAULT", fault, 1);
 	if (pool_server_open(o, &s, &err) < 0) {
@@ -522,6 +526,36 @@ static void test_two_nodes(void **state)
 	stop(&a);
 }
 
+/* A node that is gone for as long as its lease is forgotten with its pages. */
+static void test_lease(void **state)
+{
+	char text[4096] = "";
+	size_t n = 0;
+	struct server a;
+	struct pool *p;
+	int log[2];
+
+	assert_int_equal(pipe(log), 0);
+	server_log = log[1];
+	a = start(0, (struct pool_server_options){ .lease_s = 1 }, NULL);
+	server_log = -1;
+	close(log[1]);
+	p = client(a.uri, (struct pool_options){ 0 });
+	assert_int_equal(put(p, mine, 1), 0);
+	pool_close(p);
+	while (n + 1 < sizeof(text) && !strstr(text, "1 objects of nodes that have vanished are forgotten")) {
+		ssize_t got = read(log[0], text + n, sizeof(text) - 1 - n);
+
+		assert_true(got > 0);
+		n += (size_t)got;
+	}
+	p = client(a.uri, (struct pool_options){ 0 });
+	assert_int_equal(get(p, mine, 1), -ENOENT);
+	pool_close(p);
+	close(log[0]);
+	stop(&a);
+}
+
 static int connect_to(const struct server *s)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(s->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -568,7 +602,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_killed_in_put), cmocka_unit_test(test_killed_in_get), cmocka_unit_test(test_never_there), cmocka_unit_test(test_hangs), cmocka_unit_test(test_closed_with_work),
 		cmocka_unit_test(test_full), cmocka_unit_test(test_quota), cmocka_unit_test(test_flipped_bit), cmocka_unit_test(test_rotten_memory), cmocka_unit_test(test_old_epoch),
 		cmocka_unit_test(test_foreign_page), cmocka_unit_test(test_replica), cmocka_unit_test(test_replica_hangs), cmocka_unit_test(test_replica_lies), cmocka_unit_test(test_strangers),
-		cmocka_unit_test(test_refused_at_open), cmocka_unit_test(test_two_nodes), cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_refused_at_open), cmocka_unit_test(test_two_nodes), cmocka_unit_test(test_lease), cmocka_unit_test(test_garbage),
 	};
 	int r;
 
