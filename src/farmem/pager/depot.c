@@ -10,6 +10,7 @@
 
 #include "step.h"
 
+#define TIDY_PAGES 4
 #define EPOCH 1                         /* numbers are used once, so there is nothing to tell apart */
 
 struct depot {
@@ -127,6 +128,16 @@ void depot_work(struct depot *d)
 		ended = op->next;
 		op->done(op);
 	}
+}
+
+bool depot_tidy(struct depot *d)
+{
+	unsigned looked;
+
+	pthread_mutex_lock(&d->lock);
+	looked = pool_tidy(d->pool, TIDY_PAGES);
+	pthread_mutex_unlock(&d->lock);
+	return looked > 0;
 }
 
 uint64_t depot_bytes(struct depot *d, const struct farmem_object *object)

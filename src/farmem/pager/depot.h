@@ -60,6 +60,8 @@ bool depot_submit(struct depot *d, struct depot_op *op);
 /** depot_fd - readable when depot_work() has something to do; -1: never */
 int depot_fd(const struct depot *d);
 void depot_work(struct depot *d);
+/** depot_tidy - make contents of a pool in this process smaller, a few pages at a time: faults do not wait for longer. Return: whether there may be more. */
+bool depot_tidy(struct depot *d);
 /** depot_bytes - memory of this machine that an object takes */
 uint64_t depot_bytes(struct depot *d, const struct farmem_object *object);
 

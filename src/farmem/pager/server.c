@@ -190,11 +190,13 @@ static void on_event(struct pager *p, uint64_t tag)
 	}
 }
 
+/* what has left is made smaller while nobody asks for anything */
 static void turn(struct pager *p)
 {
 	struct epoll_event events[64];
-	int n = epoll_wait(p->epoll_fd, events, 64, -1);
+	int n = epoll_wait(p->epoll_fd, events, 64, p->untidy ? 0 : -1);
 
+	p->untidy = n != 0 || depot_tidy(p->depot);
 	for (int k = 0; k < n; k++)
 		on_event(p, events[k].data.u64);
 	for (struct target *t = p->targets; n > 0 && t < p->targets + TARGETS_MAX; t++)
