@@ -151,7 +151,7 @@ class RuntimeTest(unittest.TestCase):
             self.assertEqual(post.json(), value)
             if index == 8:
                 self.assertIn("值".encode(), post.body)
-        self.assertEqual(self.api.connections, 1)
+        self.assertEqual(self.api.connections, 2)      # one says that the runtime is loaded
 
     def test_no_payload_is_an_empty_event(self):
         self.api.put(b"")
