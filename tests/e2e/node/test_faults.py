@@ -64,7 +64,7 @@ def calm(node):
 
 def processes(node):
     """Of the instances: descendants of the daemon."""
-    return descendants(node.pid) - node.standing_by()
+    return descendants(node.pid) - node.standing_by() - node.pagers()
 
 
 def test_lambda_killed_during_a_call(node):

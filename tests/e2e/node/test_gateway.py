@@ -183,7 +183,7 @@ def test_metrics_are_prometheus_text(node):
     for line in text.splitlines():
         if m := re.fullmatch(r"# (HELP|TYPE) ([a-zA-Z_:][\w:]*) (.+)", line):
             if m[1] == "TYPE":
-                assert m[2] not in types and m[3] in ("counter", "gauge", "histogram"), line
+                assert m[2] not in types and m[3] in ("counter", "gauge", "histogram", "summary"), line
                 types[m[2]] = m[3]
             continue
         m = re.fullmatch(r"([a-zA-Z_:][\w:]*)(\{%s(?:,%s)*\})? (-?[\d.]+(?:e[+-]?\d+)?|\+Inf|NaN)" % (label, label), line)
