@@ -11,15 +11,15 @@ import os
 import sys
 
 MIB, GIB = 1 << 20, 1 << 30
-KINDS = ("cold", "wake", "hot")
+KINDS = ("cold", "wake", "warm", "hot")
 LAYOUTS = (("wide", 1080, 330), ("narrow", 540, 300))       # one drawing for wide windows, one for narrow: text keeps its size
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f7f6f3; --card: #ffffff; --text: #1f2328; --soft: #626a73; --rule: #e3e1dc; --grid: #ecebe7;
-  --hearth: #d4500b; --hearth-fill: #d4500b33; --keep: #64748b; --keep-fill: #64748b22; --cold: #2f6fde; --wake: #8b46d6; --hot: #d4500b;
+  --hearth: #d4500b; --hearth-fill: #d4500b33; --keep: #64748b; --keep-fill: #64748b22; --cold: #2f6fde; --wake: #8b46d6; --warm: #b88a00; --hot: #d4500b;
   --good: #1a7f4b; --bad: #c02626; --note: #fff4d6; --note-rule: #e3b341; --note-text: #6b4d00; }
 @media (prefers-color-scheme: dark) { :root { --page: #14161a; --card: #1c1f25; --text: #e6e8eb; --soft: #9aa4b0; --rule: #2d323a; --grid: #282c33;
-  --hearth: #ff8a4c; --hearth-fill: #ff8a4c40; --keep: #94a3b8; --keep-fill: #94a3b826; --cold: #6ea3ff; --wake: #bd8cff; --hot: #ff8a4c;
+  --hearth: #ff8a4c; --hearth-fill: #ff8a4c40; --keep: #94a3b8; --keep-fill: #94a3b826; --cold: #6ea3ff; --wake: #bd8cff; --warm: #e0b93f; --hot: #ff8a4c;
   --good: #4fc788; --bad: #ff7b72; --note: #362b0e; --note-rule: #8a6d1d; --note-text: #f3d98b; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
@@ -149,18 +149,18 @@ def tile(name, value, more, kind=""):
 
 def tiles(r):
     m, lat, starts = r["memory"], r["latency_ms"], r["starts"]
-    saved = tile("Memory saved", f'{m["saved_pct"]:.1f} %', f'{m["hearth_gib_s"]:.2f} instead of {m["keepalive_gib_s"]:.2f} GiB·s', "good" if m["saved_pct"] > 0 else "bad")
+    saved = tile("Memory saved", f'{m["saved_pct"]:.1f} %', f'{m["hearth_gib_s"]:.2f} (pool {m["pool_gib_s"]:.2f}) instead of {m["keepalive_gib_s"]:.2f} GiB·s', "good" if m["saved_pct"] > 0 else "bad")
     errors = "no errors" if not r["errors"] else f'<span class="bad">{r["errors"]} error{"s" if r["errors"] != 1 else ""}</span>'
     requests = tile("Requests", r["requests"], f'{errors}, in {r["memory"]["horizon_s"]:.0f} s')
     latency = tile("Latency, median", duration(lat["p50"]), f'p95 {duration(lat["p95"])}, p99 {duration(lat["p99"])}')
-    start = tile("Cold starts", starts["cold"], f'{starts["wake"]} woken, {starts["hot"]} hot · keep-alive {r["keepalive_cold_starts"]}')
+    start = tile("Cold starts", starts["cold"], f'{starts["wake"]} woken, {starts["warm"]} warm, {starts["hot"]} hot · keep-alive {r["keepalive_cold_starts"]}')
     return f'<div class="tiles">{saved}{requests}{latency}{start}</div>'
 
 
 def function_table(r):
     """Errors have a column only when there are some; the last column gives way in a narrow window."""
     cell = lambda v, kind="": f'<td class="{kind}{" zero" if v == 0 else ""}">{v}</td>'
-    counts = ["requests"] + (["errors"] if r["errors"] else []) + ["cold", "wake", "hot"]
+    counts = ["requests"] + (["errors"] if r["errors"] else []) + ["cold", "wake", "warm", "hot"]
     rows = []
     for f in sorted(r["functions"], key=lambda f: -f["requests"]):
         timed = f["requests"] > f["errors"]

@@ -8,7 +8,7 @@ Without an argument the handler's name is taken from $_HANDLER. PATH/MODULE.py i
 directory if unset), its folder becomes the first entry of sys.path, and HANDLER(event, context) is called once for each invocation that
 http://$AWS_LAMBDA_RUNTIME_API hands out.
 
-The process has one thread and one connection, which it opens when it first asks for work: a checkpoint of an idle instance therefore
+The process has one thread and one connection, which it opens before it loads the function: a checkpoint of an idle instance therefore
 contains nothing but a read blocked on that connection.
 """
 
@@ -101,11 +101,15 @@ def _json_header(headers, name):
 
 
 class RuntimeApi:
-    """The four calls of the API on one kept-alive connection."""
+    """The calls of the API on one kept-alive connection."""
 
     def __init__(self, address):
         self._address = address
         self._connection = None
+
+    def loaded(self):
+        """Say that the runtime is loaded, and the function comes next: Hearth counts their memory apart. Other hosts answer that there is no such path."""
+        self._request("POST", "/hearth/loaded", b"")
 
     def next(self):
         """Wait for an invocation. Return its headers and its body. The wait has no time limit: an idle function waits here."""
@@ -288,6 +292,7 @@ def main(argv):
     sys.stdout.reconfigure(line_buffering=True)
     api = RuntimeApi(address)
     try:
+        api.loaded()
         handler = initialise(api, name, os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd())
         while True:
             serve_one(api, handler)

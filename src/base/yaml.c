@@ -161,6 +161,7 @@ struct value {
 		uint64_t u;
 		double d;
 		struct { char *data; size_t n; } maps;
+		struct value *map;      /* YAML_MAP: one a key of its table; NULL: absent */
 	};
 };
 
@@ -529,8 +530,8 @@ static int take_env(struct loader *l, const struct yaml_key *key, char ***strv, 
 static int take_mapping(struct loader *l);
 static int check_required(struct loader *l);
 static int values_new(struct loader *l, const struct yaml_key *keys);
-static void values_commit(struct loader *l, void *out);
-static void values_drop(struct loader *l);
+static void values_commit(const struct yaml_key *keys, const struct value *values, void *out);
+static void values_drop(const struct yaml_key *keys, struct value *values);
 
 /* An entry's mapping, whose start has been read, into @out: with its own keys and values, under a loader that shares parser and error. */
 static int take_entry(struct loader *l, const struct yaml_key *key, char *out)
@@ -545,10 +546,27 @@ static int take_entry(struct loader *l, const struct yaml_key *key, char *out)
 		if (r == 0)
 			r = check_required(l);
 		if (r == 0)
-			values_commit(l, out);
+			values_commit(l->keys, l->values, out);
 		else
-			values_drop(l);
+			values_drop(l->keys, l->values);
 		free(l->values);
+	}
+	l->keys = keys;
+	l->values = values;
+	return r;
+}
+
+/* A mapping whose start has been read. Its values wait for the end of the document, as those around it do. */
+static int take_map(struct loader *l, const struct yaml_key *key, struct value *v)
+{
+	const struct yaml_key *keys = l->keys;
+	struct value *values = l->values;
+	int r;
+
+	r = values_new(l, key->sub);
+	if (r == 0) {
+		v->map = l->values;
+		r = take_mapping(l);
 	}
 	l->keys = keys;
 	l->values = values;
@@ -615,9 +633,31 @@ static const char *form_of(const struct yaml_key *key)
 		return "a mapping of NAME: value";
 	case YAML_MAPS:
 		return "a list of mappings";
+	case YAML_MAP:
+		return "a mapping";
 	default:
 		return "one value";
 	}
+}
+
+static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v);
+
+/* "key: text" where a mapping could stand: the text is its first key's */
+static int take_short_map(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
+{
+	const struct yaml_key *keys = l->keys;
+	struct value *values = l->values;
+	int r;
+
+	r = values_new(l, key->sub);
+	if (r == 0) {
+		v->map = l->values;
+		v->map[0].line = line_of(ev);
+		r = take_scalar(l, ev, &key->sub[0], &v->map[0]);
+	}
+	l->keys = keys;
+	l->values = values;
+	return r;
 }
 
 static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
@@ -644,6 +684,8 @@ static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct ya
 		return take_double(l, ev, key, v);
 	case YAML_STRV:
 		return strv_push(l, &v->strv, &n, strdup(scalar_text(ev)));
+	case YAML_MAP:
+		return take_short_map(l, ev, key, v);
 	case YAML_ENV:
 	case YAML_MAPS:
 		return wrong_type(l, ev, key, form_of(key));
@@ -657,10 +699,12 @@ static int take_collection(struct loader *l, const yaml_event_t *ev, const struc
 	bool list = ev->type == YAML_SEQUENCE_START_EVENT;
 	size_t n = 0;
 
-	if (list ? key->kind != YAML_STRV && key->kind != YAML_MAPS : key->kind != YAML_ENV)
+	if (list ? key->kind != YAML_STRV && key->kind != YAML_MAPS : key->kind != YAML_ENV && key->kind != YAML_MAP)
 		return fail(l, line_of(ev), "key \"%s\" takes %s, not a %s", key->name, form_of(key), list ? "list" : "mapping");
 	if (key->kind == YAML_MAPS)
 		return take_maps(l, ev, key, v);
+	if (key->kind == YAML_MAP)
+		return take_map(l, key, v);
 	v->strv = calloc(1, sizeof(*v->strv));
 	if (v->strv == NULL)
 		return no_memory(l);
@@ -793,6 +837,13 @@ static void field_free(const struct yaml_key *key, void *out)
 	}
 }
 
+/* @out: the struct that holds the mapping's */
+static void map_set(const struct yaml_key *key, const struct value *v, void *out)
+{
+	values_commit(key->sub, v->map, (char *)out + key->offset);
+	free(v->map);
+}
+
 /* Cannot fail: everything was allocated before. */
 static void field_set(const struct yaml_key *key, const struct value *v, void *out)
 {
@@ -800,6 +851,9 @@ static void field_set(const struct yaml_key *key, const struct value *v, void *o
 
 	field_free(key, out);
 	switch (key->kind) {
+	case YAML_MAP:
+		map_set(key, v, out);
+		break;
 	case YAML_STR:
 		*(char **)field = v->str;
 		break;
@@ -841,25 +895,29 @@ static int values_new(struct loader *l, const struct yaml_key *keys)
 	return l->values == NULL ? no_memory(l) : 0;
 }
 
-static void values_commit(struct loader *l, void *out)
+static void values_commit(const struct yaml_key *keys, const struct value *values, void *out)
 {
-	for (const struct yaml_key *k = l->keys; k->name != NULL; k++) {
-		if (l->values[k - l->keys].line != 0)
-			field_set(k, &l->values[k - l->keys], out);
+	for (const struct yaml_key *k = keys; k->name != NULL; k++) {
+		if (values[k - keys].line != 0)
+			field_set(k, &values[k - keys], out);
 	}
 }
 
-static void values_drop(struct loader *l)
+static void values_drop(const struct yaml_key *keys, struct value *values)
 {
-	for (const struct yaml_key *k = l->keys; k->name != NULL; k++) {
-		struct value *v = &l->values[k - l->keys];
+	for (const struct yaml_key *k = keys; k->name != NULL; k++) {
+		struct value *v = &values[k - keys];
 
-		if (k->kind == YAML_STR)
+		if (k->kind == YAML_STR) {
 			free(v->str);
-		else if (k->kind == YAML_STRV || k->kind == YAML_ENV)
+		} else if (k->kind == YAML_STRV || k->kind == YAML_ENV) {
 			strv_free(v->strv);
-		else if (k->kind == YAML_MAPS)
+		} else if (k->kind == YAML_MAPS) {
 			maps_free(k, v->maps.data, v->maps.n);
+		} else if (k->kind == YAML_MAP && v->map) {
+			values_drop(k->sub, v->map);
+			free(v->map);
+		}
 	}
 }
 
@@ -881,9 +939,9 @@ int yaml_load(const char *text, size_t len, const char *file, const struct yaml_
 		r = check_required(&l);
 	yaml_parser_delete(&l.parser);
 	if (r == 0)
-		values_commit(&l, out);
+		values_commit(l.keys, l.values, out);
 	else
-		values_drop(&l);
+		values_drop(l.keys, l.values);
 out:
 	free(l.values);
 	return r;
@@ -907,6 +965,10 @@ int yaml_load_file(const char *path, const struct yaml_key *keys, void *out, str
 
 void yaml_unload(const struct yaml_key *keys, void *out)
 {
-	for (; keys->name != NULL; keys++)
-		field_free(keys, out);
+	for (; keys->name != NULL; keys++) {
+		if (keys->kind == YAML_MAP)
+			yaml_unload(keys->sub, (char *)out + keys->offset);
+		else
+			field_free(keys, out);
+	}
 }

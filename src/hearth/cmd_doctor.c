@@ -170,6 +170,21 @@ static void check_backends(json_t *items)
 	}
 }
 
+/* where idle functions' memory can go; without it they keep it until they are parked */
+static void check_farmem(json_t *items, const struct node_config *cfg)
+{
+	struct node_farmem_report report[4];
+	size_t n = node_farmem_probe(cfg, report, 4);
+
+	for (size_t i = 0; i < n; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "memory %s", report[i].name);
+		add(items, name, report[i].works, "%s", report[i].detail);
+		optional(items);
+	}
+}
+
 static bool all_ok(const json_t *items)
 {
 	json_t *item;
@@ -222,6 +237,7 @@ int cmd_doctor(struct cli *cli, int argc, char **argv)
 	check_box(items, &cfg);
 	check_daemon(cli, items);
 	check_keeper(cli, items);
+	check_farmem(items, &cfg);
 	check_backends(items);
 	ok = all_ok(items);
 	if (cli->json) {

@@ -76,13 +76,13 @@ static void put_functions(const struct sink *s, const json_t *functions)
 	json_t *f;
 	size_t i;
 
-	put(s, "%-24s %-8s %9s %7s %6s %7s %7s  %s", "FUNCTION", "CONTRACT", "REQUESTS", "ERRORS", "QUEUE", "COLD", "WOKEN", "INSTANCES");
+	put(s, "%-24s %-8s %9s %7s %6s %7s %7s %7s  %s", "FUNCTION", "CONTRACT", "REQUESTS", "ERRORS", "QUEUE", "COLD", "WOKEN", "WARM", "INSTANCES");
 	json_array_foreach(functions, i, f) {
 		char states[128];
 
 		instance_states(f, states, sizeof(states));
-		put(s, "%-24.24s %-8s %9lld %7lld %6lld %7lld %7lld  %s", text(f, "name"), text(f, "contract"), number(f, "requests"), number(f, "errors"),
-		    number(f, "queued"), number(f, "cold"), number(f, "wakes"), states);
+		put(s, "%-24.24s %-8s %9lld %7lld %6lld %7lld %7lld %7lld  %s", text(f, "name"), text(f, "contract"), number(f, "requests"), number(f, "errors"),
+		    number(f, "queued"), number(f, "cold"), number(f, "wakes"), number(f, "warm"), states);
 	}
 }
 
@@ -91,17 +91,43 @@ static void put_instances(const struct sink *s, const json_t *instances)
 	json_t *inst;
 	size_t i;
 
-	put(s, "%-34s %-9s %8s %10s %10s %8s %7s", "INSTANCE", "STATE", "PID", "MEMORY", "IMAGE", "SERVED", "FOR");
+	put(s, "%-34s %-9s %8s %10s %10s %10s %8s %7s", "INSTANCE", "STATE", "PID", "MEMORY", "AWAY", "IMAGE", "SERVED", "FOR");
 	json_array_foreach(instances, i, inst) {
-		char memory[32], image[32], pid[16] = "-";
+		long long remote = number(json_object_get(inst, "memory"), "remote_bytes");
+		char memory[32], away[32], image[32], pid[16] = "-";
 
 		if (number(inst, "pid"))
 			snprintf(pid, sizeof(pid), "%lld", number(inst, "pid"));
-		put(s, "%-34.34s %-9s %8s %10s %10s %8lld %6llds", text(inst, "id"), text(inst, "state"), pid,
-		    cli_bytes(memory, sizeof(memory), (double)number(inst, "memory_bytes")),
+		put(s, "%-34.34s %-9s %8s %10s %10s %10s %8lld %6llds", text(inst, "id"), text(inst, "state"), pid,
+		    cli_bytes(memory, sizeof(memory), (double)number(inst, "memory_bytes")), remote ? cli_bytes(away, sizeof(away), (double)remote) : "-",
 		    number(inst, "image_bytes") ? cli_bytes(image, sizeof(image), (double)number(inst, "image_bytes")) : "-", number(inst, "served"),
 		    number(inst, "state_s"));
 	}
+}
+
+/* where memory has been moved at all: how much, and what it cost to come back */
+static void put_memory(const struct sink *s, const json_t *functions)
+{
+	bool head = false;
+	json_t *f;
+	size_t i;
+
+	json_array_foreach(functions, i, f) {
+		const json_t *m = json_object_get(f, "memory");
+		char here[32], away[32], moved[32];
+
+		if (!number(m, "offloaded_bytes"))
+			continue;
+		if (!head)
+			put(s, "%-24s %10s %10s %10s %9s %9s %9s %10s %7s", "MEMORY OF", "HERE", "AWAY", "MOVED", "FAULTS", "P50 us", "P99 us", "PREFETCHED", "HITS");
+		head = true;
+		put(s, "%-24.24s %10s %10s %10s %9lld %9.1f %9.1f %10lld %6.0f%%", text(f, "name"), cli_bytes(here, sizeof(here), (double)number(m, "resident_bytes")),
+		    cli_bytes(away, sizeof(away), (double)number(m, "remote_bytes")), cli_bytes(moved, sizeof(moved), (double)number(m, "offloaded_bytes")), number(m, "faults"),
+		    json_number_value(json_object_get(m, "fault_p50_us")), json_number_value(json_object_get(m, "fault_p99_us")), number(m, "prefetched_pages"),
+		    number(m, "prefetched_pages") ? 100.0 * (double)number(m, "prefetch_hits") / (double)number(m, "prefetched_pages") : 0.0);
+	}
+	if (head)
+		put(s, "%s", "");
 }
 
 static int fetch(struct cli *cli, const char *name, json_t **ret, struct hearth_err *err)
@@ -266,6 +292,7 @@ int cmd_ps(struct cli *cli, int argc, char **argv)
 		if (daemon) {
 			put_functions(&out, json_object_get(o, "functions"));
 			puts("");
+			put_memory(&out, json_object_get(o, "functions"));
 			put_instances(&out, json_object_get(o, "instances"));
 		}
 		if (daemon && json_array_size(ours))
@@ -290,24 +317,29 @@ static void screen_line(void *ctx, const char *line)
 static void draw(const json_t *o)
 {
 	const json_t *node = json_object_get(o, "node");
-	char own[32], all[32], slots[128] = "";
-	double memory = 0;
+	char own[32], all[32], pool[32], away[64] = "", slots[128] = "";
+	double memory = 0, remote = 0, pooled = (double)number(json_object_get(node, "farmem"), "pool_bytes");
 	json_t *inst;
 	size_t i;
 	int row = 0;
 	const struct sink out = { .line = screen_line, .ctx = &row };
 
-	json_array_foreach(json_object_get(o, "instances"), i, inst)
+	json_array_foreach(json_object_get(o, "instances"), i, inst) {
 		memory += (double)number(inst, "memory_bytes");
+		remote += (double)number(json_object_get(inst, "memory"), "remote_bytes");
+	}
 	erase();
+	if (remote > 0)
+		snprintf(away, sizeof(away), " + %s away", cli_bytes(pool, sizeof(pool), remote));
 	if (number(node, "slots"))
 		snprintf(slots, sizeof(slots), "  slots %lld of %lld in use, %lld calls wait (%s)", number(node, "slots_busy"), number(node, "slots"),
 			 number(node, "slots_waiting"), text(node, "policy"));
-	put(&out, "hearth %s  %s  up %llds  instances %s  hearthd %s  parked %lld%s  (q quits)", text(node, "version"), text(node, "gateway"), number(node, "uptime_s"),
-	    cli_bytes(all, sizeof(all), memory), cli_bytes(own, sizeof(own), (double)number(node, "memory_bytes")), number(node, "parked"), slots);
+	put(&out, "hearth %s  %s  up %llds  instances %s%s  pool %s  hearthd %s  parked %lld%s  (q quits)", text(node, "version"), text(node, "gateway"), number(node, "uptime_s"),
+	    cli_bytes(all, sizeof(all), memory), away, cli_bytes(pool, sizeof(pool), pooled), cli_bytes(own, sizeof(own), (double)number(node, "memory_bytes")), number(node, "parked"), slots);
 	row++;
 	put_functions(&out, json_object_get(o, "functions"));
 	row++;
+	put_memory(&out, json_object_get(o, "functions"));
 	put_instances(&out, json_object_get(o, "instances"));
 	refresh();
 }

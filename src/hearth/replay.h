@@ -48,7 +48,7 @@ int targets_map(const struct targets *t, const struct trace *trace, uint32_t **r
 
 /* -- the requests (replay_run.c) ------------------------------------------------------------------------------------------------------------------- */
 
-enum start_kind { START_COLD, START_WAKE, START_HOT, START_KINDS };
+enum start_kind { START_COLD, START_WAKE, START_WARM, START_HOT, START_KINDS };
 extern const char *const start_names[START_KINDS];
 
 struct request {
@@ -86,7 +86,9 @@ struct sample {
 	uint64_t t_ns;
 	uint64_t instances_bytes;       /* of all instances with a process */
 	uint64_t node_bytes;            /* of hearthd */
-	unsigned hot, parked, live;     /* live: with a process */
+	uint64_t away_bytes;            /* of instances, elsewhere: in the pool, in swap */
+	uint64_t pool_bytes;            /* memory of this machine that what is away takes */
+	unsigned hot, warm, parked, live;       /* live: with a process */
 };
 
 /** sampler_start - ask the node now and then every 250 ms, from a thread of its own. @ret: sampler_free it. Return: 0, -errno with message. */

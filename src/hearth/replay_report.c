@@ -19,9 +19,9 @@
  * Hearth would not, is left out, because in a longer trace other requests would come. The same figures with the idle time after it are given beside them.
  */
 static const char method[] =
-	"Hearth: memory of every instance with a process, plus hearthd itself, sampled every 250 ms and integrated. Plain keep-alive: simulated on the very same "
+	"Hearth: memory of every instance with a process (local), plus memory of this machine that holds what is not with its instance (pool), plus hearthd itself, sampled every 250 ms and integrated. Plain keep-alive: simulated on the very same "
 	"requests (from when each began to run to when its answer was complete), most recently used instance first, each instance in memory from its first request until "
-	"the (compressed) keep-alive time after its last one; its memory is the median seen of that function's instances while hot; its platform costs nothing. "
+	"the (compressed) keep-alive time after its last one; its memory is the median seen of that function's instances while hot, with what of it was elsewhere; its platform costs nothing. "
 	"'memory' ends for both with the last answer; 'memory_with_tail' goes on for one keep-alive time.";
 
 struct counts { unsigned requests, start[START_KINDS]; };
@@ -80,15 +80,22 @@ static json_t *lateness(struct build *b)
 	return quantiles(b->hist);
 }
 
+enum { LOCAL = 1, POOL = 2, DAEMON = 4, AWAY = 8, ALL = LOCAL | POOL | DAEMON };
+
+static double bytes_of(const struct sample *s, unsigned what)
+{
+	return (what & LOCAL ? (double)s->instances_bytes : 0) + (what & POOL ? (double)s->pool_bytes : 0) + (what & DAEMON ? (double)s->node_bytes : 0) + (what & AWAY ? (double)s->away_bytes : 0);
+}
+
 /* Hearth's byte-seconds: straight lines between the samples; before the first and after the last the nearest one holds. */
-static double hearth_byte_s(const struct build *b, uint64_t horizon_ns, bool instances)
+static double hearth_byte_s(const struct build *b, uint64_t horizon_ns, unsigned what)
 {
 	double sum = 0, before_v = 0, before_t = 0;
 	double end = (double)horizon_ns / 1e9;
 
 	for (size_t i = 0; i <= b->n_samples; i++) {
 		const struct sample *s = &b->samples[i < b->n_samples ? i : b->n_samples - 1];
-		double v = (double)s->node_bytes + (instances ? (double)s->instances_bytes : 0);
+		double v = bytes_of(s, what);
 		double t = i < b->n_samples ? (double)s->t_ns / 1e9 : end;
 
 		if (i == 0)
@@ -109,11 +116,12 @@ static double hearth_byte_s(const struct build *b, uint64_t horizon_ns, bool ins
 
 static json_t *memory(const struct build *b, uint64_t horizon_ns)
 {
-	double hearth = hearth_byte_s(b, horizon_ns, true), daemon = hearth_byte_s(b, horizon_ns, false);
+	double hearth = hearth_byte_s(b, horizon_ns, ALL);
 	double keepalive = keepalive_byte_s(&b->ka, b->bytes, horizon_ns);
 
-	return json_pack("{s:f,s:f,s:f,s:f,s:f}", "keepalive_gib_s", gib_s(keepalive), "hearth_gib_s", gib_s(hearth), "saved_pct",
-		keepalive > 0 ? round((1 - hearth / keepalive) * 1e3) / 10 : 0.0, "hearthd_gib_s", gib_s(daemon), "horizon_s", ms(horizon_ns) / 1e3);
+	return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "keepalive_gib_s", gib_s(keepalive), "hearth_gib_s", gib_s(hearth), "saved_pct",
+		keepalive > 0 ? round((1 - hearth / keepalive) * 1e3) / 10 : 0.0, "hearthd_gib_s", gib_s(hearth_byte_s(b, horizon_ns, DAEMON)),
+		"local_gib_s", gib_s(hearth_byte_s(b, horizon_ns, LOCAL)), "pool_gib_s", gib_s(hearth_byte_s(b, horizon_ns, POOL)), "away_gib_s", gib_s(hearth_byte_s(b, horizon_ns, AWAY)), "horizon_s", ms(horizon_ns) / 1e3);
 }
 
 static json_t *series(const struct build *b)
@@ -123,8 +131,9 @@ static json_t *series(const struct build *b)
 	for (size_t i = 0; list && i < b->n_samples; i++) {
 		const struct sample *s = &b->samples[i];
 
-		json_array_append_new(list, json_pack("{s:f,s:I,s:I,s:i,s:i,s:i}", "t_s", ms(s->t_ns) / 1e3, "hearth_bytes", (json_int_t)s->instances_bytes + (json_int_t)s->node_bytes,
-			"keepalive_bytes", (json_int_t)keepalive_bytes_at(&b->ka, b->bytes, s->t_ns), "live", (int)s->live, "hot", (int)s->hot, "parked", (int)s->parked));
+		json_array_append_new(list, json_pack("{s:f,s:I,s:I,s:I,s:I,s:i,s:i,s:i,s:i}", "t_s", ms(s->t_ns) / 1e3, "hearth_bytes", (json_int_t)bytes_of(s, ALL),
+			"pool_bytes", (json_int_t)s->pool_bytes, "away_bytes", (json_int_t)s->away_bytes,
+			"keepalive_bytes", (json_int_t)keepalive_bytes_at(&b->ka, b->bytes, s->t_ns), "live", (int)s->live, "hot", (int)s->hot, "warm", (int)s->warm, "parked", (int)s->parked));
 	}
 	return list;
 }
@@ -150,8 +159,8 @@ static json_t *function_entry(struct build *b, size_t target)
 	}
 	for (size_t i = 0; i < b->ka.n; i++)
 		keepalive_cold += b->ka.instances[i].func == target;
-	return json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:I,s:i}", "name", in->targets->v[target].name, "requests", (int)c.requests, "errors", (int)errors, "cold",
-		(int)c.start[START_COLD], "wake", (int)c.start[START_WAKE], "hot", (int)c.start[START_HOT], "p50_ms", ms(hist_quantile(b->hist, 0.5)), "p95_ms",
+	return json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:I,s:i}", "name", in->targets->v[target].name, "requests", (int)c.requests, "errors", (int)errors, "cold",
+		(int)c.start[START_COLD], "wake", (int)c.start[START_WAKE], "warm", (int)c.start[START_WARM], "hot", (int)c.start[START_HOT], "p50_ms", ms(hist_quantile(b->hist, 0.5)), "p95_ms",
 		ms(hist_quantile(b->hist, 0.95)), "hot_bytes", (json_int_t)b->bytes[target], "keepalive_cold_starts", (int)keepalive_cold);
 }
 
@@ -185,7 +194,7 @@ static json_t *starts(const struct build *b)
 
 	for (size_t i = 0; i < b->in->n; i++)
 		n[b->in->requests[i].start]++;
-	return json_pack("{s:i,s:i,s:i}", "cold", (int)n[START_COLD], "wake", (int)n[START_WAKE], "hot", (int)n[START_HOT]);
+	return json_pack("{s:i,s:i,s:i,s:i}", "cold", (int)n[START_COLD], "wake", (int)n[START_WAKE], "warm", (int)n[START_WARM], "hot", (int)n[START_HOT]);
 }
 
 static json_t *host(void)
@@ -307,12 +316,12 @@ static void print_functions(const json_t *list)
 
 		width = len > width ? len : width;
 	}
-	printf("  %-*s %8s %6s %6s %6s %6s %10s %10s %10s\n", width, "function", "requests", "errors", "cold", "wake", "hot", "p50 ms", "p95 ms", "hot MiB");
+	printf("  %-*s %8s %6s %6s %6s %6s %6s %10s %10s %10s\n", width, "function", "requests", "errors", "cold", "wake", "warm", "hot", "p50 ms", "p95 ms", "hot MiB");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *f = json_array_get(list, i);
 
-		printf("  %-*s %8.0f %6.0f %6.0f %6.0f %6.0f %10.1f %10.1f %10.1f\n", width, json_string_value(json_object_get(f, "name")), number(f, "requests"), number(f, "errors"),
-			number(f, "cold"), number(f, "wake"), number(f, "hot"), number(f, "p50_ms"), number(f, "p95_ms"), number(f, "hot_bytes") / (1 << 20));
+		printf("  %-*s %8.0f %6.0f %6.0f %6.0f %6.0f %6.0f %10.1f %10.1f %10.1f\n", width, json_string_value(json_object_get(f, "name")), number(f, "requests"), number(f, "errors"),
+			number(f, "cold"), number(f, "wake"), number(f, "warm"), number(f, "hot"), number(f, "p50_ms"), number(f, "p95_ms"), number(f, "hot_bytes") / (1 << 20));
 	}
 }
 
@@ -332,6 +341,8 @@ void report_print(const json_t *r)
 	print_functions(json_object_get(r, "functions"));
 	printf("\n  memory until the last answer: Hearth %.3f GiB s, plain keep-alive %.3f GiB s: %.1f%% saved\n", number(m, "hearth_gib_s"), number(m, "keepalive_gib_s"),
 		number(m, "saved_pct"));
+	printf("    of that: instances %.3f, pool %.3f, hearthd %.3f GiB s; away from its instance: %.3f GiB s\n", number(m, "local_gib_s"), number(m, "pool_gib_s"), number(m, "hearthd_gib_s"),
+		number(m, "away_gib_s"));
 	printf("  with the idle time after it:  Hearth %.3f GiB s, plain keep-alive %.3f GiB s: %.1f%% saved\n", number(tail, "hearth_gib_s"), number(tail, "keepalive_gib_s"),
 		number(tail, "saved_pct"));
 	printf("  calls that waited for a cold start: %.0f; plain keep-alive would have started %.0f instances cold\n", number(json_object_get(r, "starts"), "cold"), number(r, "keepalive_cold_starts"));

@@ -21,7 +21,7 @@
 #define TTY_EVERY_NS (200 * NS_PER_MS)
 #define PLAIN_EVERY_NS (5 * NS_PER_S)
 
-const char *const start_names[START_KINDS] = { "cold", "wake", "hot" };
+const char *const start_names[START_KINDS] = { "cold", "wake", "warm", "hot" };
 
 struct run {
 	const struct run_spec *spec;
@@ -235,7 +235,7 @@ static void show_progress(struct run *r, bool last)
 		return;
 	r->shown_ns = now_ns;
 	s = sampler_last(r->spec->sampler);
-	mib = (double)(s.instances_bytes + s.node_bytes) / (1 << 20);
+	mib = (double)(s.instances_bytes + s.pool_bytes + s.node_bytes) / (1 << 20);
 	if (!r->tty) {
 		fprintf(stderr, "replay: %zu of %zu answered, %zu errors, %zu in flight, memory %.0f MiB, %u running, %u parked\n", r->done, n, r->errors, flying, mib,
 			s.live, s.parked);

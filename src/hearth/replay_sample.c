@@ -42,6 +42,8 @@ static int read_instance(struct sampler *s, const json_t *instance, struct sampl
 	const char *state = json_string_value(json_object_get(instance, "state"));
 	const char *function = json_string_value(json_object_get(instance, "function"));
 	json_int_t bytes = json_integer_value(json_object_get(instance, "memory_bytes"));
+	json_int_t away;
+	uint64_t whole;
 	bool hot;
 	int rc = 0;
 
@@ -54,15 +56,19 @@ static int read_instance(struct sampler *s, const json_t *instance, struct sampl
 	hot = strcmp(state, "hot") == 0;
 	out->live++;
 	out->hot += hot;
+	out->warm += strcmp(state, "warm") == 0;
+	away = json_integer_value(json_object_get(json_object_get(instance, "memory"), "remote_bytes"));
+	out->away_bytes += away > 0 ? (uint64_t)away : 0;
 	if (bytes <= 0)
 		return 0;
 	out->instances_bytes += (uint64_t)bytes;
+	whole = (uint64_t)bytes + (away > 0 ? (uint64_t)away : 0);      /* what it would have if nothing were moved */
 	for (size_t i = 0; rc == 0 && i < s->targets->n; i++) {
 		if (strcmp(function, s->targets->v[i].name) != 0)
 			continue;
-		rc = keep_value(&s->any[i], (uint64_t)bytes);
+		rc = keep_value(&s->any[i], whole);
 		if (rc == 0 && hot)
-			rc = keep_value(&s->hot[i], (uint64_t)bytes);
+			rc = keep_value(&s->hot[i], whole);
 	}
 	return rc;
 }
@@ -70,12 +76,14 @@ static int read_instance(struct sampler *s, const json_t *instance, struct sampl
 static int read_answer(struct sampler *s, const json_t *answer, struct sample *out)
 {
 	const json_t *instances = json_object_get(answer, "instances");
-	json_int_t node = json_integer_value(json_object_get(json_object_get(answer, "node"), "memory_bytes"));
+	const json_t *about = json_object_get(answer, "node");
+	json_int_t node = json_integer_value(json_object_get(about, "memory_bytes")), pool = json_integer_value(json_object_get(json_object_get(about, "farmem"), "pool_bytes"));
 	int rc = 0;
 
 	if (!json_is_array(instances))
 		return -EPROTO;
 	out->node_bytes = node > 0 ? (uint64_t)node : 0;
+	out->pool_bytes = pool > 0 ? (uint64_t)pool : 0;
 	for (size_t i = 0; rc == 0 && i < json_array_size(instances); i++)
 		rc = read_instance(s, json_array_get(instances, i), out);
 	return rc;

@@ -123,7 +123,7 @@ static void listener_ready(struct loop_io *io, uint32_t events)
 		id = outq_result_id(&c->out);
 	if (loop_add(c->loop, &c->peer, EPOLLIN) < 0 ||
 	    outq_put_first(&c->out, (struct fn_frame){
-		.type = FN_HELLO, .flags = c->ready ? FN_FLAG_READY : 0, .id = id, .arg = FN_VERSION }) < 0) {
+		.type = FN_HELLO, .flags = (uint8_t)((c->ready ? FN_FLAG_READY : 0) | (c->loaded ? FN_FLAG_LOADED : 0)), .id = id, .arg = FN_VERSION }) < 0) {
 		peer_drop(c);
 		return;
 	}
@@ -179,6 +179,15 @@ void chan_ready(struct chan *c)
 	c->ready = true;
 	if (c->peer.fd >= 0)
 		chan_send(c, (struct fn_frame){ .type = FN_READY_NOW }, NULL, 0, NULL, 0);
+}
+
+void chan_loaded(struct chan *c)
+{
+	if (c->loaded)
+		return;
+	c->loaded = true;
+	if (c->peer.fd >= 0)
+		chan_send(c, (struct fn_frame){ .type = FN_LOADED_NOW }, NULL, 0, NULL, 0);
 }
 
 void chan_finish(struct chan *c)

@@ -21,6 +21,7 @@ struct chan {
 	struct outq out;
 	const struct chan_ops *ops;
 	void *ctx;
+	bool loaded;                            /* the runtime is loaded */
 	bool ready;                             /* the function finished its initialisation */
 	bool done;                              /* stop the loop as soon as everything is sent */
 };
@@ -32,6 +33,8 @@ int chan_send(struct chan *c, struct fn_frame head, const char *meta, size_t met
 void chan_log(struct chan *c, unsigned stream, const void *data, size_t len);
 /** chan_ready - the function is ready: said now, and in every later HELLO */
 void chan_ready(struct chan *c);
+/** chan_loaded - the language runtime is loaded: the same */
+void chan_loaded(struct chan *c);
 /** chan_finish - stop the loop once everything is sent */
 void chan_finish(struct chan *c);
 

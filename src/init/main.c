@@ -129,6 +129,13 @@ static void send_document(struct init *in, struct fn_frame head, const struct ra
 	chan_send(&in->chan, head, NULL, 0, NULL, 0);
 }
 
+static void on_loaded(void *ctx)
+{
+	struct init *in = ctx;
+
+	chan_loaded(&in->chan);
+}
+
 static void on_ready(void *ctx)
 {
 	struct init *in = ctx;
@@ -152,7 +159,7 @@ static void on_output(void *ctx, struct rapi_conn *c)
 	http_output(c);
 }
 
-static const struct rapi_ops rapi_ops = { .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = on_output };
+static const struct rapi_ops rapi_ops = { .loaded = on_loaded, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = on_output };
 
 /* ---- processes ---- */
 

@@ -178,12 +178,12 @@ void outq_sent(struct outq *q, size_t n)
 	}
 }
 
-/* Of use to the next connection too? HELLO says whether the function is ready; a refusal was for the old one. */
+/* Of use to the next connection too? HELLO says whether the runtime is loaded and the function ready; a refusal was for the old one. */
 static bool survives(const struct outq_frame *f)
 {
 	if (f->head.type == FN_RESULT)
 		return f->head.arg != FN_REFUSED;
-	return f->head.type != FN_HELLO && f->head.type != FN_READY_NOW;
+	return f->head.type != FN_HELLO && f->head.type != FN_READY_NOW && f->head.type != FN_LOADED_NOW;
 }
 
 void outq_hangup(struct outq *q)

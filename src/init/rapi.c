@@ -210,6 +210,8 @@ enum rapi_route rapi_route(enum http_method method, const char *path, size_t len
 		return ROUTE_NONE;
 	if (len == 10 && memcmp(path, "init/error", 10) == 0)
 		return method == HTTP_POST ? ROUTE_INIT_ERROR : ROUTE_BAD_METHOD;
+	if (len == 13 && memcmp(path, "hearth/loaded", 13) == 0)
+		return method == HTTP_POST ? ROUTE_LOADED : ROUTE_BAD_METHOD;
 	if (!take_word(&path, &len, "invocation/"))
 		return ROUTE_NONE;
 	if (len == 4 && memcmp(path, "next", 4) == 0)
@@ -302,6 +304,16 @@ static void handle_init_error(struct rapi *r, const struct rapi_request *q, stru
 		.content_type = q->content_type, .error_type = q->error_type, .body = q->body, .body_len = q->body_len });
 }
 
+static void handle_loaded(struct rapi *r, struct buf *out)
+{
+	if (r->state != RAPI_INIT) {
+		answer_state(r, out, "Loaded");
+		return;
+	}
+	answer_ok(out);
+	r->ops->loaded(r->ctx);
+}
+
 bool rapi_handle(struct rapi *r, struct rapi_conn *c, const struct rapi_request *q, struct buf *out)
 {
 	switch (q->route) {
@@ -313,6 +325,9 @@ bool rapi_handle(struct rapi *r, struct rapi_conn *c, const struct rapi_request 
 		return true;
 	case ROUTE_INIT_ERROR:
 		handle_init_error(r, q, out);
+		return true;
+	case ROUTE_LOADED:
+		handle_loaded(r, out);
 		return true;
 	case ROUTE_BAD_METHOD:
 		rapi_answer_error(out, 405, "MethodNotAllowed", "This path is not served with this method");

@@ -14,6 +14,7 @@
 /*
  * The AWS Lambda Runtime API, 2018-06-01, as a state machine without I/O: bytes of HTTP connections go in, bytes and invocations' results come out.
  * https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+ * One path is ours: POST .../runtime/hearth/loaded, before a runtime imports the function. On AWS it is a 404 that a runtime may ignore.
  *
  *   INIT --next--> WAITING --invoke--> RUNNING --response or error--> IDLE --next--> WAITING
  *   INIT --init error--> FAILED
@@ -36,6 +37,7 @@ struct rapi_result {
 struct rapi_conn;
 
 struct rapi_ops {
+	void (*loaded)(void *ctx);                                      /* the runtime says that it is loaded: what comes now is the function's */
 	void (*ready)(void *ctx);                                       /* the runtime asked for its first invocation */
 	void (*result)(void *ctx, const struct rapi_result *result);
 	void (*init_error)(void *ctx, const struct rapi_result *error); /* id and outcome mean nothing */

@@ -4,7 +4,7 @@
 
 #include "rapi.h"
 
-enum rapi_route { ROUTE_NEXT, ROUTE_RESPONSE, ROUTE_ERROR, ROUTE_INIT_ERROR, ROUTE_BAD_METHOD, ROUTE_NONE };
+enum rapi_route { ROUTE_NEXT, ROUTE_RESPONSE, ROUTE_ERROR, ROUTE_INIT_ERROR, ROUTE_LOADED, ROUTE_BAD_METHOD, ROUTE_NONE };
 
 /** struct rapi_request - a whole request, as the state machine sees it */
 struct rapi_request {

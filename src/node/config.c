@@ -16,6 +16,7 @@
 static const char *const isolation_names[] = { "full", "none", "auto", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 
+const char *const node_farmem_names[] = { "auto", "off", "uffd", "reclaim", NULL };
 static const char *const keeper_names[] = { "auto", "on", "off", NULL };
 
 #define DAY_NS (86400 * NS_PER_S)
@@ -42,6 +43,7 @@ static const struct yaml_key config_keys[] = {
 	KEY(ckpt_pool_store, YAML_STR),
 	KEY(ckpt_pool_bytes, YAML_BYTES),
 	KEY(ckpt_hold_bytes, YAML_BYTES),
+	KEY(farmem, YAML_ENUM, .names = node_farmem_names),
 	KEY(ckpt_hold_time, YAML_DURATION, .min = 0, .max = 366 * DAY_NS),
 	{ 0 },
 };

@@ -82,6 +82,7 @@ static struct function *function_new(struct node *n, struct manifest *m)
 	snprintf(dir, sizeof(dir), "%s/logs", n->cfg->state_dir);
 	fn->log = log_file_open(dir, m->name);
 	fn->m = *m;
+	memory_knobs(&fn->m, &fn->farmem.knobs);
 	HASH_ADD_KEYPTR(hh, n->functions, fn->m.name, strlen(fn->m.name), fn);
 	fn->type = types_take(n->types, function_type_name(fn));
 	return fn;
@@ -150,6 +151,7 @@ static void replace_manifest(struct function *fn, struct manifest *m)
 	HASH_DELETE(hh, n->functions, fn);
 	manifest_done(&fn->m);
 	fn->m = *m;
+	memory_knobs(&fn->m, &fn->farmem.knobs);
 	HASH_ADD_KEYPTR(hh, n->functions, fn->m.name, strlen(fn->m.name), fn);
 }
 
@@ -162,6 +164,8 @@ int function_deploy(struct node *n, struct manifest *m, bool *ret_changed, struc
 	if (fn && (fn->m.contract != m->contract || fn->m.network != m->network))
 		return err_set(err, -EEXIST, "function %s is deployed with contract %s and network %s, which cannot be changed; `hearth rm %s` first", m->name,
 			       contract_names[fn->m.contract], network_names[fn->m.network], m->name);
+	if (m->farmem.mode == FARMEM_ON && !n->memory.engine)
+		return err_set(err, -EOPNOTSUPP, "function %s: farmem: on, but idle memory cannot be moved here: %s; `farmem: auto` takes what there is", m->name, n->memory.why);
 	if (fn && manifest_equal(&fn->m, m)) {
 		/* the same manifest, but its files may have changed: deploying is how one says so */
 		outdate_instances(fn);
@@ -355,6 +359,7 @@ json_t *function_to_json(const struct function *fn)
 {
 	int by_state[INST_STATES] = { 0 };
 	const struct instance *inst;
+	struct farmem_stat memory;
 	json_t *o, *states = json_object();
 
 	TAILQ_FOREACH(inst, &fn->instances, entry)
@@ -367,6 +372,9 @@ json_t *function_to_json(const struct function *fn)
 		      (json_int_t)fn->count.function_errors, "queued", (json_int_t)fn->queued, "cold", (json_int_t)fn->count.starts[START_COLD], "wakes",
 		      (json_int_t)fn->count.starts[START_WAKE], "parks", (json_int_t)fn->count.parks, "oom_kills", (json_int_t)fn->count.oom_kills,
 		      "max_instances", (json_int_t)fn->m.max_instances, "instances", states);
+	memory_of_function(fn, &memory);
+	json_object_set_new(o, "warm", json_integer((json_int_t)fn->count.starts[START_WARM]));
+	json_object_set_new(o, "memory", memory_to_json(&memory));
 	json_object_set_new(o, "concurrency", json_integer(fn->m.concurrency));
 	json_object_set_new(o, "snapshot", fn->snapshot ? json_string(fn->snapshot) : json_null());
 	json_object_set_new(o, "type", json_string(function_type_name(fn)));

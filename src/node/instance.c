@@ -49,6 +49,9 @@ void instance_forget(struct instance *inst)
 {
 	struct node *n = inst->fn->node;
 
+	memory_forget(inst, instance_has_process(inst));
+	if (inst->recalling)
+		n->parks_running--;
 	if (inst->job)
 		job_detach(inst->job);
 	instance_detach(inst);
@@ -144,6 +147,17 @@ void instance_idle(struct instance *inst)
 		instance_timer(inst, inst->fn->m.keep_hot_ns);
 }
 
+void instance_semiwarm(struct instance *inst)
+{
+	uint64_t keep_ns = inst->fn->m.keep_hot_ns + inst->fn->m.keep_warm_ns, now = clock_mono_ns();
+	uint64_t idle_ns = now - (inst->used_ns > inst->ready_ns ? inst->used_ns : inst->ready_ns);
+
+	if (inst->state != INST_HOT || inst->inflight > 0)
+		return;
+	instance_set_state(inst, INST_WARM);
+	instance_timer(inst, keep_ns > idle_ns ? keep_ns - idle_ns : 0);
+}
+
 static void idle_over(struct instance *inst)
 {
 	struct function *fn = inst->fn;
@@ -201,10 +215,12 @@ void instance_timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 void instance_take(struct instance *inst)
 {
 	inst->inflight++;
-	if (inst->state == INST_WARM)
+	if (inst->state == INST_WARM) {
+		inst->from_warm = memory_is_away(inst);
 		instance_set_state(inst, INST_HOT);
-	else
+	} else {
 		ev_timer_stop(inst->fn->node->loop, &inst->timer);
+	}
 }
 
 void instance_slot_freed(struct instance *inst)
@@ -242,11 +258,15 @@ uint64_t instance_memory(struct instance *inst)
 
 json_t *instance_to_json(struct instance *inst)
 {
+	const struct farmem_stat *memory = memory_stat(inst);
 	uint64_t now = clock_mono_ns();
+	json_t *o;
 
-	return json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:i,s:I,s:s,s:b}", "id", inst->id, "function", inst->fn->m.name, "state",
+	o = json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:f,s:f,s:i,s:I,s:s,s:b}", "id", inst->id, "function", inst->fn->m.name, "state",
 			 instance_state_names[inst->state], "pid", (int)inst->pid, "memory_bytes", (json_int_t)instance_memory(inst), "image_bytes",
 			 (json_int_t)inst->image_bytes, "state_s", (double)(now - inst->state_ns) / NS_PER_S, "idle_s",
 			 inst->inflight ? 0.0 : (double)(now - inst->used_ns) / NS_PER_S, "inflight", (int)(inst->inflight - inst->held), "served", (json_int_t)inst->served,
 			 "origin", start_names[inst->origin], "adopted", inst->adopted);
+	json_object_set_new(o, "memory", memory ? memory_to_json(memory) : json_null());
+	return o;
 }

@@ -22,6 +22,8 @@ void instance_ended(struct instance *inst);
 void instance_end_group(struct instance *inst);
 /** instance_idle - it has nothing to do: its time as hot begins to count */
 void instance_idle(struct instance *inst);
+/** instance_semiwarm - its memory begins to leave: an idle one is WARM from here on, and parked when it would have been */
+void instance_semiwarm(struct instance *inst);
 /** instance_park_or_stop - it has been idle for long enough. Return: false when it has to wait for another checkpoint to end, or for its image's verification. */
 bool instance_park_or_stop(struct instance *inst);
 /** instances_park_next - a checkpoint has ended: the next instance that has been due for one */
@@ -32,6 +34,8 @@ void instances_limit_images(struct node *n);
 bool instance_can_rest(const struct instance *inst);
 /** instance_may_leave - is there more than min_instances? */
 bool instance_may_leave(const struct instance *inst);
+/** instance_recalled - parking: its memory is back, and it can be dumped. @why: NULL, or it cannot go on: what is lost */
+void instance_recalled(struct instance *inst, const char *why);
 void instance_image_path(const struct function *fn, const char *image, char path[PATH_MAX]);
 void instance_drop_image(struct instance *inst);
 /** instance_distrust_image - a wake failed: count it, say why, and use its image no more, a snapshot included */

@@ -84,6 +84,7 @@ void instance_set_ready(struct instance *inst)
 	record_write(inst);
 	fn->count.starts[inst->origin]++;
 	estimate_update(&fn->start_ns[inst->origin], inst->ready_ns - inst->created_ns);
+	memory_ready(inst);
 	log_debug("instance %s ready after %.1f ms", inst->id, (double)(inst->ready_ns - inst->created_ns) / NS_PER_MS);
 	if (inst->for_snapshot && fn->snapshot)         /* adopted; the daemon before had done it */
 		inst->for_snapshot = fn->snapshot_busy = false;
@@ -127,6 +128,7 @@ static void on_result(struct instance *inst, const struct fn_frame *f, const cha
 		/* its caller is gone, or it was called by the daemon before this one */
 		if (inst->inflight > inst->held && LIST_EMPTY(&inst->running)) {
 			inst->inflight = inst->held;
+			memory_request_end(inst);
 			instance_slot_freed(inst);
 		}
 		return;
@@ -157,8 +159,13 @@ static bool on_frame(void *ctx, const struct fn_frame *f, const char *meta, cons
 			return false;
 		if (f->id && inst->inflight == 0)
 			inst->inflight = 1;             /* busy with a call of an earlier daemon */
+		if (f->flags & FN_FLAG_LOADED && !inst->ready)
+			memory_runtime_loaded(inst);
 		if ((f->flags & FN_FLAG_READY) && fn->m.contract != CONTRACT_NATIVE)
 			instance_set_ready(inst);
+		return true;
+	case FN_LOADED_NOW:
+		memory_runtime_loaded(inst);
 		return true;
 	case FN_READY_NOW:
 		if (fn->m.contract != CONTRACT_NATIVE)

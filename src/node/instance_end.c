@@ -159,6 +159,7 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 	ev_timer_stop(loop, &inst->timer);
 	fd_close(&inst->pidfd);
 	inst->pid = 0;
+	memory_forget(inst, false);
 	if (parked) {
 		instance_detach(inst);
 		fd_close(&inst->netns);
@@ -200,7 +201,7 @@ void instance_stop(struct instance *inst, const char *why)
 		return;
 	}
 	snprintf(inst->reason, sizeof(inst->reason), "%s", why);
-	if (inst->job) {                /* its answer will find it outdated */
+	if (inst->job || inst->recalling) {     /* its answer will find it outdated */
 		inst->outdated = true;
 		return;
 	}

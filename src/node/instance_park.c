@@ -28,6 +28,7 @@ static void resume_done(void *ctx, json_t *result)
 	}
 	instance_drop_image(inst);
 	instance_attach(inst, START_HOT);
+	memory_attach(inst);
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");
 }
@@ -89,23 +90,14 @@ static void park_done(void *ctx, json_t *result)
 	instances_park_next(n);
 }
 
-int instance_park(struct instance *inst, struct hearth_err *err)
+/* Return: 0, the job is under way; -errno with message, and it goes on */
+static int dump(struct instance *inst, struct hearth_err *err)
 {
 	struct function *fn = inst->fn;
 	struct node *n = fn->node;
 	char path[PATH_MAX];
 	json_t *spec;
 
-	if (inst->state != INST_HOT && inst->state != INST_WARM)
-		return err_set(err, -EBUSY, "instance %s is %s, not idle", inst->id, instance_state_names[inst->state]);
-	if (inst->job)
-		return err_set(err, -EBUSY, "instance %s was woken this moment; its image is being verified", inst->id);
-	if (inst->inflight > 0)
-		return err_set(err, -EBUSY, "instance %s runs %u calls; park it when it is idle", inst->id, inst->inflight);
-	if (!n->can_park)
-		return err_set(err, -EOPNOTSUPP, "this node cannot park: %s", n->no_park);
-	if (fn->m.network == NET_HOST)
-		return err_set(err, -EOPNOTSUPP, "function %s cannot be parked: it uses the host's network (network: host), whose connections no image can hold", fn->m.name);
 	instance_drop_image(inst);
 	snprintf(inst->image, sizeof(inst->image), "%s%s", inst->for_snapshot ? SNAPSHOT_PREFIX : "", inst->id);
 	instance_image_path(fn, inst->image, path);
@@ -124,6 +116,65 @@ int instance_park(struct instance *inst, struct hearth_err *err)
 	n->parks_running++;
 	record_write(inst);
 	return 0;
+}
+
+int instance_park(struct instance *inst, struct hearth_err *err)
+{
+	struct function *fn = inst->fn;
+	struct node *n = fn->node;
+
+	if (inst->state != INST_HOT && inst->state != INST_WARM)
+		return err_set(err, -EBUSY, "instance %s is %s, not idle", inst->id, instance_state_names[inst->state]);
+	if (inst->job)
+		return err_set(err, -EBUSY, "instance %s was woken this moment; its image is being verified", inst->id);
+	if (inst->inflight > 0)
+		return err_set(err, -EBUSY, "instance %s runs %u calls; park it when it is idle", inst->id, inst->inflight);
+	if (!n->can_park)
+		return err_set(err, -EOPNOTSUPP, "this node cannot park: %s", n->no_park);
+	if (fn->m.network == NET_HOST)
+		return err_set(err, -EOPNOTSUPP, "function %s cannot be parked: it uses the host's network (network: host), whose connections no image can hold", fn->m.name);
+	if (memory_recall(inst)) {                       /* what is elsewhere would not be in the image; instance_recalled() goes on */
+		inst->recalling = true;
+		instance_set_state(inst, INST_PARKING);
+		n->parks_running++;
+		record_write(inst);
+		return 0;
+	}
+	return dump(inst, err);
+}
+
+/* it goes on as if nothing had been */
+static void unpark(struct instance *inst)
+{
+	instance_set_state(inst, INST_HOT);
+	memory_attach(inst);
+	memory_ready(inst);
+	record_write(inst);
+	instance_idle(inst);
+}
+
+void instance_recalled(struct instance *inst, const char *why)
+{
+	struct function *fn = inst->fn;
+	struct node *n = fn->node;
+	struct hearth_err err;
+
+	inst->recalling = false;
+	n->parks_running--;
+	if (why) {
+		log_warn("instance %s: it cannot be parked, and not go on: %s", inst->id, why);
+		instance_kill(inst, why);
+	} else if (inst->outdated) {
+		instance_set_state(inst, INST_HOT);
+		instance_stop(inst, "its function was changed or removed");
+	} else if (fn->unplaced) {
+		log_debug("instance %s: a call came before it was parked: it goes on", inst->id);
+		unpark(inst);
+	} else if (dump(inst, &err) < 0) {
+		log_warn("instance %s: %s", inst->id, err.msg);
+	}
+	function_pump(fn);
+	instances_park_next(n);
 }
 
 bool instance_may_leave(const struct instance *inst)
@@ -302,6 +353,7 @@ static void verdict(struct instance *inst, json_t *result)
 	}
 	instance_drop_image(inst);
 	record_write(inst);
+	memory_attach(inst);
 	if (!instance_has_process(inst)) {      /* ended meanwhile */
 		invocations_release(inst);
 		instance_ended(inst);
@@ -344,6 +396,7 @@ static void wake_done(void *ctx, json_t *result)
 	instance_attach(inst, START_WAKE);
 	if (inst->unverified)
 		return;
+	memory_attach(inst);
 	instance_drop_image(inst);
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");

@@ -53,6 +53,7 @@ static json_t *make_env(const struct instance *inst)
 		add_env(env, "K_REVISION=%s-1", m->name);
 		add_env(env, "K_CONFIGURATION=%s", m->name);
 	}
+	memory_environment(inst, env);
 	for (char **p = m->env; p && *p; p++)
 		json_array_append_new(env, json_string(*p));
 	return env;
@@ -83,6 +84,7 @@ json_t *instance_box_spec(const struct instance *inst, const char *job)
 		      "cgroup", inst->cgroup, "memory_max_bytes", (json_int_t)m->memory_bytes, "cpu_max", m->cpus, "pids_max", (json_int_t)m->pids,
 		      "nofile", (json_int_t)m->nofile, "tmp_max_bytes", (json_int_t)m->tmp_bytes);
 	json_object_set_new(o, "mounts", strings(m->mounts));
+	memory_mounts(inst, json_object_get(o, "mounts"));
 	if (suffix[0])
 		json_object_set_new(o, "suffix", json_string(suffix));
 	if (m->user)
@@ -112,6 +114,7 @@ static void start_done(void *ctx, json_t *result)
 	}
 	record_write(inst);
 	instance_attach(inst, START_COLD);
+	memory_attach(inst);
 	if (inst->outdated)
 		instance_stop(inst, "its function was changed or removed");
 }

@@ -16,7 +16,7 @@
  * client can go away. Without a limit on slots nothing is ever placed: what has an instance runs.
  */
 
-const char *const start_names[START_KINDS] = { "hot", "wake", "cold" };
+const char *const start_names[START_KINDS] = { "hot", "warm", "wake", "cold" };
 
 static void timer_fired(struct ev_loop *loop, ev_timer *w, int events);
 
@@ -118,6 +118,7 @@ static struct instance *take_off(struct invocation *inv)
 	LIST_REMOVE(inv, running);
 	inst->inflight--;
 	inv->instance = NULL;
+	memory_request_end(inst);
 	return inst;
 }
 
@@ -485,7 +486,10 @@ static void run(struct invocation *inv, struct instance *inst)
 	if (inv->queued)
 		waiting_remove(fn, inv);
 	inv->instance = inst;
-	inv->start = inst->ready_ns > inv->arrived_ns ? inst->origin : START_HOT;
+	inv->start = inst->ready_ns > inv->arrived_ns ? inst->origin : inst->from_warm ? START_WARM : START_HOT;
+	fn->count.starts[START_WARM] += inv->start == START_WARM;
+	inst->from_warm = false;
+	memory_request_begin(inst);
 	LIST_INSERT_HEAD(&inst->running, inv, running);
 	if (fn->m.contract == CONTRACT_HTTP) {
 		ev_timer_stop(fn->node->loop, &inv->timer);     /* the upstream keeps the deadline */

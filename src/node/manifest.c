@@ -14,10 +14,24 @@
 
 const char *const contract_names[] = { "lambda", "http", "native", NULL };
 const char *const park_names[] = { "state", "snapshot", "off", NULL };
+static const char *const farmem_names[] = { "auto", "on", "off", NULL };
 const char *const network_names[] = { "private", "host", NULL };
 
 #define DAY_NS ((int64_t)(24 * 3600 * NS_PER_S))
 #define KEY(key, field, k, ...) { .name = key, .kind = k, .offset = offsetof(struct manifest, field), ##__VA_ARGS__ }
+#define FARMEM_KEY(key, field, k, ...) { .name = key, .kind = k, .offset = offsetof(struct manifest_farmem, field), ##__VA_ARGS__ }
+static const struct yaml_key farmem_keys[] = {
+	FARMEM_KEY("mode", mode, YAML_ENUM, .names = farmem_names),
+	FARMEM_KEY("segments", segments, YAML_BOOL),
+	FARMEM_KEY("prefetch", prefetch, YAML_BOOL),
+	FARMEM_KEY("quantile", quantile, YAML_DOUBLE),
+	FARMEM_KEY("min_idle", min_idle_ns, YAML_DURATION, .min = 0, .max = DAY_NS),
+	FARMEM_KEY("rate", rate, YAML_DOUBLE),
+	FARMEM_KEY("floor", floor_bytes, YAML_BYTES, .min = 0, .max = INT64_MAX),
+	FARMEM_KEY("rollback", rollback_ns, YAML_DURATION, .min = 0, .max = DAY_NS),
+	{ 0 },
+};
+
 static const struct yaml_key manifest_keys[] = {
 	KEY("name", name, YAML_STR, .required = 1),
 	KEY("command", command, YAML_STRV, .required = 1),
@@ -47,11 +61,15 @@ static const struct yaml_key manifest_keys[] = {
 	KEY("stop_timeout", stop_timeout_ns, YAML_DURATION, .min = 0, .max = DAY_NS),
 	KEY("keep_hot", keep_hot_ns, YAML_DURATION, .min = 0, .max = 365 * DAY_NS / 10),
 	KEY("keep_warm", keep_warm_ns, YAML_DURATION, .min = 0, .max = 365 * DAY_NS / 10),
+	KEY("farmem", farmem, YAML_MAP, .sub = farmem_keys),
 	{ 0 },
 };
 
 static void manifest_defaults(struct manifest *m)
 {
+	struct farmem_knobs knobs;
+
+	farmem_knobs_default(&knobs);
 	*m = (struct manifest){
 		.contract = CONTRACT_LAMBDA,
 		.park = PARK_STATE,
@@ -71,6 +89,16 @@ static void manifest_defaults(struct manifest *m)
 		.stop_timeout_ns = 2 * NS_PER_S,
 		.keep_hot_ns = 60 * NS_PER_S,
 		.keep_warm_ns = 0,
+		.farmem = {
+			.mode = FARMEM_AUTO,
+			.segments = knobs.segments,
+			.prefetch = knobs.prefetch,
+			.quantile = knobs.reuse_quantile,
+			.rate = knobs.offload_per_s,
+			.min_idle_ns = knobs.semiwarm_min_ns,
+			.floor_bytes = knobs.floor_bytes,
+			.rollback_ns = knobs.rollback_ns,
+		},
 	};
 }
 
@@ -160,6 +188,10 @@ static int manifest_check(struct manifest *m, const char *file, const char *base
 		return err_set(err, -EINVAL, "%s: concurrency: a lambda function takes one invocation at a time; use max_instances, or contract http", file);
 	if (m->network == NET_HOST && m->park == PARK_SNAPSHOT)
 		return err_set(err, -EINVAL, "%s: park: snapshot needs network: private (clones would share ports)", file);
+	if (!(m->farmem.quantile >= 0.5 && m->farmem.quantile <= 1))
+		return err_set(err, -EINVAL, "%s: farmem: quantile is %g; it is a share of reuses, 0.5 to 1", file, m->farmem.quantile);
+	if (!(m->farmem.rate >= 0.0001 && m->farmem.rate <= 1))
+		return err_set(err, -EINVAL, "%s: farmem: rate is %g; it is the share of its memory that an idle instance gives up a second, 0.0001 to 1", file, m->farmem.rate);
 	for (char **p = m->mounts; p && *p; p++)
 		if ((*p)[0] != '/')
 			return err_set(err, -EINVAL, "%s: mounts: \"%s\" is not an absolute path", file, *p);
@@ -213,9 +245,11 @@ static json_t *strv_json(char **v)
 	return a;
 }
 
-static json_t *field_json(const struct yaml_key *k, const struct manifest *m)
+static json_t *fields_json(const struct yaml_key *keys, const void *of);
+
+static json_t *field_json(const struct yaml_key *k, const void *of)
 {
-	const void *at = (const char *)m + k->offset;
+	const void *at = (const char *)of + k->offset;
 	const char *s;
 
 	switch (k->kind) {
@@ -236,19 +270,26 @@ static json_t *field_json(const struct yaml_key *k, const struct manifest *m)
 	case YAML_STRV:
 	case YAML_ENV:
 		return strv_json(*(char ***)at);
+	case YAML_MAP:
+		return fields_json(k->sub, at);
 	case YAML_MAPS:
 		break;                  /* no key of a manifest is one */
 	}
 	return NULL;
 }
 
-json_t *manifest_to_json(const struct manifest *m)
+static json_t *fields_json(const struct yaml_key *keys, const void *of)
 {
 	json_t *o = json_object();
 
-	for (const struct yaml_key *k = manifest_keys; k->name; k++)
-		json_object_set_new(o, k->name, field_json(k, m));
+	for (const struct yaml_key *k = keys; k->name; k++)
+		json_object_set_new(o, k->name, field_json(k, of));
 	return o;
+}
+
+json_t *manifest_to_json(const struct manifest *m)
+{
+	return fields_json(manifest_keys, m);
 }
 
 static char **strv_from_json(const json_t *a)
@@ -266,9 +307,11 @@ static char **strv_from_json(const json_t *a)
 	return v;
 }
 
-static int field_from_json(const struct yaml_key *k, const json_t *v, struct manifest *m)
+static const char *fields_from_json(const struct yaml_key *keys, const json_t *json, void *of);
+
+static int field_from_json(const struct yaml_key *k, const json_t *v, void *of)
 {
-	void *at = (char *)m + k->offset;
+	void *at = (char *)of + k->offset;
 
 	switch (k->kind) {
 	case YAML_STR:
@@ -298,26 +341,36 @@ static int field_from_json(const struct yaml_key *k, const json_t *v, struct man
 	case YAML_ENV:
 		*(char ***)at = strv_from_json(v);
 		return *(char ***)at ? 0 : -ENOMEM;
+	case YAML_MAP:
+		return json_is_object(v) && !fields_from_json(k->sub, v, at) ? 0 : -EINVAL;
 	case YAML_MAPS:
 		break;
 	}
 	return -EINVAL;
 }
 
+/* Return: NULL, or the key that is missing or wrong */
+static const char *fields_from_json(const struct yaml_key *keys, const json_t *json, void *of)
+{
+	for (const struct yaml_key *k = keys; k->name; k++) {
+		const json_t *v = json_object_get(json, k->name);
+
+		if ((!v && k->required) || (v && field_from_json(k, v, of) < 0))
+			return k->name;
+	}
+	return NULL;
+}
+
 int manifest_from_json(const json_t *json, struct manifest *ret, struct hearth_err *err)
 {
 	struct manifest m;
+	const char *wrong;
 
 	manifest_defaults(&m);
-	for (const struct yaml_key *k = manifest_keys; k->name; k++) {
-		const json_t *v = json_object_get(json, k->name);
-
-		if (!v && !k->required)
-			continue;
-		if (!v || field_from_json(k, v, &m) < 0) {
-			manifest_done(&m);
-			return err_set(err, -EINVAL, "stored manifest: %s is missing or of the wrong kind; deploy the function again", k->name);
-		}
+	wrong = fields_from_json(manifest_keys, json, &m);
+	if (wrong) {
+		manifest_done(&m);
+		return err_set(err, -EINVAL, "stored manifest: %s is missing or of the wrong kind; deploy the function again", wrong);
 	}
 	if (!m.name || !m.command || !m.command[0] || !m.directory) {
 		manifest_done(&m);

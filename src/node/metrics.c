@@ -48,9 +48,9 @@ static int render_counters(struct node *n, struct buf *out)
 			r |= buf_printf(out, "%s{function=\"%s\"} %llu\n", f->name, fn->m.name,
 					(unsigned long long)*(const uint64_t *)((const char *)&fn->count + f->offset));
 	}
-	r |= metrics_head(out, "hearth_function_starts_total", "counter", "Instances that became ready, by how.");
+	r |= metrics_head(out, "hearth_function_starts_total", "counter", "Instances that became ready, by how; warm: whose memory was away when a call took them.");
 	HASH_ITER(hh, n->functions, fn, next)
-		for (int k = START_WAKE; k < START_KINDS; k++)
+		for (int k = START_WARM; k < START_KINDS; k++)
 			r |= buf_printf(out, "hearth_function_starts_total{function=\"%s\",kind=\"%s\"} %llu\n", fn->m.name, start_names[k],
 					(unsigned long long)fn->count.starts[k]);
 	return r;
@@ -145,5 +145,6 @@ int metrics_render(struct node *n, struct buf *out)
 			r |= render_histogram(out, fn, (enum start_kind)k);
 	r |= metrics_sched(n, out);
 	r |= metrics_keeper(n, out);
+	r |= metrics_memory(n, out);
 	return r < 0 ? -ENOMEM : 0;
 }

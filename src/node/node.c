@@ -57,6 +57,7 @@ json_t *node_to_json(struct node *n)
 		      "memory_bytes", (json_int_t)node_rss_bytes(), "uptime_s", (double)(clock_mono_ns() - n->started_ns) / NS_PER_S, "isolation",
 		      n->isolated ? "full" : "none", "cgroups", cgroups, "can_park", n->can_park, "no_park", n->no_park, "parked",
 		      (json_int_t)n->parked_total, "adopted", (json_int_t)n->adopted_total, "stopping", n->stopping);
+	json_object_set_new(o, "farmem", node_memory_to_json(n));
 	json_object_set_new(o, "slots", json_integer(slots_config_of(n->slots)->slots));
 	json_object_set_new(o, "slots_busy", json_integer(slots_busy(n->slots)));
 	json_object_set_new(o, "slots_waiting", json_integer(slots_waiting(n->slots)));
@@ -281,6 +282,7 @@ static int set_up(struct node *n, struct hearth_err *err)
 	r = cgroup_claim(n->cgroups, err);
 	if (r < 0)
 		log_warn("no memory or CPU limits: %s", err->msg);
+	node_memory_begin(n);           /* before anything starts: programs begin with what its engine wants in their environment */
 	r = functions_load(n, err);
 	if (r < 0)
 		return r;
@@ -315,6 +317,7 @@ struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struc
 	n->tick.data = n->settle.data = n;
 	standby_init(n);
 	node_keeper_init(n);
+	node_memory_init(n);
 	node_paths(n);
 	if (node_slots_init(n, err) < 0 || set_up(n, err) < 0)
 		return node_free(n);
@@ -378,6 +381,7 @@ struct node *node_free(struct node *n)
 	node_keeper_end(n);
 	jobs_free(n);
 	functions_free(n);
+	node_memory_end(n);
 	node_slots_done(n);
 	n->http = http_server_free(n->http);
 	if (n->stop_instances)

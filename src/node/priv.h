@@ -14,6 +14,9 @@
 #include "base/err.h"
 #include "base/hist.h"
 #include "box/cgroup.h"
+#include "engines.h"
+#include "farmem/engine.h"
+#include "farmem/policy.h"
 #include "fn/wire.h"
 #include "http/server.h"
 #include "http/upstream.h"
@@ -46,9 +49,19 @@ enum contract { CONTRACT_LAMBDA, CONTRACT_HTTP, CONTRACT_NATIVE };
 enum park_mode { PARK_STATE, PARK_SNAPSHOT, PARK_OFF };
 enum net_mode { NET_PRIVATE, NET_HOST };
 
+enum farmem_mode { FARMEM_AUTO, FARMEM_ON, FARMEM_OFF };
+
 extern const char *const contract_names[];
 extern const char *const park_names[];
 extern const char *const network_names[];
+
+/** struct manifest_farmem - hearth-function(5), "farmem"; what the policy makes of it: memory_knobs() */
+struct manifest_farmem {
+	int mode;
+	bool segments, prefetch;
+	double quantile, rate;
+	uint64_t min_idle_ns, floor_bytes, rollback_ns;
+};
 
 struct manifest {
 	char *name;
@@ -66,6 +79,7 @@ struct manifest {
 	double cpus;
 	uint64_t timeout_ns, init_timeout_ns, queue_timeout_ns, stop_timeout_ns;
 	uint64_t keep_hot_ns, keep_warm_ns;
+	struct manifest_farmem farmem;
 };
 
 /**
@@ -96,7 +110,7 @@ void waiting_return(struct function *fn, struct invocation *inv);
 
 /* ---- invocations (invoke.c) ---- */
 
-enum start_kind { START_HOT, START_WAKE, START_COLD, START_KINDS };
+enum start_kind { START_HOT, START_WARM, START_WAKE, START_COLD, START_KINDS };
 extern const char *const start_names[START_KINDS];
 
 enum invocation_kind {
@@ -210,6 +224,8 @@ struct function {
 	bool snapshot_busy, pumping;
 	char *snapshot;                         /* PARK_SNAPSHOT: image id */
 	struct log_file *log;
+	struct farmem_function farmem;          /* the policy's */
+	struct farmem_stat memory_past;         /* what its ended instances had counted; of this only the counters */
 };
 
 struct function *function_find(struct node *n, const char *name);
@@ -245,6 +261,8 @@ struct instance {
 	bool outdated;                          /* its function was changed or removed: end it when free */
 	bool oom, for_snapshot, kill_sent, adopted;
 	bool channel_ended;                     /* and the reason says no more than that */
+	bool from_warm;                         /* its memory was away, or leaving, when a call took it: that call is a warm start */
+	bool recalling;                         /* parking: its memory comes back first; no job yet */
 	bool unverified;                        /* woken, and its image not verified yet: what it answers is kept back; the job will tell */
 	bool committed;                         /* parking: the image is complete, the process is to end */
 	pid_t pid;
@@ -253,6 +271,7 @@ struct instance {
 	ev_io exit_watch;
 	ev_timer timer;                         /* starting: init timeout; hot: idle; stopping: grace */
 	struct job *job;
+	struct memory *memory;                  /* NULL: no engine has it */
 	struct channel *init, *native;
 	struct http_upstream *upstream;
 	struct running_list running, placed;
@@ -346,24 +365,114 @@ void jobs_free(struct node *n);
 /** box_spawn - run hearth-box. @argv: ends with NULL; @in, @out: its standard input and output, borrowed. Return: 0, -errno. */
 int box_spawn(char *const *argv, int in, int out, pid_t *ret_pid);
 
-/* ---- the keeper of device memory (keeper.c) ---- */
+/* ---- processes that outlive us: hearth-keeper, hearth-pager (helper.c) ---- */
 
-struct node_keeper {
-	int fd, out;                    /* connection; its standard output, until it is ready */
-	pid_t pid;
-	ev_io watch, ready;
+struct helper;
+
+/**
+ * struct helper_ops - how one is found and begun
+ * @program:   in libexec
+ * @find:      connect to one that runs. Return: there is one, and we are connected
+ * @tick:      every few seconds while connected; NULL: nothing to do
+ * @arguments: argv[1..], ends with NULL; texts of @argv live until the program runs. @n: room
+ * @given_up:  it ended by itself. Return: it is not to be started again. NULL: it always is
+ */
+struct helper_ops {
+	const char *program;
+	bool (*find)(struct node *n);
+	void (*tick)(struct node *n);
+	void (*arguments)(struct node *n, const char **argv, size_t room);
+	bool (*given_up)(struct node *n, int status);
+};
+
+struct helper {
+	const struct helper_ops *ops;
+	struct node *node;
+	bool connected;
+	int out;                        /* its standard output, until it is ready */
+	pid_t pid;                      /* of one that was found; 0 not known */
+	ev_io ready;
 	ev_child child;
 	ev_timer timer;
 	double back_off_s;
 	uint64_t restarts;
+};
+
+void helper_init(struct helper *h, struct node *n, const struct helper_ops *ops);
+/** helper_begin - find one that runs, or start it, again and again should it end */
+void helper_begin(struct helper *h);
+/** helper_lost - the connection has ended: it is looked for anew, and started if there is none */
+void helper_lost(struct helper *h);
+/** helper_end - look for it no more. @stop: it ends too, and is waited for, so that what comes after us finds none that is about to go */
+void helper_end(struct helper *h, bool stop);
+
+/* ---- the keeper of device memory (keeper.c) ---- */
+
+struct node_keeper {
+	struct helper helper;
+	int fd;                         /* connection */
+	ev_io watch;
 	struct { uint64_t processes, bytes, held_bytes, pool_ready_bytes, copied_bytes; } info;
 };
 void node_keeper_init(struct node *n);
-/** node_keeper_begin - find one that runs, or start it, again and again should it end */
 void node_keeper_begin(struct node *n);
-/** node_keeper_end - if instances end, it ends too: waited for, so that what comes after us finds none that is about to go */
+/** node_keeper_end - if instances end, it ends too */
 void node_keeper_end(struct node *n);
 int metrics_keeper(struct node *n, struct buf *out);
+
+/* ---- idle instances' memory: the engine, and the policy (memory.c) ---- */
+
+struct memory;
+LIST_HEAD(memory_list, memory);
+
+struct node_memory {
+	const struct farmem_ops *ops;           /* NULL: this machine has none, or none is wanted: why */
+	struct farmem_engine *engine;
+	unsigned features;
+	bool up;                                /* attaches are taken */
+	char what[192], why[256];
+	struct farmem_node policy;
+	struct memory_list all;                 /* of instances that were, too, until the engine has let go of them */
+	ev_io watch;
+	ev_timer tick;
+	struct helper pager;
+	uint64_t offloaded_bytes, recalled_bytes, moved_last;
+};
+
+void node_memory_init(struct node *n);
+/** node_memory_begin - choose and open an engine, before anything starts */
+void node_memory_begin(struct node *n);
+void node_memory_end(struct node *n);
+/** node_memory_to_json - which engine, or why none; what is in the pool */
+json_t *node_memory_to_json(const struct node *n);
+/** memory_pool_bytes - memory of this machine that what is away takes, of instances that have just ended too */
+uint64_t memory_pool_bytes(const struct node *n);
+/** memory_environment - what an engine wants in the environment of an instance's program */
+void memory_environment(const struct instance *inst, json_t *env);
+/** memory_mounts - folders that it wants to see */
+void memory_mounts(const struct instance *inst, json_t *mounts);
+/** memory_knobs - the policy's knobs, from the manifest */
+void memory_knobs(const struct manifest *m, struct farmem_knobs *ret);
+/** memory_attach - the instance has a process, which nothing else is at: its memory may be moved from here on */
+void memory_attach(struct instance *inst);
+/** memory_runtime_loaded, memory_ready, memory_request_begin, memory_request_end - what happens to it; nothing where no engine has it */
+void memory_runtime_loaded(struct instance *inst);
+void memory_ready(struct instance *inst);
+void memory_request_begin(struct instance *inst);
+void memory_request_end(struct instance *inst);
+/** memory_recall - all its memory is to come back, and the engine to let go of it. Return: false if nothing has to; else instance_recalled() is told. */
+bool memory_recall(struct instance *inst);
+/** memory_forget - it has ended, or is another daemon's soon (@leave) */
+void memory_forget(struct instance *inst, bool leave);
+/** memory_is_away - some of its memory is elsewhere, or on its way */
+bool memory_is_away(const struct instance *inst);
+/** memory_stat - an instance's figures as last told; NULL: no engine has it */
+const struct farmem_stat *memory_stat(const struct instance *inst);
+/** memory_of_function - of all its instances, and the counters of those that were */
+void memory_of_function(const struct function *fn, struct farmem_stat *ret);
+/** memory_to_json - resident, remote, faults, ... of one or many */
+json_t *memory_to_json(const struct farmem_stat *s);
+int metrics_memory(struct node *n, struct buf *out);
 
 /* ---- the hearth-box that stands by for the next wake (standby.c) ---- */
 
@@ -459,6 +568,7 @@ struct node {
 	bool stopping, stop_instances, given_up, strays;
 	struct standby standby;
 	struct node_keeper keeper;
+	struct node_memory memory;
 	char cgroup_root[64];                   /* "hearth-<hash of the run folder>": two daemons, two trees */
 	char box[4096], init[4096];
 };

@@ -121,6 +121,7 @@ static bool adopt_one(struct node *n, const json_t *o)
 	} else {
 		instance_set_state(inst, INST_WAKING);
 		instance_attach(inst, START_HOT);
+		memory_attach(inst);
 	}
 	return true;
 }

@@ -325,12 +325,136 @@ def root_group():
     up("root", "/var/tmp/hearth-root/run", "/var/tmp/hearth-root/state")
 
 
+# --- idle memory goes to swap -----------------------------------------------------------------------------------------------------------
+
+SWAP = "/dev/vdd"
+LRU = "/sys/kernel/mm/lru_gen/enabled"
+EAGER = "{min_idle: 2s, rate: 0.5, floor: 4MiB}"
+
+
+def put(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def in_swap(group):
+    return int(read(group + "/memory.swap.current"))
+
+
+def memory(node, name):
+    return node.instance(name).get("memory") or {}
+
+
+def warm(node, name, at_least):
+    """Until so much of it is in swap, by the kernel's own count; the daemon's agrees."""
+    group = group_of(node.instance(name)["pid"])
+    wait_for("%s is warm: %s" % (name, node.hearth("ps")), lambda: node.instance(name)["state"] == "warm")
+    wait_for("%d MiB in swap" % (at_least // MIB), lambda: in_swap(group) >= at_least)
+    wait_for("the daemon to see it", lambda: memory(node, name)["remote_bytes"] >= at_least)
+    if memory(node, name)["resident_bytes"] > 90 * MIB - at_least:
+        raise AssertionError("it is in swap and here too: %s" % memory(node, name))
+    return group
+
+
+def reclaim(mglru):
+    """The kernel's reclaim as the engine: what is idle leaves for swap, comes back as it was, and is parked and woken from there."""
+    run = "/run/hearth-%s" % ("mglru" if mglru else "reclaim")
+
+    def start():
+        put(LRU, "y" if mglru else "n")
+        same("debugfs", os.path.exists("/sys/kernel/debug/lru_gen"), True)
+        same("MGLRU", bool(int(read(LRU), 16) & 1), mglru)
+        node.hearth("up", "-d", "--state", "/var/tmp" + run[4:], "--listen", "127.0.0.1:0")
+        answer = json.loads(node.hearth("--json", "doctor", check=False))
+        [item] = [i for i in answer["items"] if i["name"] == "memory reclaim"]
+        same("doctor: " + item["detail"], (item["ok"], "MGLRU: segments" in item["detail"], "0.5 GiB of swap" in item["detail"]), (True, mglru, True))
+        same("engine", node.ps()["node"]["farmem"]["engine"], "reclaim")
+
+    def leaves():
+        node.hearth("deploy", state_function("idle", memory="256MiB", keep_hot="2s", keep_warm="1h", farmem=EAGER, env="{BALLAST_MIB: '64'}"))
+        node.calls("idle", "cold", 1)
+        group = warm(node, "idle", 40 * MIB)
+        same("memory.max", read(group + "/memory.max"), str(256 * MIB))
+        node.calls("idle", "warm", 2)
+        wait_for("what it read to be here", lambda: node.instance("idle")["state"] == "hot" and memory(node, "idle")["resident_bytes"] > 60 * MIB)
+        one = memory(node, "idle")
+        if not one["faults"] or one["offloaded_bytes"] < 40 * MIB:
+            raise AssertionError("figures: %s" % one)
+
+    def segments():
+        """Of a function that has its ballast from its initialisation and never touches it, that segment leaves after the first requests, while it is hot."""
+        node.hearth("deploy", state_function("init", memory="256MiB", keep_hot="1h", farmem="{min_idle: 1h}", env="{BALLAST_MIB: '64', LAZY: 'yes'}"))
+        node.calls("init", "cold", 1)
+        wait_for("the segment to be closed", lambda: memory(node, "init")["resident"]["init"] > 30 * MIB)
+        for calls in range(2, 5):
+            node.calls("init", "hot", calls)
+        wait_for("the segment in swap: %s" % memory(node, "init"), lambda: memory(node, "init")["remote"]["init"] > 30 * MIB)
+        same("state", node.instance("init")["state"], "hot")
+        node.hearth("rm", "init")
+
+    def prefetch():
+        """What one request needed is asked for when the next one comes."""
+        warm(node, "idle", 40 * MIB)
+        node.calls("idle", "warm", 3)
+        warm(node, "idle", 40 * MIB)
+        node.calls("idle", "warm", 4)
+        one = memory(node, "idle")
+        if one["prefetched_pages"] < 5000 or one["prefetch_hits"] < 5000:
+            raise AssertionError("figures: %s" % one)
+
+    def parked():
+        warm(node, "idle", 40 * MIB)
+        node.park("idle")
+        node.calls("idle", "wake", 5)
+        warm(node, "idle", 40 * MIB)
+        node.calls("idle", "warm", 6)
+
+    def survives():
+        warm(node, "idle", 40 * MIB)
+        pid, daemon = node.instance("idle")["pid"], node.ps()["node"]["pid"]
+        os.kill(daemon, signal.SIGKILL)
+        wait_for("the end of hearthd", lambda: not os.path.exists("/proc/%d" % daemon) or " Z " in read("/proc/%d/stat" % daemon))
+        start()
+        wait_for("the instance to be in use again", lambda: node.instance("idle")["state"] in ("hot", "warm"))
+        same("pid", node.instance("idle")["pid"], pid)
+        node.calls("idle", "warm" if node.instance("idle")["state"] == "warm" else "hot", 7)
+
+    def killed():
+        """What it had in swap is free when it ends."""
+        group = warm(node, "idle", 40 * MIB)
+        os.kill(node.instance("idle")["pid"], signal.SIGKILL)
+        wait_for("its group is gone", lambda: not os.path.exists(group))
+        node.calls("idle", "cold", 1)
+
+    node = Node(run)
+    name = os.path.basename(run)[7:]
+    if test("%s: start" % name, start):
+        for what, function in (("leaves", leaves), ("segments", segments), ("prefetch", prefetch), ("park and wake", parked), ("daemon killed", survives), ("instance killed", killed)):
+            if function == segments and not mglru:
+                continue
+            if not test("%s: %s" % (name, what), function):
+                for line in read(run + "/hearthd.log").splitlines()[-15:]:
+                    say("    log: " + line)
+    node.hearth("down", check=False)
+
+
+def swapping(mglru):
+    if not os.path.exists("/sys/kernel/debug/lru_gen"):
+        command("mount", "-t", "debugfs", "none", "/sys/kernel/debug")
+    for tool in (("mkswap", SWAP), ("swapon", SWAP)):
+        command(*tool)
+    try:
+        reclaim(mglru)
+    finally:
+        command("swapoff", SWAP, check=False)
+
+
 def main():
     only = re.search(r"vm\.only=(\S*)", read("/proc/cmdline")).group(1)
     say("Linux %s, up %.0f s" % (os.uname().release, float(read("/proc/uptime").split()[0])))
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     start = time.monotonic()
-    for name, scenario in (("service", service), ("session", session), ("root", root_group)):
+    for name, scenario in (("service", service), ("session", session), ("root", root_group), ("mglru", lambda: swapping(True)), ("reclaim", lambda: swapping(False))):
         if only in name:
             scenario()
     say("tests took %.0f s" % (time.monotonic() - start))

@@ -253,7 +253,7 @@ static int on_header_field(http_parser *p, const char *at, size_t len)
 
 static int on_header_value(http_parser *p, const char *at, size_t len)
 {
-	static const char *const names[] = { "cold", "wake", "hot" };
+	static const char *const names[] = { "cold", "wake", "hot", "warm" };
 	struct conn *c = p->data;
 	char text[24] = "";
 	double ms;
@@ -266,7 +266,7 @@ static int on_header_value(http_parser *p, const char *at, size_t len)
 	else if (strcasecmp(c->header, interesting[1]) == 0 && (ms = strtod(text, NULL)) > 0 && ms < 1e9)
 		c->queue_ns = (uint64_t)(ms * 1e6);
 	else if (strcasecmp(c->header, interesting[2]) == 0)
-		for (int i = 0; i < 3; i++)
+		for (int i = 0; i < 4; i++)
 			if (strcasecmp(text, names[i]) == 0)
 				c->start = i;
 	return 0;

@@ -48,7 +48,7 @@ struct lane {
 
 	struct load_series *series;     /* phases_n x types_n */
 	struct hist lag, conn_wait;
-	uint64_t warmup_due, warmup_lost, stray, malformed, refused, errors, starts[3], cpu_ns;
+	uint64_t warmup_due, warmup_lost, stray, malformed, refused, errors, starts[4], cpu_ns;
 	atomic_uint_fast64_t sent, answered, lost, flying;      /* written by the lane, read by the run; the warm-up counts too */
 };
 

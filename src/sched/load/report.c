@@ -7,7 +7,7 @@
 
 static const char *const status_names[WIRE_STATUSES] = { "ok", "overload", "malformed", "unknown", "lost", "failed" };
 static const char *const arrival_names[] = { "poisson", "uniform", "trace" };
-static const char *const start_names[] = { "cold", "wake", "hot" };
+static const char *const start_names[] = { "cold", "wake", "hot", "warm" };
 
 static double us(uint64_t ns) { return (double)ns / 1e3; }
 static double share(uint64_t part, uint64_t whole) { return whole ? (double)part / (double)whole : 0; }
@@ -93,8 +93,8 @@ json_t *load_report_json(const struct load_config *cfg, const struct load_result
 	if (cfg->http) {
 		json_object_set_new(generator, "connection_wait_us", hist_json(&r->conn_wait, 1e3));
 		json_object_set_new(generator, "connection_errors", json_integer((json_int_t)r->errors));
-		json_object_set_new(o, "starts", json_pack("{s:I, s:I, s:I}", start_names[0], (json_int_t)r->starts[0], start_names[1], (json_int_t)r->starts[1],
-			start_names[2], (json_int_t)r->starts[2]));
+		json_object_set_new(o, "starts", json_pack("{s:I, s:I, s:I, s:I}", start_names[0], (json_int_t)r->starts[0], start_names[1], (json_int_t)r->starts[1],
+			start_names[2], (json_int_t)r->starts[2], start_names[3], (json_int_t)r->starts[3]));
 	} else {
 		json_object_set_new(generator, "stray", json_integer((json_int_t)r->stray));
 		json_object_set_new(generator, "malformed", json_integer((json_int_t)r->malformed));
@@ -168,8 +168,8 @@ static void text_notes(FILE *f, const struct load_config *cfg, const struct load
 	if (r->total.late + r->total.duplicates + r->stray + r->malformed + r->refused + r->errors)
 		fprintf(f, "  also: %" PRIu64 " late answers, %" PRIu64 " second answers, %" PRIu64 " to nothing, %" PRIu64 " malformed, %" PRIu64 " refused, %" PRIu64
 			" connections failed\n", r->total.late, r->total.duplicates, r->stray, r->malformed, r->refused, r->errors);
-	if (r->starts[0] + r->starts[1] + r->starts[2])
-		fprintf(f, "  starts: %" PRIu64 " cold, %" PRIu64 " wake, %" PRIu64 " hot\n", r->starts[0], r->starts[1], r->starts[2]);
+	if (r->starts[0] + r->starts[1] + r->starts[2] + r->starts[3])
+		fprintf(f, "  starts: %" PRIu64 " cold, %" PRIu64 " wake, %" PRIu64 " warm, %" PRIu64 " hot\n", r->starts[0], r->starts[1], r->starts[3], r->starts[2]);
 	if (r->total.server_slowdown.count)
 		fprintf(f, "  slowdown as the server saw it, without network and generator: p50 %.2f, p99 %.2f, p99.9 %.2f\n", slow(&r->total.server_slowdown, 0.5),
 			slow(&r->total.server_slowdown, 0.99), slow(&r->total.server_slowdown, 0.999));

@@ -242,7 +242,7 @@ static void add_lane(struct load_result *r, const struct lane *l)
 	r->refused += l->refused;
 	r->errors += l->errors;
 	r->cpu_ns += l->cpu_ns;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		r->starts[i] += l->starts[i];
 }
 

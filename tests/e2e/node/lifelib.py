@@ -150,6 +150,7 @@ class Node:
         self.state = state or self.dir + "/state"
         self.log = self.dir + "/hearthd.log"
         self.daemon = self.port = None
+        self.program = [BIN + "/hearthd"]
         self.ever = []                  # pids of instances seen
         self.trees = []                 # cgroups of all, by hierarchy
         os.mkdir(self.code)
@@ -166,7 +167,7 @@ class Node:
         ready, tell = os.pipe()
         with open(self.log, "ab") as log:
             self.daemon = subprocess.Popen(
-                [BIN + "/hearthd", "--run", self.run, "--state", self.state, "--listen", "127.0.0.1:0", "--log-level", "debug",
+                [*self.program, "--run", self.run, "--state", self.state, "--listen", "127.0.0.1:0", "--log-level", "debug",
                  "--ready-fd", str(tell), *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[tell], env={**os.environ, **(env or {})})
         os.close(tell)

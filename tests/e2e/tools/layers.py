@@ -25,8 +25,9 @@ MAY_USE = {
     'http': {'base'},
     'trace': {'base'},
     'sched': {'base'},
+    'farmem': {'base'},
     'box': {'base', 'ckpt', 'fn'},
-    'node': {'base', 'fn', 'ckpt', 'http', 'box', 'sched'},
+    'node': {'base', 'fn', 'ckpt', 'http', 'box', 'sched', 'farmem'},
     'hearthd': {'base', 'node'},
     'hearth': {'base', 'cuda', 'cufile', 'ckpt', 'node', 'trace', 'sched', 'http'},    # cufile: its interface, to measure beside; ckpt: images; node: only what doctor probes and where the state is; http: the metrics of `hearth serve`
 }

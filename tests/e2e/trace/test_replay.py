@@ -62,7 +62,7 @@ class Replay(Case):
         done, r = self.replay(path, "--functions", "light,heavy", "--compress", "10", "--keepalive", "20s", env={"http_proxy": "http://127.0.0.1:1"})
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual((r["requests"], r["errors"], r["synthetic"], r["trace"]), (5, 0, False, "t.csv"))
-        self.assertEqual(r["starts"], {"cold": 2, "wake": 1, "hot": 2})
+        self.assertEqual(r["starts"], {"cold": 2, "wake": 1, "warm": 0, "hot": 2})
         seen = self.node.seen
         first = seen[0][0]
         for (at, *_), due in zip(seen, (0, 0.1, 0.2, 0.3, 2.0)):

@@ -46,7 +46,7 @@ static void on_init_error(void *ctx, const struct rapi_result *r)
 
 static void on_output(void *ctx, struct rapi_conn *c) { check(rapi_conn_out(c)->len > 0, "output"); }
 
-static const struct rapi_ops ops = { on_ready, on_result, on_init_error, on_output };
+static const struct rapi_ops ops = { on_ready, on_ready, on_result, on_init_error, on_output };
 
 static void send_invocation(struct fuzz *f)
 {

@@ -33,6 +33,7 @@ static void note(struct bench *b, const char *fmt, ...)
 	va_end(args);
 }
 
+static void on_loaded(void *ctx) { note(ctx, "loaded;"); }
 static void on_ready(void *ctx) { note(ctx, "ready;"); }
 
 static void on_result(void *ctx, const struct rapi_result *r)
@@ -51,7 +52,7 @@ static void on_init_error(void *ctx, const struct rapi_result *r)
 
 static void on_output(void *ctx, struct rapi_conn *c) { note(ctx, "output;"); }
 
-static const struct rapi_ops ops = { on_ready, on_result, on_init_error, on_output };
+static const struct rapi_ops ops = { on_loaded, on_ready, on_result, on_init_error, on_output };
 
 static void start(struct bench *b)
 {
@@ -270,6 +271,16 @@ static void a_waiting_connection_that_ends(void **state)
 	finish(&b);
 }
 
+/* said before the function is loaded; later it is out of turn */
+static void runtime_loaded(void **state)
+{
+	RUN({ 0, NULL, POST("hearth/loaded", "", "0", ""), OK_202, "loaded;" },
+	    { 0, NULL, "GET /2018-06-01/runtime/hearth/loaded HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 405 ", "" },
+	    { 0, NULL, NEXT, "", "ready;" },
+	    { 1, "request_id=a\n", "x", "200 OK", "output;" },
+	    { 0, NULL, POST("hearth/loaded", "", "0", ""), "from Running to Loaded", "" });
+}
+
 static void too_much_ahead(void **state)
 {
 	static char junk[70000];
@@ -289,6 +300,7 @@ int main(void)
 		cmocka_unit_test(wrong_paths_and_methods), cmocka_unit_test(initialisation_error), cmocka_unit_test(chunks_and_streams),
 		cmocka_unit_test(expect_continue_and_pipelining), cmocka_unit_test(no_http), cmocka_unit_test(odd_request_ids_are_replaced),
 		cmocka_unit_test(too_large), cmocka_unit_test(a_waiting_connection_that_ends), cmocka_unit_test(too_much_ahead),
+		cmocka_unit_test(runtime_loaded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

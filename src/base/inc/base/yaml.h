@@ -22,6 +22,7 @@ enum yaml_kind {
 	YAML_STRV,      /* char **                sequence of strings (or one string), NULL-terminated */
 	YAML_ENV,       /* char **                mapping of strings as "KEY=VALUE", NULL-terminated */
 	YAML_MAPS,      /* struct x *             sequence of mappings, each bound to a struct by a table of its own; min..max entries */
+	YAML_MAP,       /* struct x               a mapping, bound to the struct by a table of its own; keys that are absent keep what they held. A text stands for the table's first key. */
 };
 
 struct yaml_key {
@@ -32,7 +33,7 @@ struct yaml_key {
 	int64_t min, max;               /* both 0: any */
 	const char *const *names;       /* YAML_ENUM */
 	/* YAML_MAPS, which may be nested: the entries are a heap array (NULL: none), their number is the size_t at count_offset */
-	const struct yaml_key *sub;     /* keys of an entry */
+	const struct yaml_key *sub;     /* keys of an entry; YAML_MAP: of the mapping, none of them required */
 	size_t sub_bytes;               /* size of an entry's struct */
 	const void *sub_defaults;       /* an entry begins as a copy of this (no heap fields in it); NULL: all zero */
 	size_t count_offset;

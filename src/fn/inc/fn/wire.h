@@ -32,18 +32,20 @@ enum fn_type {
 	FN_STOP = 2,            /* arg = signal number for the function's process; hearth-init only */
 
 	/* instance to daemon */
-	FN_HELLO = 16,          /* first frame of each connection; arg = FN_VERSION; id = invocation in progress or 0; flags: FN_READY */
+	FN_HELLO = 16,          /* first frame of each connection; arg = FN_VERSION; id = invocation in progress or 0; flags: FN_FLAG_READY, FN_FLAG_LOADED */
 	FN_READY_NOW = 17,      /* the function finished its initialisation */
 	FN_RESULT = 18,         /* id; arg: enum fn_outcome; meta: content_type, error_type; body = response or error document */
 	FN_INIT_ERROR = 19,     /* lambda: the runtime reported an initialisation error; meta: error_type; body = error document */
 	FN_LOG = 20,            /* arg = 1 stdout, 2 stderr; body = bytes as written */
 	FN_LOG_LOST = 21,       /* arg = bytes dropped because they came faster than they were taken */
+	FN_LOADED_NOW = 23,     /* the language runtime is loaded; the function's own initialisation begins. Not every runtime says so. */
 	FN_EXITED = 22,         /* arg = wait status of the function's process; last frame before hearth-init ends */
 };
 
 enum fn_outcome { FN_OK = 0, FN_FUNCTION_ERROR = 1, FN_REFUSED = 2 /* this instance can't take the invocation (busy, not ready) */ };
 
 #define FN_FLAG_READY 1u
+#define FN_FLAG_LOADED 2u
 
 struct fn_frame {
 	uint32_t len;

@@ -4,6 +4,7 @@
 
 #include <ev.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -22,6 +23,7 @@ struct node;
  * @ckpt_keeper: 0 auto (where there is a CUDA driver), 1 on, 2 off
  * @ckpt_pool_store, @ckpt_pool_bytes: a store in memory that has so much room made beforehand for images of device memory; NULL, 0: none
  * @ckpt_hold_bytes, @ckpt_hold_time: how much device memory of parked programs stays on the devices, and for how long (ns; 0 = no limit)
+ * @farmem:      what moves idle instances' memory, an enum node_farmem: 0 auto (the first engine that works here), 1 off, or one by name
  * @record_calls: file for a trace of the calls; NULL: none
  */
 struct node_config {
@@ -38,8 +40,11 @@ struct node_config {
 	int ckpt_keeper;
 	char *ckpt_pool_store;
 	uint64_t ckpt_pool_bytes, ckpt_hold_bytes, ckpt_hold_time;
+	int farmem;
 };
 
+enum node_farmem { NODE_FARMEM_AUTO, NODE_FARMEM_OFF, NODE_FARMEM_UFFD, NODE_FARMEM_RECLAIM };
+extern const char *const node_farmem_names[];
 enum node_keeper_mode { KEEPER_AUTO, KEEPER_ON, KEEPER_OFF };
 enum node_isolation { NODE_ISOLATION_FULL, NODE_ISOLATION_NONE, NODE_ISOLATION_AUTO };
 
@@ -56,6 +61,20 @@ void node_config_done(struct node_config *cfg);
  * Return: the node, or NULL with a message in @err (-EADDRINUSE: another hearthd has this run folder).
  */
 struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struct hearth_err *err);
+
+/** struct node_farmem_report - one way to move idle instances' memory. @detail: what it uses, or why it does not work and what to do */
+struct node_farmem_report {
+	const char *name;
+	bool works;
+	char detail[256];
+};
+
+/**
+ * node_farmem_probe - every way there is, the preferred first
+ * @cfg: libexec_dir only
+ * @ret: room for @n. Context: blocks for a moment; needs no daemon. Return: how many.
+ */
+size_t node_farmem_probe(const struct node_config *cfg, struct node_farmem_report *ret, size_t n);
 
 /** node_gateway_port - the TCP port the gateway listens on */
 uint16_t node_gateway_port(const struct node *n);

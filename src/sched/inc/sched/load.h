@@ -134,7 +134,7 @@ struct load_phase_result {
  * @warmup_due, @warmup_lost: requests of the warm-up
  * @stray, @malformed: datagrams that answered nothing, or were no messages
  * @refused:     the target's machine said that nothing listens there; @errors: connections that failed under a request (HTTP)
- * @starts:      HTTP, from the gateway: cold, wake, hot
+ * @starts:      HTTP, from the gateway: cold, wake, hot, warm
  * @generator_limit: the generator, not the server, was what could not keep up; @why says how that was seen
  */
 struct load_result {
@@ -144,7 +144,7 @@ struct load_result {
 	struct hist lag, conn_wait;
 	uint64_t start_ns, end_ns, wall_ns, cpu_ns;
 	double offered_hz, sent_hz;
-	uint64_t sent, warmup_due, warmup_lost, stray, malformed, refused, errors, starts[3];
+	uint64_t sent, warmup_due, warmup_lost, stray, malformed, refused, errors, starts[4];
 	bool stopped, generator_limit;
 	char why[200];
 };

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FARMEM_POLICY_H
+#define FARMEM_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "farmem/segment.h"
+
+/*
+ * When an instance's memory leaves and comes back. Pure: no clock, no I/O, no allocation; the same object file serves hearthd and the simulator. After FaaSMem (ASPLOS'24),
+ * but for the delay, which FaaSMem computes offline on the very trace it is then measured with: ours is learnt while it runs (docs/adr/0020-reuse-histogram.md).
+ *
+ * The owner keeps one farmem_node, one farmem_function a function and one farmem_instance an instance, all plain memory without pointers: they may be copied, saved and
+ * compared. It tells what happens with farmem_step, does what that answers, and calls it again with FARMEM_ON_TIMER when the time in farmem_actions.timer_ns has come.
+ * Once a second it calls farmem_node_update with what the link carried and PSI said.
+ *
+ * Not thread-safe: one owner. Times are ns of any clock that does not go back and begins above 0; a time that does go back counts as the last one.
+ */
+#define FARMEM_NEVER UINT64_MAX
+
+/* ---- knobs ---- */
+
+/**
+ * struct farmem_knobs - what a manifest may say; farmem_knobs_default() fills in what it does not
+ * @segments:          runtime and init segment leave after the first requests
+ * @semiwarm:          an idle instance's memory leaves gradually
+ * @prefetch:          the recorded working set comes back at once when a request arrives
+ * @reuse_quantile:    semi-warm begins when so large a share of reuses would have come before; 0.5..1
+ * @semiwarm_min_ns:   ... but not before it was idle for so long
+ * @semiwarm_max_ns:   ... and not later; also the delay while nothing is known at all, if below @semiwarm_first_ns
+ * @semiwarm_first_ns: the delay while neither function nor node has seen a reuse
+ * @offload_per_s:     share of its memory that a semi-warm instance gives up a second
+ * @pace_ns:           how often the quota of a semi-warm instance is set anew
+ * @floor_bytes:       what always stays
+ * @segment_min_bytes: a segment with less is not worth the trip
+ * @init_requests:     requests after which the init segment goes (the runtime segment goes after the first); 1 at least
+ * @rollback_ns, @rollback_requests: what came back because it was touched is looked at again after so long and so many requests, at least
+ * @keepalive_ns:      an idle instance ends after it; 0 = never. For its last @keepalive_margin_ns nothing moves: it would be for nothing.
+ * @prefetch_max_bytes: of the working set, the hottest first
+ * @pressure_low, @pressure_high: PSI (share of time in which some task waits for memory, avg10, 0..1) at which offloading begins to hurry, and hurries as much as it may
+ */
+struct farmem_knobs {
+	bool segments, semiwarm, prefetch;
+	double reuse_quantile, offload_per_s, pressure_low, pressure_high;
+	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
+	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes;
+	uint64_t rollback_ns, keepalive_ns, keepalive_margin_ns;
+	uint32_t init_requests, rollback_requests;
+};
+
+void farmem_knobs_default(struct farmem_knobs *ret);
+/** farmem_knobs_check - Return: 0, -EINVAL with message: which one, its value, what is allowed */
+int farmem_knobs_check(const struct farmem_knobs *k, struct hearth_err *err);
+
+/* ---- reuse intervals ---- */
+
+/*
+ * How long instances were idle before they were used again: logarithmic buckets, eight to the doubling, from 1/8 s on (what is shorter is in the first), old ones fading with a
+ * half-life. All zero is empty.
+ */
+#define FARMEM_REUSE_PER_OCTAVE 8
+#define FARMEM_REUSE_BUCKETS (16 * FARMEM_REUSE_PER_OCTAVE)
+#define FARMEM_REUSE_FIRST_NS 125000000ull
+#define FARMEM_REUSE_HALF_LIFE_NS (6ull * 3600 * 1000000000)
+
+struct farmem_reuse {
+	uint64_t epoch_ns;              /* a sample of this time weighs 1 in @bucket */
+	double sum;
+	float bucket[FARMEM_REUSE_BUCKETS];
+};
+
+/** farmem_reuse_add - @weight: 1, or less for what counts less */
+void farmem_reuse_add(struct farmem_reuse *h, uint64_t now_ns, uint64_t interval_ns, double weight);
+/** farmem_reuse_weight - how many samples it is worth @now_ns, after fading */
+double farmem_reuse_weight(const struct farmem_reuse *h, uint64_t now_ns);
+/**
+ * farmem_semiwarm_start - how long an instance should be idle before its memory begins to leave
+ * @own:      the function's
+ * @node:     all functions', each counting alike: stands in for FARMEM_REUSE_PRIOR samples while the function has few. NULL or empty: not known
+ * @quantile: of the mixture; the upper end of its bucket is returned
+ * @floor_ns: at least
+ * @first_ns: when both are empty
+ * Return: ns, at least @floor_ns.
+ */
+uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farmem_reuse *node, uint64_t now_ns, double quantile, uint64_t floor_ns, uint64_t first_ns);
+
+/* ---- state ---- */
+
+/** struct farmem_node - what all instances share; all zero is a quiet node with an unlimited link */
+struct farmem_node {
+	struct farmem_reuse reuse;
+	double psi;                     /* as last told */
+	double evict_cut;               /* share of the evictions that the link has no room for, 0..1 */
+};
+
+/** struct farmem_function - all zero but @knobs */
+struct farmem_function {
+	struct farmem_knobs knobs;
+	struct farmem_reuse reuse;
+};
+
+/** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
+struct farmem_instance {
+	uint64_t now_ns;                /* of the last event */
+	uint64_t idle_since_ns;         /* 0: not idle since it began */
+	uint64_t semiwarm_ns;           /* when its memory begins to leave; FARMEM_NEVER */
+	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
+	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
+	uint64_t asked_bytes;           /* of offloads under way: what has not been reported yet */
+	uint64_t base_bytes;            /* its memory when it became semi-warm: what offload_per_s is a share of */
+	uint32_t running, requests, requests_rollback;
+	uint32_t cancelled;             /* offloads that were called off and have not reported their end */
+	uint8_t barriers;               /* segments that have ended, FARMEM_SEGMENT_BIT */
+	uint8_t offloaded;              /* segments that were told to leave, and were not called back before they had */
+	uint8_t leaving;                /* segments of the offload under way */
+	bool under_way, ended;
+};
+
+/* ---- events and actions ---- */
+
+enum farmem_policy_event_kind {
+	FARMEM_ON_RUNTIME_READY,        /* the runtime is loaded; may be left out */
+	FARMEM_ON_INIT_DONE,            /* the function is initialised: ready for requests. An instance that was restored begins here. */
+	FARMEM_ON_REQUEST_BEGIN,        /* tell before it is handed to the instance */
+	FARMEM_ON_REQUEST_END,
+	FARMEM_ON_TIMER,
+	FARMEM_ON_OFFLOADED,            /* @bytes have left since the last one; @done: the offload is over, whatever is left of it */
+	FARMEM_ON_PRESSURE,             /* farmem_node.psi has crossed a bound; to every idle instance */
+	FARMEM_ON_EXIT,                 /* the last one */
+};
+
+struct farmem_policy_event {
+	enum farmem_policy_event_kind kind;
+	uint64_t bytes;
+	bool done;
+};
+
+/**
+ * struct farmem_seen - the instance's memory as its engine last saw it. Only what can leave: what is not covered does not count.
+ * @ws_remote_bytes: of the recorded working set, what is remote; 0: nothing, or nothing recorded
+ */
+struct farmem_seen {
+	uint64_t resident_bytes[FARMEM_SEGMENTS], remote_bytes[FARMEM_SEGMENTS];
+	uint64_t ws_remote_bytes;
+};
+
+enum farmem_action_kind {
+	FARMEM_DO_BARRIER,              /* @segments: the one that ends here; what is allocated from now on is of the next */
+	FARMEM_DO_OFFLOAD,              /* at most @bytes of @segments leave, coldest first; adds to what is under way */
+	FARMEM_DO_CANCEL,               /* the offloads under way end; OFFLOADED with done says how far they came */
+	FARMEM_DO_PREFETCH,             /* the recorded working set comes back, at most @bytes */
+	FARMEM_DO_ROLLBACK,             /* what came back and has not been used since is of its segment again, so that an offload of the segment takes it */
+};
+
+/* what engine.h's operations of the same names take */
+struct farmem_action {
+	enum farmem_action_kind kind;
+	unsigned segments;
+	uint64_t bytes;
+};
+
+#define FARMEM_ACTIONS_MAX 4
+
+/** struct farmem_actions - to be done in this order. @timer_ns: when to say FARMEM_ON_TIMER; takes the place of the time given before; FARMEM_NEVER: no need */
+struct farmem_actions {
+	size_t n;
+	struct farmem_action action[FARMEM_ACTIONS_MAX];
+	uint64_t timer_ns;
+};
+
+/**
+ * farmem_step - one event of one instance
+ * @seen: as of now
+ * @ret:  overwritten
+ * Guarantees, whatever comes in whatever order: nothing is asked to leave while a request runs, and a request's begin cancels what is under way; all that was asked for and is not
+ * reported yet is never more than what was seen resident beyond the floor; nothing is asked of an instance that ended.
+ */
+void farmem_step(struct farmem_node *node, struct farmem_function *f, struct farmem_instance *i, const struct farmem_policy_event *e, uint64_t now_ns, const struct farmem_seen *seen,
+		 struct farmem_actions *ret);
+
+/**
+ * farmem_offload_quota - what a semi-warm instance should give up for the time since its last quota, and one pace ahead
+ * Does not change @i. Return: bytes; 0 before its time, while it runs, at its floor, and at the end of its keep-alive.
+ */
+uint64_t farmem_offload_quota(const struct farmem_node *node, const struct farmem_knobs *k, const struct farmem_instance *i, uint64_t now_ns, const struct farmem_seen *seen);
+/** farmem_rollback_due - it is time to look again at what came back because it was touched */
+bool farmem_rollback_due(const struct farmem_knobs *k, const struct farmem_instance *i, uint64_t now_ns);
+/** farmem_pressure - 0 none .. 1 as much as there is, between the two bounds of the knobs */
+double farmem_pressure(const struct farmem_knobs *k, double psi);
+
+/* ---- working set ---- */
+
+/** struct farmem_ws_range - pages of a recorded working set. @seen: bit k: touched by the k-th last recorded request (bit 0: the last) */
+struct farmem_ws_range {
+	uint64_t page;
+	uint32_t pages;
+	uint8_t seen;
+};
+
+/**
+ * farmem_prefetch_set - which of a recorded working set to bring back
+ * @ws:           in order of addresses; on return the first ones are the choice, still in that order
+ * @recorded:     requests that were recorded, at most 8 count. From the third on, what only one of them touched is left for its fault: it is most often another page next time.
+ * @budget_pages: the hottest fit; a range is cut where the budget ends
+ * Return: how many ranges.
+ */
+size_t farmem_prefetch_set(struct farmem_ws_range *ws, size_t n, unsigned recorded, uint64_t budget_pages);
+
+/* ---- link ---- */
+
+/** struct farmem_flows - bytes a second in each class, in order of importance */
+struct farmem_flows { uint64_t fault, prefetch, evict; };
+
+/**
+ * farmem_governor - who gets how much of the link: faults before prefetches before evictions
+ * @want:      demands
+ * @link:      bytes a second that it carries; 0 = not limited
+ * @pressure:  0..1; from 1/2 on evictions have an eighth of the link for sure, as faults wait for memory then
+ * @ret_grant: at most the demands, in sum at most the link
+ */
+void farmem_governor(const struct farmem_flows *want, uint64_t link, double pressure, struct farmem_flows *ret_grant);
+/**
+ * farmem_node_update - once a second
+ * @want: what the classes asked for in the last second
+ * @psi:  memory pressure, "some avg10", 0..1
+ * Return: what they may have in the next, as farmem_governor() says; quotas follow it by themselves.
+ */
+struct farmem_flows farmem_node_update(struct farmem_node *node, const struct farmem_knobs *k, const struct farmem_flows *want, uint64_t link, double psi);
+
+#endif

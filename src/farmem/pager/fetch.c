@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pages that come back: for a fault, with what is around it, and in bulk. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "space.h"
+
+#define SAMPLE 32                       /* one in so many of the working set is left to be touched, which tells whether it still is one */
+#define SAMPLE_MIN 128                  /* pages; of less, all come */
+
+struct fetch {
+	struct store_op op;
+	struct space *s;
+	uint64_t fault;                 /* the address; 0: none */
+	uint64_t began_ns;
+	unsigned n;
+	uint64_t address[FETCH_PAGES], id[FETCH_PAGES];
+	void *page[FETCH_PAGES];
+	int status[FETCH_PAGES];
+	uint8_t buf[FETCH_PAGES * PAGE_BYTES] __attribute__((aligned(4096)));
+};
+
+void fetch_wake(struct space *s, uint64_t address)
+{
+	struct uffdio_range r = { .start = address, .len = PAGE_BYTES };
+
+	(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
+}
+
+int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)
+{
+	struct uffdio_copy c = { .dst = address, .src = (uintptr_t)from, .len = pages * PAGE_BYTES };
+
+	if (ioctl(s->st->uffd, UFFDIO_COPY, &c) == 0 || c.copy > 0)
+		return (int)(c.copy / (int64_t)PAGE_BYTES);
+	if (errno == ENOSPC || errno == ESRCH)
+		return -ESRCH;
+	return -errno;
+}
+
+static void here(struct space *s, const struct fetch *f, unsigned k)
+{
+	struct figures *n = &s->st->figures;
+	uint64_t entry = index_get(&s->index, f->address[k]);
+	bool used = f->address[k] == f->fault;
+
+	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
+	if (used && (entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
+		n->sampled_used++;
+	if (used && __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED))
+		entry |= ENTRY_USED;
+	if (!used)
+		entry |= ENTRY_FETCHED;
+	(void)index_set(&s->index, f->address[k], entry & ~(uint64_t)ENTRY_SAMPLE);
+	space_forget(s, f->id[k]);
+	n->recalled_pages++;
+	if (!f->fault)
+		n->prefetched_pages++;
+}
+
+static bool still_away(const struct space *s, const struct fetch *f, unsigned k)
+{
+	uint64_t entry = index_get(&s->index, f->address[k]);
+
+	return entry_state(entry) == PAGE_REMOTE && entry_id(entry) == f->id[k];
+}
+
+static void lost(struct space *s, const struct fetch *f, unsigned k)
+{
+	char why[128];
+
+	snprintf(why, sizeof(why), "the pool does not give back page %#llx: %s", (unsigned long long)f->address[k], strerror(-f->status[k]));
+	(void)index_set(&s->index, f->address[k], entry_with_state(index_get(&s->index, f->address[k]), PAGE_LOST));
+	space_lost(s, f->status[k], why);
+	fetch_wake(s, f->address[k]);           /* and finds it so */
+}
+
+/* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
+static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
+{
+	unsigned n = 1;
+	int r;
+
+	if (!still_away(s, f, k)) {
+		fetch_wake(s, f->address[k]);
+		return 1;
+	}
+	if (f->status[k] < 0) {
+		lost(s, f, k);
+		return 1;
+	}
+	while (k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
+		n++;
+	r = fetch_copy(s, f->address[k], f->page[k], n);
+	if (r == -ESRCH) {
+		space_gone(s);
+		return f->n;
+	}
+	if (r == -EEXIST) {
+		/* it came while this was under way, or an earlier worker had come as far as this */
+		fetch_wake(s, f->address[k]);
+		r = 1;
+	}
+	for (int i = 0; i < r; i++)
+		here(s, f, k + (unsigned)i);
+	if (r == -EAGAIN && f->fault)
+		space_park(s, f->fault);
+	else if (r < 0)
+		fetch_wake(s, f->address[k]);   /* its mapping is gone, or memory is short: whoever waits touches it again */
+	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
+}
+
+static void finish(struct space *s, struct fetch *f)
+{
+	(void)fault_point(f->fault ? "pager-fetched" : "pager-prefetched");
+	for (unsigned k = 0, n = 1; k < f->n && n && !s->gone; k += n)
+		n = copy_run(s, f, k);
+	if (f->fault) {
+		s->st->figures.faults++;
+		farmem_latency_add(&s->st->figures.latency, clock_mono_ns() - f->began_ns);
+	}
+}
+
+static void fetched(struct store_op *op)
+{
+	struct fetch *f = op->ctx;
+	struct space *s = f->s;
+
+	pthread_mutex_lock(&s->lock);
+	finish(s, f);
+	s->fetches--;
+	space_bell(s);
+	pthread_mutex_unlock(&s->lock);
+	free(f);
+}
+
+static void add(struct fetch *f, uint64_t address, uint64_t entry)
+{
+	f->address[f->n] = address;
+	f->id[f->n] = entry_id(entry);
+	f->page[f->n] = f->buf + f->n * PAGE_BYTES;
+	f->n++;
+}
+
+/* Return: it is done, and @f can be used again */
+static bool submit(struct space *s, struct fetch *f)
+{
+	f->s = s;
+	f->op = (struct store_op){ .kind = STORE_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f };
+	(void)fault_point("pager-fetching");
+	if (!store_submit(s->p->store, &f->op)) {
+		s->fetches++;
+		return false;
+	}
+	finish(s, f);
+	return true;
+}
+
+static struct fetch *buffer(struct worker *w)
+{
+	if (!w->fetch)
+		w->fetch = aligned_alloc(4096, (sizeof(struct fetch) + 4095) & ~4095ul);
+	if (w->fetch) {
+		w->fetch->n = 0;
+		w->fetch->fault = 0;
+	}
+	return w->fetch;
+}
+
+void fetch_fault(struct space *s, struct worker *w, uint64_t address)
+{
+	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = address & ~(bytes - 1);
+	struct fetch *f = buffer(w);
+
+	if (!f) {
+		fetch_wake(s, address);
+		return;
+	}
+	f->fault = address;
+	f->began_ns = clock_mono_ns();
+	for (uint64_t a = start; a < start + bytes; a += PAGE_BYTES) {
+		uint64_t entry = index_get(&s->index, a);
+
+		if (entry_state(entry) == PAGE_REMOTE)
+			add(f, a, entry);
+	}
+	if (!submit(s, f))
+		w->fetch = NULL;
+}
+
+/* ---- in bulk ---- */
+
+struct choosing {
+	struct space *s;
+	bool all;
+	uint64_t bytes, left, set;
+	int error;
+};
+
+static bool in_sample(const struct space *s, uint64_t address)
+{
+	return ((address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> 40) % SAMPLE == s->sample % SAMPLE;
+}
+
+static bool count_one(void *ctx, uint64_t address, uint64_t entry)
+{
+	struct choosing *c = ctx;
+
+	c->set += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_USED);
+	return true;
+}
+
+static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
+{
+	struct choosing *c = ctx;
+
+	if (entry_state(entry) != PAGE_REMOTE || (!c->all && !(entry & ENTRY_USED)))
+		return true;
+	if (!c->all && c->set >= SAMPLE_MIN && in_sample(c->s, address)) {
+		(void)index_set(&c->s->index, address, (entry & ~(uint64_t)ENTRY_USED) | ENTRY_SAMPLE);
+		c->s->st->figures.sampled++;
+		return true;
+	}
+	if (c->left < PAGE_BYTES)
+		return false;
+	c->left -= PAGE_BYTES;
+	c->error = pages_add(&c->s->in.pages, address);
+	return c->error == 0;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+int fetch_begin(struct space *s, bool all, uint64_t bytes)
+{
+	struct choosing c = { .s = s, .all = all, .left = bytes };
+
+	s->in.pages.n = s->in.pages.at = 0;
+	if (!all)
+		index_each(&s->index, count_one, &c);
+	s->sample++;
+	index_each(&s->index, choose_one, &c);
+	if (s->in.pages.n)
+		qsort(s->in.pages.v, s->in.pages.n, sizeof(uint64_t), ascending);
+	s->in.all = all;
+	s->in.active = true;
+	space_bell(s);
+	return c.error;
+}
+
+static bool any_away(void *ctx, uint64_t address, uint64_t entry)
+{
+	*(bool *)ctx = entry_state(entry) == PAGE_REMOTE;
+	return !*(bool *)ctx;
+}
+
+bool fetch_complete(const struct space *s)
+{
+	bool away = false;
+
+	index_each(&s->index, any_away, &away);
+	return !away;
+}
+
+bool fetch_step(struct space *s)
+{
+	struct pages *p = &s->in.pages;
+	uint64_t before = s->st->figures.prefetched_pages;
+	struct fetch *f;
+
+	if (!s->in.active || s->held)
+		return false;
+	f = buffer(s->home);
+	while (f && p->at < p->n && f->n < FETCH_PAGES) {
+		uint64_t address = p->v[p->at++], entry = index_get(&s->index, address);
+
+		if (entry_state(entry) == PAGE_REMOTE)
+			add(f, address, entry);
+	}
+	if (f && f->n && !submit(s, f))
+		s->home->fetch = NULL;
+	s->in.done_pages += s->st->figures.prefetched_pages - before;
+	if (p->at < p->n && f)
+		return true;
+	if (s->fetches)
+		return false;
+	/* what an event kept from coming is tried again */
+	if (f && s->in.all && !s->gone && !fetch_complete(s))
+		return fetch_begin(s, true, UINT64_MAX) == 0;
+	s->in.active = false;
+	s->in.ended = true;
+	space_bell(s);
+	return false;
+}

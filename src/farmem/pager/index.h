@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FARMEM_PAGER_INDEX_H
+#define FARMEM_PAGER_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Where each page of an address space is. In a memfd, so that a pager that comes after one that was killed finds it as it was: every change is one store of 64 bits. Not thread-safe.
+ */
+#define PAGE_BYTES 4096ull
+
+enum page_state {
+	PAGE_UNKNOWN,           /* nothing is known of it: present, or never touched */
+	PAGE_LOCAL,             /* was present when it was last looked at */
+	PAGE_LEAVING,           /* of the batch that is under way: with the process, or in its stage */
+	PAGE_REMOTE,            /* in the pool, under its id */
+	PAGE_LOST,              /* the pool could not give it back */
+};
+
+/* An entry: id << 16 | flags */
+#define ENTRY_STATE 7u
+#define ENTRY_SEGMENT_SHIFT 3
+#define ENTRY_SEGMENT (3u << ENTRY_SEGMENT_SHIFT)
+#define ENTRY_SEGMENT_KNOWN (1u << 5)
+#define ENTRY_USED (1u << 6)            /* by a request since it last left: the working set */
+#define ENTRY_FETCHED (1u << 7)         /* came back unasked */
+#define ENTRY_SAMPLE (1u << 8)          /* was left out of a prefetch, to see whether it is still used */
+#define ENTRY_ID_SHIFT 16
+
+static inline enum page_state entry_state(uint64_t e) { return (enum page_state)(e & ENTRY_STATE); }
+static inline unsigned entry_segment(uint64_t e) { return (unsigned)(e & ENTRY_SEGMENT) >> ENTRY_SEGMENT_SHIFT; }
+static inline uint64_t entry_id(uint64_t e) { return e >> ENTRY_ID_SHIFT; }
+static inline uint64_t entry_with_state(uint64_t e, enum page_state s) { return (e & ~(uint64_t)ENTRY_STATE) | s; }
+static inline uint64_t entry_with_id(uint64_t e, uint64_t id) { return (e & ((1ull << ENTRY_ID_SHIFT) - 1)) | id << ENTRY_ID_SHIFT; }
+static inline uint64_t entry_with_segment(uint64_t e, unsigned segment)
+{
+	return (e & ~(uint64_t)ENTRY_SEGMENT) | (uint64_t)segment << ENTRY_SEGMENT_SHIFT | ENTRY_SEGMENT_KNOWN;
+}
+
+struct index_file;
+struct index {
+	struct index_file *file;
+};
+
+/** index_create - an empty one. Return: its descriptor (a memfd), which index_open() takes; -errno. */
+int index_create(void);
+/** index_open - map one. @fd: borrowed. Return: 0, -errno. */
+int index_open(struct index *ix, int fd);
+void index_close(struct index *ix);
+/** index_get - an address's entry; 0 if there is none */
+uint64_t index_get(const struct index *ix, uint64_t address);
+/** index_set - Return: 0, -ENOSPC (the address space is spread too widely; nothing was changed) */
+int index_set(struct index *ix, uint64_t address, uint64_t entry);
+/** index_each - every entry that is not 0, chunk by chunk in the order they came, ascending inside of one. @each may change entries; it returns false to stop. */
+void index_each(const struct index *ix, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx);
+/** index_each_in - those in [start, end), ascending */
+void index_each_in(const struct index *ix, uint64_t start, uint64_t end, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx);
+/**
+ * index_move - what was known of [from, from + len) is of [to, to + len), which do not overlap; may be done again after it was interrupted
+ * Return: 0, -ENOSPC (then part of it)
+ */
+int index_move(struct index *ix, uint64_t from, uint64_t to, uint64_t len);
+/** index_copy - everything, into an empty one. Return: 0, -ENOSPC. */
+int index_copy(const struct index *from, struct index *to);
+
+#endif

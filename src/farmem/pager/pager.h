@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FARMEM_PAGER_PAGER_H
+#define FARMEM_PAGER_PAGER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "farmem/engine.h"
+#include "index.h"
+#include "look.h"
+#include "pager_wire.h"
+#include "store.h"
+#include "uffd.h"
+#include "warm_wire.h"
+
+/*
+ * hearth-pager (docs/adr/0022-pager.md). Two processes with one table of descriptors: the one that listens and holds (main.c), and the one that works. Each is started anew by the other should it be killed,
+ * and finds descriptors under the numbers they had, and what is not a descriptor in `struct state`, which both have mapped since before they were two. Anything else is the working process's own.
+ *
+ *   target  an instance: what hearthd attached         space  an address space of it: a process with libhearth-warm.so, or a child that one of those forked
+ *
+ * Threads: one that listens (server.c), one a processor that serves spaces (worker.c). Locks, in this order: pager.lock (tables, clients), a space's, the store's. A space is served by one worker at a time.
+ */
+#define TARGETS_MAX 256
+#define SPACES_MAX 512
+#define OWN_MAX 3
+#define FETCH_PAGES 64                  /* at most for one fault, and of a batch of prefetch */
+
+/* ---- what outlives a worker that is killed ---- */
+
+enum batch_phase {
+	BATCH_NONE,
+	BATCH_ASKED,            /* the process may be moving them to its stage */
+	BATCH_MOVED,            /* they are in its stage */
+};
+
+/**
+ * struct batch - pages that leave
+ * @first_id: page k has first_id + k
+ */
+struct batch {
+	uint32_t phase, n;
+	uint64_t seq, first_id;
+	uint64_t moved[WARM_PAGES / 64];
+	uint64_t address[WARM_PAGES];
+};
+
+struct figures {
+	uint64_t resident_pages[FARMEM_SEGMENTS], remote_pages[FARMEM_SEGMENTS];
+	uint64_t offloaded_pages, recalled_pages, faults, zero_faults, prefetched_pages, sampled, sampled_used, fixed_pages;
+	struct farmem_latency latency;
+};
+
+enum { SPACE_FREE, SPACE_LIVE, SPACE_GREETING };        /* used */
+
+struct space_state {
+	uint32_t used, generation;
+	uint32_t target;                /* slot */
+	uint32_t inner_pid;             /* as it sees itself */
+	uint32_t forked;                /* a child, which only gets its memory back */
+	pid_t pid;                      /* 0: not known (a child's) */
+	uint64_t starttime;
+	int uffd, conn, index_fd;       /* conn: -1, nothing can leave */
+	uint64_t store_instance;        /* object whose pages these are: a child's are its parent's */
+	uint64_t next_id, seq, stage;
+	struct look_span own[OWN_MAX];
+	struct uffd_msg event;          /* the kernel writes here what it is read; cleared once it has been dealt with */
+	struct batch batch;
+	struct figures figures;
+};
+
+struct target_state {
+	uint32_t used, generation;
+	pid_t pid;
+	uint64_t starttime;
+	char name[64];
+	struct farmem_object object;
+	uint32_t requests;
+	uint32_t spaces_made;           /* tells the objects of its spaces apart */
+	int32_t lost;                   /* -errno: memory is lost */
+	char why[192];
+};
+
+struct state {
+	int listen_fd, worker_pidfd, holder_pidfd, spare_pidfd;
+	int worker;                     /* its pid */
+	int ended;                      /* 1 + exit status, once the worker has ended of itself */
+	uint32_t restarts;
+	struct store_state store;
+	struct target_state targets[TARGETS_MAX];
+	struct space_state spaces[SPACES_MAX];
+};
+
+/* ---- the working process ---- */
+
+struct pager;
+struct worker;
+
+/** struct pages - a growing list of addresses; all zero is empty */
+struct pages {
+	uint64_t *v;
+	size_t n, cap, at;
+};
+
+struct job {
+	bool active, ended, all;        /* ended: to be told. all: not only the working set */
+	uint64_t done_pages;            /* since it was told last */
+	struct pages pages;
+};
+
+struct space {
+	pthread_mutex_t lock;
+	struct pager *p;
+	struct space_state *st;
+	struct index index;
+	struct worker *home;
+	int pidfd, pagemap;
+	bool live, held, wants;         /* held: its userfaultfd is not read, as pages are being moved out */
+	bool querying, gone;
+	bool backing, back_again;       /* pages that the pool did not take are being moved back */
+	unsigned fetches;               /* at the store: what comes back, and what leaves */
+	struct job out, in;
+	struct look_spans maps;         /* its mappings when it was last looked at */
+	struct look_spans quarantine;   /* taken away by the process, perhaps not yet done */
+	struct pages parked;            /* faults that wait for an event to be read */
+	struct pages dead;              /* ids that the pool is to forget */
+	uint8_t *buf;                   /* of the batch */
+	uint32_t faults_until_look;
+	uint64_t sample;
+};
+
+struct target {
+	struct target_state *st;
+	struct client *client;          /* who is told; NULL: nobody is connected */
+	uint64_t tag;                   /* the client's name for it */
+	uint64_t came_pages;            /* of the prefetch under way */
+	bool attached, known, lost_told, recalling;     /* known: since before this client */
+};
+
+struct worker {
+	struct pager *p;
+	pthread_t thread;
+	int cpu, epoll_fd, bell;
+	bool stop;
+	struct fetch *fetch;            /* to be used for the next; those that the store has are their own */
+};
+
+struct pager {
+	struct state *state;
+	struct store *store;
+	pthread_mutex_t lock;
+	struct target targets[TARGETS_MAX];
+	struct space spaces[SPACES_MAX];
+	struct client *clients;
+	struct worker *workers;
+	unsigned workers_n, around_pages;
+	int epoll_fd, bell, device;
+	bool stop;
+};
+
+#endif

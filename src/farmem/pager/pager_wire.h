@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FARMEM_PAGER_PAGER_WIRE_H
+#define FARMEM_PAGER_PAGER_WIRE_H
+
+#include <stdint.h>
+
+#include "farmem/engine.h"
+
+/* Between hearthd and hearth-pager: SOCK_SEQPACKET, a packet a request or an event, of the same version on both sides. What they mean: farmem/engine.h */
+#define PAGER_VERSION 1
+
+enum pager_op { PAGER_ATTACH = 1, PAGER_BARRIER, PAGER_OFFLOAD, PAGER_CANCEL, PAGER_PREFETCH, PAGER_ROLLBACK, PAGER_BEGIN, PAGER_END, PAGER_REFRESH, PAGER_DETACH };
+
+/**
+ * struct pager_request
+ * @arg:  BARRIER: segment; OFFLOAD: mask of segments; DETACH: how
+ * @tag:  the client's name for the target: ATTACH gives it, the others refer to it
+ */
+struct pager_request {
+	uint16_t version, op;
+	uint32_t arg;
+	uint64_t tag, bytes, starttime;
+	int32_t pid;
+	uint32_t pad;
+	struct farmem_object object;
+	char name[64];
+};
+
+struct pager_event {
+	uint16_t version, kind;
+	uint32_t segment;
+	uint64_t tag, bytes;
+	int32_t error;
+	uint32_t flag;
+	struct farmem_stat stat;
+	char why[256];
+};
+
+#endif

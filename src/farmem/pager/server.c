@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The working process: connections, helpers that are met, processes that end; and going on where the one before was killed. */
+#include "server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/proc.h"
+
+#define OUT_MAX (4u << 20)              /* of events that a client does not take */
+#define CLIENTS_MAX 16
+
+int server_watch(struct pager *p, int fd, unsigned kind, uint32_t n)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = (uint64_t)kind << 32 | n };
+
+	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+}
+
+/* ---- clients ---- */
+
+static void want_room(struct client *c, bool want)
+{
+	struct epoll_event e = { .events = want ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.u64 = (uint64_t)WATCH_CLIENT << 32 | (uint32_t)c->fd };
+
+	(void)epoll_ctl(c->p->epoll_fd, EPOLL_CTL_MOD, c->fd, &e);
+}
+
+static void push(struct client *c)
+{
+	while (c->out.len >= sizeof(struct pager_event)) {
+		int r = sock_packet_send(c->fd, buf_head(&c->out), sizeof(struct pager_event), -1, false);
+
+		if (r == -EAGAIN) {
+			want_room(c, true);
+			return;
+		}
+		if (r < 0) {
+			c->dead = true;
+			return;
+		}
+		buf_consume(&c->out, sizeof(struct pager_event));
+	}
+	want_room(c, false);
+}
+
+void client_tell(struct client *c, const struct pager_event *e)
+{
+	if (c->dead)
+		return;
+	if (c->out.len > OUT_MAX || buf_append(&c->out, e, sizeof(*e)) < 0)
+		c->dead = true;
+	else
+		push(c);
+}
+
+/* its targets wait for the next one */
+static void hang_up(struct pager *p, struct client *c)
+{
+	struct client **at = &p->clients;
+
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	for (struct target *t = p->targets; t < p->targets + TARGETS_MAX; t++)
+		if (t->st->used && t->client == c) {
+			t->client = NULL;
+			target_look(p, t);
+		}
+	fd_close(&c->fd);
+	buf_done(&c->out);
+	free(c);
+}
+
+static void on_client(struct pager *p, int fd)
+{
+	struct client *c = p->clients;
+	struct pager_request r;
+	int passed;
+
+	while (c && c->fd != fd)
+		c = c->next;
+	if (!c)
+		return;
+	for (int k = 0; k < 64 && !c->dead; k++) {
+		ssize_t n = sock_packet_recv(fd, &r, sizeof(r), &passed, false);
+
+		fd_close(&passed);
+		if (n == -EAGAIN)
+			break;
+		if (n != sizeof(r) || r.version != PAGER_VERSION)
+			c->dead = true;
+		else
+			target_request(c, &r);
+	}
+	if (!c->dead)
+		push(c);
+	if (c->dead)
+		hang_up(p, c);
+}
+
+static void on_connect(struct pager *p)
+{
+	int fd = accept4(p->state->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *c = fd < 0 ? NULL : calloc(1, sizeof(*c));
+	unsigned n = 0;
+
+	for (const struct client *o = p->clients; o; o = o->next)
+		n++;
+	if (!c || n >= CLIENTS_MAX || server_watch(p, fd, WATCH_CLIENT, (uint32_t)fd) < 0) {
+		free(c);
+		fd_close(&fd);
+		return;
+	}
+	c->p = p;
+	c->fd = fd;
+	c->next = p->clients;
+	p->clients = c;
+}
+
+/* ---- events ---- */
+
+static void on_greeting(struct pager *p, uint32_t slot)
+{
+	struct space *s = &p->spaces[slot];
+	struct target *t = space_target(s);
+
+	pthread_mutex_lock(&s->lock);
+	if (s->st->used == SPACE_GREETING)
+		greet_helper(s);
+	pthread_mutex_unlock(&s->lock);
+	if (t->st->used)
+		target_look(p, t);
+}
+
+static void on_exit_of(struct pager *p, uint32_t slot)
+{
+	struct space *s = &p->spaces[slot];
+
+	pthread_mutex_lock(&s->lock);
+	if (s->live) {
+		(void)epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, s->pidfd, NULL);
+		space_gone(s);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void on_event(struct pager *p, uint64_t tag)
+{
+	uint32_t n = (uint32_t)tag;
+	uint64_t count;
+
+	switch (tag >> 32) {
+	case WATCH_LISTEN:
+		on_connect(p);
+		break;
+	case WATCH_CLIENT:
+		on_client(p, (int)n);
+		break;
+	case WATCH_GREETING:
+		on_greeting(p, n);
+		break;
+	case WATCH_EXIT:
+		on_exit_of(p, n);
+		break;
+	case WATCH_BELL:
+		(void)!read(p->bell, &count, sizeof(count));
+		break;
+	case WATCH_STORE:
+		store_work(p->store);
+		break;
+	case WATCH_SIGNAL:
+		p->stop = true;
+		break;
+	}
+}
+
+static void run(struct pager *p)
+{
+	struct epoll_event events[64];
+
+	while (!p->stop) {
+		int n = epoll_wait(p->epoll_fd, events, 64, -1);
+
+		for (int k = 0; k < n; k++)
+			on_event(p, events[k].data.u64);
+		for (struct target *t = p->targets; n > 0 && t < p->targets + TARGETS_MAX; t++)
+			if (t->st->used)
+				target_look(p, t);
+	}
+}
+
+/* ---- start ---- */
+
+static void recover(struct pager *p, struct space *s)
+{
+	uint64_t starttime = 0;
+	int r;
+
+	if (s->st->used == SPACE_GREETING)
+		s->st->used = SPACE_FREE;       /* its descriptor is closed */
+	if (!s->st->used || s->live)            /* live: a child that its parent's recovery has made */
+		return;
+	pthread_mutex_lock(&s->lock);
+	r = space_open(p, s);
+	if (r == 0 && s->st->pid) {
+		r = s->pidfd < 0 || proc_starttime(s->st->pid, &starttime) < 0 || starttime != s->st->starttime ? -ESRCH : server_watch(p, s->pidfd, WATCH_EXIT, (uint32_t)(s - p->spaces));
+		if (r == -ESRCH)
+			space_gone(s);
+	}
+	if (r == 0) {
+		space_recover(s);
+		r = worker_adopt(s);
+	}
+	if (r < 0 && r != -ESRCH)
+		space_lost(s, r, "a pager that was started anew cannot serve it");
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int open_signals(struct pager *p)
+{
+	sigset_t set;
+	int fd;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	return fd < 0 ? -errno : server_watch(p, fd, WATCH_SIGNAL, 0);
+}
+
+static int set_up(struct pager *p, const struct pager_options *o, struct hearth_err *err)
+{
+	int r;
+
+	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p->device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);       /* -1: helpers try without */
+	p->around_pages = (unsigned)(o->around_bytes / PAGE_BYTES);
+	for (size_t k = 0; k < SPACES_MAX; k++) {
+		pthread_mutex_init(&p->spaces[k].lock, NULL);
+		p->spaces[k].st = &p->state->spaces[k];
+		p->spaces[k].p = p;
+		p->spaces[k].pidfd = p->spaces[k].pagemap = -1;
+	}
+	for (size_t k = 0; k < TARGETS_MAX; k++)
+		p->targets[k].st = &p->state->targets[k];
+	r = p->epoll_fd < 0 || p->bell < 0 ? -errno : server_watch(p, p->bell, WATCH_BELL, 0);
+	if (r == 0)
+		r = open_signals(p);
+	if (r < 0)
+		return err_set(err, r, "cannot set up: %s", strerror(-r));
+	r = store_open(o->uri, &p->state->store, &p->store, err);
+	if (r < 0)
+		return r;
+	if (store_fd(p->store) >= 0)
+		(void)server_watch(p, store_fd(p->store), WATCH_STORE, 0);
+	r = workers_start(p);
+	if (r < 0)
+		return err_set(err, r, "cannot start threads: %s", strerror(-r));
+	for (size_t k = 0; k < SPACES_MAX; k++)
+		recover(p, &p->spaces[k]);
+	r = server_watch(p, p->state->listen_fd, WATCH_LISTEN, 0);
+	return r < 0 ? err_set(err, r, "cannot watch the socket: %s", strerror(-r)) : 0;
+}
+
+/* every instance gets its memory back before we go */
+static void recall_all(struct pager *p)
+{
+	for (struct space *s = p->spaces; s < p->spaces + SPACES_MAX; s++) {
+		pthread_mutex_lock(&s->lock);
+		if (s->live) {
+			out_cancel(s);
+			(void)fetch_begin(s, true, UINT64_MAX);
+		}
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+static bool all_home(struct pager *p)
+{
+	bool home = true;
+
+	for (struct space *s = p->spaces; s < p->spaces + SPACES_MAX; s++) {
+		pthread_mutex_lock(&s->lock);
+		if (s->live && !s->gone && !space_target(s)->st->lost)
+			home &= !s->in.active && !s->fetches && s->st->batch.phase == BATCH_NONE && fetch_complete(s);
+		pthread_mutex_unlock(&s->lock);
+	}
+	return home;
+}
+
+int server_run(struct state *state, const struct pager_options *o)
+{
+	struct pager *p = calloc(1, sizeof(*p));
+	struct hearth_err err = { 0 };
+	int r;
+
+	if (!p)
+		return 1;
+	p->state = state;
+	r = set_up(p, o, &err);
+	if (r < 0) {
+		log_error("hearth-pager: %s", err.msg);
+		return 1;
+	}
+	run(p);
+	p->stop = false;
+	recall_all(p);
+	while (!all_home(p)) {
+		struct epoll_event events[64];
+		int n = epoll_wait(p->epoll_fd, events, 64, -1);
+
+		for (int k = 0; k < n; k++)
+			on_event(p, events[k].data.u64);
+		for (struct space *s = p->spaces; s < p->spaces + SPACES_MAX; s++) {
+			pthread_mutex_lock(&s->lock);
+			if (s->live && !s->gone && !s->in.active && !s->fetches && s->st->batch.phase == BATCH_NONE && !fetch_complete(s))
+				(void)fetch_begin(s, true, UINT64_MAX);
+			pthread_mutex_unlock(&s->lock);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "private.h"
+
+/* What a step is about; saves handing six things on. */
+struct step {
+	struct farmem_node *node;
+	struct farmem_function *f;
+	const struct farmem_knobs *k;
+	struct farmem_instance *i;
+	const struct farmem_seen *seen;
+	uint64_t now_ns;
+	struct farmem_actions *ret;
+};
+
+static void act(struct step *s, enum farmem_action_kind kind, unsigned segments, uint64_t bytes)
+{
+	s->ret->action[s->ret->n++] = (struct farmem_action){ kind, segments, bytes };
+}
+
+static void offload(struct step *s, unsigned segments, uint64_t bytes)
+{
+	uint64_t most = may_leave(s->k, s->i, s->seen);
+
+	bytes = bytes < most ? bytes : most;
+	if (bytes == 0)
+		return;
+	act(s, FARMEM_DO_OFFLOAD, segments, bytes);
+	s->i->asked_bytes += bytes;
+	s->i->leaving |= (uint8_t)segments;
+	s->i->under_way = true;
+}
+
+static void barrier(struct step *s, enum farmem_segment segment)
+{
+	unsigned bit = FARMEM_SEGMENT_BIT(segment);
+
+	/* a barrier that comes late ends nothing: its segment was counted to the next one */
+	if (s->i->barriers >= bit)
+		return;
+	s->i->barriers |= (uint8_t)bit;
+	act(s, FARMEM_DO_BARRIER, bit, 0);
+}
+
+/* ---- segments ---- */
+
+/* The segment's turn: once, when so many requests have shown what of it they need. */
+static unsigned turn_of(const struct step *s, enum farmem_segment segment, uint32_t requests)
+{
+	unsigned bit = FARMEM_SEGMENT_BIT(segment);
+
+	if (!(s->i->barriers & bit) || (s->i->offloaded & bit) || s->i->requests < requests || s->seen->resident_bytes[segment] < s->k->segment_min_bytes)
+		return 0;
+	return bit;
+}
+
+static void offload_segments(struct step *s)
+{
+	unsigned due = turn_of(s, FARMEM_RUNTIME, 1) | turn_of(s, FARMEM_INIT, s->k->init_requests);
+	uint64_t bytes = 0;
+
+	if (!s->k->segments || due == 0)
+		return;
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
+		if (due & FARMEM_SEGMENT_BIT(segment))
+			bytes += s->seen->resident_bytes[segment];
+	offload(s, due, bytes);
+	s->i->offloaded |= (uint8_t)due;
+}
+
+static void roll_back(struct step *s)
+{
+	unsigned segments = s->i->offloaded;
+
+	if (!farmem_rollback_due(s->k, s->i, s->now_ns))
+		return;
+	act(s, FARMEM_DO_ROLLBACK, segments, 0);
+	/* how much goes back to its segment only the engine knows */
+	offload(s, segments, UINT64_MAX);
+	s->i->rollback_ns = s->now_ns;
+	s->i->requests_rollback = 0;
+}
+
+/* ---- semi-warm ---- */
+
+static void plan_semiwarm(struct step *s)
+{
+	const struct farmem_knobs *k = s->k;
+	uint64_t delay_ns = farmem_semiwarm_start(&s->f->reuse, &s->node->reuse, s->now_ns, k->reuse_quantile, k->semiwarm_min_ns, k->semiwarm_first_ns);
+	double calm = 1 - farmem_pressure(k, s->node->psi);
+
+	delay_ns = delay_ns < k->semiwarm_max_ns ? delay_ns : k->semiwarm_max_ns;
+	delay_ns = k->semiwarm_min_ns + (uint64_t)((double)(delay_ns - k->semiwarm_min_ns) * calm);
+	s->i->semiwarm_ns = s->i->idle_since_ns + delay_ns;
+}
+
+static void become_idle(struct step *s)
+{
+	s->i->idle_since_ns = s->now_ns;
+	s->i->quota_ns = 0;
+	plan_semiwarm(s);
+}
+
+static void tick(struct step *s)
+{
+	struct farmem_instance *i = s->i;
+	uint64_t bytes;
+
+	if (i->running > 0 || i->idle_since_ns == 0 || s->now_ns < i->semiwarm_ns || (i->quota_ns && s->now_ns < i->quota_ns))
+		return;
+	if (i->quota_ns == 0) {
+		const uint64_t *remote = s->seen->remote_bytes;
+
+		i->base_bytes = resident_bytes(s->seen) + remote[FARMEM_RUNTIME] + remote[FARMEM_INIT] + remote[FARMEM_EXECUTION];
+	}
+	bytes = farmem_offload_quota(s->node, s->k, i, s->now_ns, s->seen);
+	i->quota_ns = s->now_ns + s->k->pace_ns;
+	if (bytes > 0)
+		offload(s, FARMEM_ALL_SEGMENTS, bytes);
+}
+
+static uint64_t next_timer(const struct step *s)
+{
+	const struct farmem_instance *i = s->i;
+	uint64_t due_ns = i->quota_ns ? i->quota_ns : i->semiwarm_ns;
+
+	if (!s->k->semiwarm || i->ended || i->running > 0 || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || may_leave(s->k, i, s->seen) == 0)
+		return FARMEM_NEVER;
+	return due_ns;
+}
+
+/* ---- events ---- */
+
+static void over(struct farmem_instance *i)
+{
+	i->asked_bytes = 0;
+	i->leaving = 0;
+	i->under_way = false;
+}
+
+static void request_begin(struct step *s)
+{
+	struct farmem_instance *i = s->i;
+
+	if (i->running++ > 0)
+		return;
+	if (i->idle_since_ns > 0 && i->requests > 0) {
+		uint64_t interval_ns = s->now_ns - i->idle_since_ns;
+
+		/* of the node's, the busiest function would be nearly all; so each sample of a function weighs less than the one before */
+		farmem_reuse_add(&s->node->reuse, s->now_ns, interval_ns, 1 / (1 + farmem_reuse_weight(&s->f->reuse, s->now_ns)));
+		farmem_reuse_add(&s->f->reuse, s->now_ns, interval_ns, 1);
+	}
+	i->idle_since_ns = 0;
+	i->quota_ns = 0;
+	if (i->under_way) {
+		act(s, FARMEM_DO_CANCEL, 0, 0);
+		i->offloaded &= (uint8_t)~i->leaving;
+		i->cancelled++;
+		over(i);
+	}
+	if (s->k->prefetch && s->seen->ws_remote_bytes > 0)
+		act(s, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, s->seen->ws_remote_bytes < s->k->prefetch_max_bytes ? s->seen->ws_remote_bytes : s->k->prefetch_max_bytes);
+}
+
+static void request_end(struct step *s)
+{
+	struct farmem_instance *i = s->i;
+
+	if (i->running == 0)
+		return;
+	i->running--;
+	i->requests += i->requests < UINT32_MAX;
+	i->requests_rollback += i->requests_rollback < UINT32_MAX;
+	if (i->running > 0)
+		return;
+	if (i->rollback_ns == 0)
+		i->rollback_ns = s->now_ns;
+	become_idle(s);
+	roll_back(s);
+	offload_segments(s);
+}
+
+static void offloaded(struct step *s, const struct farmem_policy_event *e)
+{
+	struct farmem_instance *i = s->i;
+
+	/* what was called off reports too, before what was asked for after it */
+	if (i->cancelled > 0) {
+		i->cancelled -= e->done;
+		return;
+	}
+	i->asked_bytes -= e->bytes < i->asked_bytes ? e->bytes : i->asked_bytes;
+	if (e->done)
+		over(i);
+}
+
+void farmem_step(struct farmem_node *node, struct farmem_function *f, struct farmem_instance *i, const struct farmem_policy_event *e, uint64_t now_ns, const struct farmem_seen *seen,
+		 struct farmem_actions *ret)
+{
+	struct step s = { node, f, &f->knobs, i, seen, now_ns > i->now_ns ? now_ns : i->now_ns, ret };
+
+	ret->n = 0;
+	ret->timer_ns = FARMEM_NEVER;
+	if (i->ended)
+		return;
+	i->now_ns = s.now_ns;
+	switch (e->kind) {
+	case FARMEM_ON_RUNTIME_READY:
+		barrier(&s, FARMEM_RUNTIME);
+		break;
+	case FARMEM_ON_INIT_DONE:
+		barrier(&s, FARMEM_INIT);
+		if (i->running == 0 && i->idle_since_ns == 0)
+			become_idle(&s);
+		break;
+	case FARMEM_ON_REQUEST_BEGIN: request_begin(&s); break;
+	case FARMEM_ON_REQUEST_END: request_end(&s); break;
+	case FARMEM_ON_TIMER: tick(&s); break;
+	case FARMEM_ON_OFFLOADED: offloaded(&s, e); break;
+	case FARMEM_ON_PRESSURE:
+		if (i->running == 0 && i->idle_since_ns > 0 && i->quota_ns == 0)
+			plan_semiwarm(&s);
+		break;
+	case FARMEM_ON_EXIT: i->ended = true; break;
+	}
+	ret->timer_ns = next_timer(&s);
+}

@@ -1,0 +1,614 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "instance.h"
+
+/*
+ * Idle instances' memory: what happens to an instance is told to the policy (farmem/policy.h, pure), what that decides is asked of the engine (farmem/engine.h, never blocks), and what comes of it is told to the
+ * policy again. A struct memory is an instance's place at the engine; it outlives the instance until the engine has let go.
+ */
+
+struct memory {
+	LIST_ENTRY(memory) entry;
+	struct node *node;
+	struct instance *inst;          /* NULL: it has ended */
+	struct farmem_target *target;
+	struct farmem_instance policy;
+	struct farmem_stat stat;
+	ev_timer timer;                 /* the policy's */
+	bool attached, detaching, recall;
+	bool runtime_loaded, ready;     /* told before it was attached */
+	bool early;                     /* asked for before the program was ready: what refuses it then may take it later */
+};
+
+static const struct farmem_ops *ops(const struct memory *m)
+{
+	return m->node->memory.ops;
+}
+
+/* ---- the policy ---- */
+
+#define MARGIN_SHARE 8          /* of the time until it is parked: for so little nothing is moved any more */
+#define PACES 20
+
+static uint64_t at_most(uint64_t v, uint64_t most)
+{
+	return v < most ? v : most;
+}
+
+/* What the manifest says of an instance's time bounds what the policy may learn: once keep_hot is over, idle memory leaves whatever was learnt, and just before it is parked nothing does. */
+void memory_knobs(const struct manifest *m, struct farmem_knobs *ret)
+{
+	uint64_t keep_ns = m->keep_hot_ns + m->keep_warm_ns;
+
+	farmem_knobs_default(ret);
+	ret->segments = m->farmem.segments;
+	ret->prefetch = m->farmem.prefetch;
+	ret->reuse_quantile = m->farmem.quantile;
+	ret->offload_per_s = m->farmem.rate;
+	ret->floor_bytes = m->farmem.floor_bytes;
+	ret->rollback_ns = m->farmem.rollback_ns;
+	ret->keepalive_ns = keep_ns ? keep_ns : 1;     /* 0 would be for ever */
+	ret->keepalive_margin_ns = at_most(ret->keepalive_margin_ns, keep_ns / MARGIN_SHARE);
+	ret->pace_ns = at_most(ret->pace_ns, keep_ns / PACES > 50 * NS_PER_MS ? keep_ns / PACES : 50 * NS_PER_MS);
+	ret->semiwarm_max_ns = at_most(ret->semiwarm_max_ns, m->keep_hot_ns);
+	ret->semiwarm_min_ns = at_most(m->farmem.min_idle_ns, ret->semiwarm_max_ns);
+	ret->semiwarm_first_ns = at_most(ret->semiwarm_first_ns, ret->semiwarm_max_ns);
+}
+
+static struct farmem_seen seen(const struct memory *m)
+{
+	struct farmem_seen s = { .ws_remote_bytes = m->stat.ws_remote_bytes };
+
+	memcpy(s.resident_bytes, m->stat.resident_bytes, sizeof(s.resident_bytes));
+	memcpy(s.remote_bytes, m->stat.remote_bytes, sizeof(s.remote_bytes));
+	return s;
+}
+
+static void act(struct memory *m, const struct farmem_action *a)
+{
+	switch (a->kind) {
+	case FARMEM_DO_BARRIER:
+		ops(m)->barrier(m->target, (enum farmem_segment)__builtin_ctz(a->segments));
+		break;
+	case FARMEM_DO_OFFLOAD:
+		ops(m)->offload(m->target, a->segments, a->bytes);
+		if (a->segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION))
+			instance_semiwarm(m->inst);
+		break;
+	case FARMEM_DO_CANCEL:
+		ops(m)->cancel(m->target);
+		break;
+	case FARMEM_DO_PREFETCH:
+		ops(m)->prefetch(m->target, a->bytes);
+		break;
+	case FARMEM_DO_ROLLBACK:
+		ops(m)->rollback(m->target);
+		break;
+	}
+}
+
+static void step(struct memory *m, struct farmem_policy_event e)
+{
+	struct farmem_seen now_seen = seen(m);
+	struct farmem_actions actions;
+	struct node *n = m->node;
+	uint64_t now = clock_mono_ns();
+
+	farmem_step(&n->memory.policy, &m->inst->fn->farmem, &m->policy, &e, now, &now_seen, &actions);
+	ev_timer_stop(n->loop, &m->timer);
+	if (actions.timer_ns != FARMEM_NEVER) {
+		ev_timer_set(&m->timer, actions.timer_ns > now ? (double)(actions.timer_ns - now) / NS_PER_S : 0, 0);
+		ev_timer_start(n->loop, &m->timer);
+	}
+	for (size_t k = 0; k < actions.n; k++)
+		act(m, &actions.action[k]);
+}
+
+static void timer_fired(struct ev_loop *loop, ev_timer *w, int events)
+{
+	(void)loop;
+	(void)events;
+	step(w->data, (struct farmem_policy_event){ .kind = FARMEM_ON_TIMER });
+}
+
+/* the one that can be told things: its instance lives, and its engine has it and is not letting go */
+static struct memory *listening(const struct instance *inst)
+{
+	struct memory *m = inst->memory;
+
+	return m && m->attached && !m->detaching ? m : NULL;
+}
+
+void memory_runtime_loaded(struct instance *inst)
+{
+	struct memory *m = listening(inst);
+
+	if (!inst->memory)
+		memory_attach(inst);            /* it was too early before */
+	if (m)
+		step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_RUNTIME_READY });
+	else if (inst->memory)
+		inst->memory->runtime_loaded = true;
+}
+
+void memory_ready(struct instance *inst)
+{
+	struct memory *m = listening(inst);
+
+	if (m)
+		step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_INIT_DONE });
+	else if (!inst->memory)
+		memory_attach(inst);            /* catch_up() tells the policy */
+	else if (inst->memory)
+		inst->memory->ready = true;
+}
+
+void memory_request_begin(struct instance *inst)
+{
+	struct memory *m = listening(inst);
+
+	if (!m)
+		return;
+	ops(m)->request_begin(m->target);
+	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN });
+}
+
+void memory_request_end(struct instance *inst)
+{
+	struct memory *m = listening(inst);
+
+	if (!m)
+		return;
+	ops(m)->request_end(m->target);
+	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_END });
+}
+
+/* ---- events of the engine ---- */
+
+/* what had happened before the engine had it */
+static void catch_up(struct memory *m)
+{
+	if (m->runtime_loaded)
+		memory_runtime_loaded(m->inst);
+	if (m->ready || m->inst->ready)
+		memory_ready(m->inst);
+	for (unsigned k = m->inst->held; k < m->inst->inflight; k++)
+		memory_request_begin(m->inst);
+}
+
+static void keep_counters(struct farmem_stat *past, const struct farmem_stat *s)
+{
+	past->offloaded_bytes += s->offloaded_bytes;
+	past->recalled_bytes += s->recalled_bytes;
+	past->faults += s->faults;
+	past->prefetched_pages += s->prefetched_pages;
+	past->prefetch_hits += s->prefetch_hits;
+	farmem_latency_merge(&past->fault_latency, &s->fault_latency);
+}
+
+/* its instance hears no more of it */
+static void let_go(struct memory *m)
+{
+	ev_timer_stop(m->node->loop, &m->timer);
+	if (!m->inst)
+		return;
+	keep_counters(&m->inst->fn->memory_past, &m->stat);
+	m->inst->memory = NULL;
+	m->inst = NULL;
+}
+
+/* the engine has let go; @why: NULL, or what is lost */
+static void over(struct memory *m, const char *why)
+{
+	struct instance *inst = m->inst;
+	bool recall = m->recall;
+
+	let_go(m);
+	LIST_REMOVE(m, entry);
+	free(m);
+	if (inst && recall)
+		instance_recalled(inst, why);
+}
+
+/* until the next look: what has left was of the segments that were told to */
+static void count_offloaded(struct memory *m, uint64_t bytes)
+{
+	unsigned leaving = m->policy.leaving ? m->policy.leaving : FARMEM_ALL_SEGMENTS;
+
+	for (int s = 0; s < FARMEM_SEGMENTS && bytes > 0; s++) {
+		uint64_t some = leaving & FARMEM_SEGMENT_BIT(s) ? at_most(bytes, m->stat.resident_bytes[s]) : 0;
+
+		m->stat.resident_bytes[s] -= some;
+		m->stat.remote_bytes[s] += some;
+		bytes -= some;
+	}
+}
+
+static void on_offloaded(struct memory *m, const struct farmem_event *e)
+{
+	m->node->memory.offloaded_bytes += e->bytes;
+	count_offloaded(m, e->bytes);
+	if (!m->inst || m->detaching)
+		return;
+	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_OFFLOADED, .bytes = e->bytes, .done = e->flag });
+	if (e->flag)
+		ops(m)->refresh(m->target);
+}
+
+/* the memory of a process that is there is lost: nothing wrong was shown to it, and nothing it says from here on counts */
+static void on_lost(struct memory *m, const struct farmem_event *e)
+{
+	char why[300];
+
+	if (!m->inst)
+		return;
+	snprintf(why, sizeof(why), "its memory in the pool is lost: %s", e->why);
+	log_warn("instance %s: %s", m->inst->id, why);
+	instance_kill(m->inst, why);
+}
+
+/* a program that had not begun yet, when its init was there already, is asked for once more when it is ready */
+static void on_refused(struct memory *m, const struct farmem_event *e)
+{
+	struct instance *inst = m->inst;
+	bool early = m->early && !m->recall;
+
+	if (inst)
+		log_at(early ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "instance %s: its memory stays where it is: %s", inst->id, e->why);
+	over(m, NULL);
+	if (inst && early && inst->ready)
+		memory_attach(inst);
+}
+
+static void on_target(struct memory *m, const struct farmem_event *e)
+{
+	switch (e->kind) {
+	case FARMEM_ATTACHED:
+		m->attached = true;
+		ops(m)->refresh(m->target);
+		if (m->inst && !m->detaching)
+			catch_up(m);
+		break;
+	case FARMEM_REFUSED:
+		on_refused(m, e);
+		break;
+	case FARMEM_BARRIER:
+		ops(m)->refresh(m->target);
+		break;
+	case FARMEM_OFFLOADED:
+		on_offloaded(m, e);
+		break;
+	case FARMEM_STAT:
+		m->stat = *e->stat;
+		/* with nothing that could leave the policy has no timer: now there may be */
+		if (m->inst && m->attached && !m->detaching && !ev_is_active(&m->timer))
+			step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_TIMER });
+		break;
+	case FARMEM_LOST:
+		on_lost(m, e);
+		break;
+	case FARMEM_DETACHED:
+		over(m, e->error ? e->why : NULL);
+		break;
+	default:
+		break;
+	}
+}
+
+static void attach_all(struct node *n)
+{
+	struct function *fn, *next;
+	struct instance *inst;
+
+	HASH_ITER(hh, n->functions, fn, next)
+		TAILQ_FOREACH(inst, &fn->instances, entry)
+			if (inst->state != INST_PARKING && inst->state != INST_STOPPING)
+				memory_attach(inst);
+}
+
+static void on_engine(struct node *n, const struct farmem_event *e)
+{
+	switch (e->kind) {
+	case FARMEM_ENGINE_UP:
+		n->memory.up = true;
+		attach_all(n);
+		break;
+	case FARMEM_ENGINE_DOWN:
+		n->memory.up = false;
+		log_warn("hearth-pager ended: %s; instances that touch memory that is away wait for the next one", e->why);
+		helper_lost(&n->memory.pager);
+		break;
+	case FARMEM_PRESSURE:
+		log_warn("the pool is running full: %s", e->why);
+		break;
+	default:
+		break;
+	}
+}
+
+static void readable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct node *n = w->data;
+	struct farmem_event e;
+
+	(void)loop;
+	(void)events;
+	while (n->memory.ops->next(n->memory.engine, &e) == 1) {
+		if (e.target)
+			on_target(e.ctx, &e);
+		else
+			on_engine(n, &e);
+	}
+}
+
+/* ---- attaching, recalling, letting go ---- */
+
+static uint64_t digest_of(const char *text)
+{
+	return digest_mem(text, strlen(text)).lo;
+}
+
+static int ask_engine(struct memory *m, struct hearth_err *err)
+{
+	const struct instance *inst = m->inst;
+	struct node *n = m->node;
+	const char *base = cgroup_tree_base(n->cgroups, CGROUP_MEMORY);
+	char group[PATH_MAX + NODE_ID_LEN + 64];
+	struct farmem_attach what = {
+		.pid = inst->pid,
+		.pidfd = inst->pidfd,
+		.netns = inst->netns,
+		.cgroup = base ? group : NULL,
+		.name = inst->id,
+		.memory_bytes = inst->fn->m.memory_bytes,
+		.object = { digest_of(inst->fn->m.user ? inst->fn->m.user : ""), digest_of(inst->fn->m.name), digest_of(inst->id) },
+		.ctx = m,
+	};
+
+	snprintf(group, sizeof(group), "%s/%s", base ? base : "", inst->cgroup);
+	return n->memory.ops->attach(n->memory.engine, &what, &m->target, err);
+}
+
+void memory_attach(struct instance *inst)
+{
+	struct node *n = inst->fn->node;
+	struct hearth_err err;
+	struct memory *m;
+
+	/* a job's own pager may be at a woken one, and what becomes a snapshot is dumped at once */
+	if (!n->memory.up || inst->fn->m.farmem.mode == FARMEM_OFF || inst->memory || !instance_has_process(inst) || inst->job || inst->for_snapshot || inst->reason[0])
+		return;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return;
+	m->node = n;
+	m->inst = inst;
+	m->early = !inst->ready;
+	ev_init(&m->timer, timer_fired);
+	m->timer.data = m;
+	if (ask_engine(m, &err) < 0) {
+		log_info("instance %s: its memory stays where it is: %s", inst->id, err.msg);
+		free(m);
+		return;
+	}
+	LIST_INSERT_HEAD(&n->memory.all, m, entry);
+	inst->memory = m;
+}
+
+bool memory_recall(struct instance *inst)
+{
+	struct memory *m = inst->memory;
+
+	if (!m)
+		return false;
+	ev_timer_stop(m->node->loop, &m->timer);
+	m->recall = m->detaching = true;
+	ops(m)->detach(m->target, FARMEM_RECALL);
+	return true;
+}
+
+void memory_forget(struct instance *inst, bool leave)
+{
+	struct memory *m = inst->memory;
+
+	if (!m)
+		return;
+	let_go(m);
+	m->detaching = true;
+	ops(m)->detach(m->target, leave ? FARMEM_LEAVE : FARMEM_ENDED);
+}
+
+bool memory_is_away(const struct instance *inst)
+{
+	const struct memory *m = listening(inst);
+	uint64_t remote = 0;
+
+	for (int s = 0; m && s < FARMEM_SEGMENTS; s++)
+		remote += m->stat.remote_bytes[s];
+	return m && (remote > 0 || m->policy.under_way);
+}
+
+const struct farmem_stat *memory_stat(const struct instance *inst)
+{
+	return inst->memory && inst->memory->attached ? &inst->memory->stat : NULL;
+}
+
+void memory_environment(const struct instance *inst, json_t *env)
+{
+	struct node_memory *nm = &inst->fn->node->memory;
+	const char *const *v = NULL;
+
+	if (nm->engine && inst->fn->m.farmem.mode != FARMEM_OFF && nm->ops->environment)
+		v = nm->ops->environment(nm->engine, inst->id);
+	for (; v && *v; v++)
+		json_array_append_new(env, json_string(*v));
+}
+
+void memory_mounts(const struct instance *inst, json_t *mounts)
+{
+	struct node *n = inst->fn->node;
+
+	/* what is preloaded is to be seen in the sandbox */
+	if (n->memory.features & FARMEM_NEEDS_PRELOAD && inst->fn->m.farmem.mode != FARMEM_OFF)
+		json_array_append_new(mounts, json_string(n->cfg->libexec_dir));
+}
+
+/* ---- the node ---- */
+
+static double pressure_now(void)
+{
+	char *text = NULL;
+	double avg10 = 0;
+
+	if (file_read("/proc/pressure/memory", 4096, &text, NULL) == 0 && sscanf(text, "some avg10=%lf", &avg10) != 1)
+		avg10 = 0;
+	free(text);
+	return avg10 / 100;
+}
+
+/* once a second: what was moved, how scarce memory is, and a look at everybody */
+static void tick(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct node *n = w->data;
+	struct node_memory *nm = &n->memory;
+	struct farmem_flows want = { .evict = nm->offloaded_bytes - nm->moved_last };
+	struct farmem_knobs knobs;
+	struct memory *m, *next;
+	double before = nm->policy.psi, psi = pressure_now();
+	bool crossed;
+
+	(void)loop;
+	(void)events;
+	farmem_knobs_default(&knobs);
+	nm->moved_last = nm->offloaded_bytes;
+	farmem_node_update(&nm->policy, &knobs, &want, 0, psi);
+	crossed = (before >= knobs.pressure_low) != (psi >= knobs.pressure_low) || (before >= knobs.pressure_high) != (psi >= knobs.pressure_high);
+	for (m = LIST_FIRST(&nm->all); m; m = next) {
+		next = LIST_NEXT(m, entry);
+		if (!m->inst || !m->attached || m->detaching)
+			continue;
+		ops(m)->refresh(m->target);
+		if (crossed)
+			step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_PRESSURE });
+	}
+}
+
+static bool pager_find(struct node *n)
+{
+	struct hearth_err err;
+
+	return n->memory.ops->again(n->memory.engine, &err) == 0;
+}
+
+static void pager_arguments(struct node *n, const char **argv, size_t room)
+{
+	static char socket[PATH_MAX];
+
+	(void)room;
+	snprintf(socket, sizeof(socket), "%s/pager.sock", n->cfg->run_dir);
+	argv[0] = "--socket";
+	argv[1] = socket;
+	argv[2] = NULL;
+}
+
+static const struct helper_ops pager_helper = { .program = "hearth-pager", .find = pager_find, .arguments = pager_arguments };
+
+void node_memory_init(struct node *n)
+{
+	LIST_INIT(&n->memory.all);
+	ev_timer_init(&n->memory.tick, tick, 1, 1);
+	ev_init(&n->memory.watch, readable);
+	n->memory.tick.data = n->memory.watch.data = n;
+	helper_init(&n->memory.pager, n, &pager_helper);
+}
+
+/* the first that works, or the one that is asked for. Return: why none does is in nm->why */
+static void choose(struct node *n, const struct farmem_options *options)
+{
+	struct node_memory *nm = &n->memory;
+	size_t used = 0;
+
+	for (const struct farmem_ops *const *e = node_engines; *e; e++) {
+		struct farmem_probe probe = { 0 };
+		struct hearth_err err;
+
+		if (n->cfg->farmem != NODE_FARMEM_AUTO && strcmp(node_farmem_names[n->cfg->farmem], (*e)->name))
+			continue;
+		(*e)->probe(options, &probe);
+		if (!probe.error && (*e)->open(options, &nm->engine, &err) < 0) {
+			probe.error = err.code;
+			snprintf(probe.why, sizeof(probe.why), "%.250s", err.msg);
+		}
+		if (!probe.error) {
+			nm->ops = *e;
+			nm->features = probe.features;
+			snprintf(nm->what, sizeof(nm->what), "%s", probe.what);
+			nm->why[0] = '\0';
+			return;
+		}
+		if (used < sizeof(nm->why))
+			used += (size_t)snprintf(nm->why + used, sizeof(nm->why) - used, "%s%s: %s", used ? "; " : "", (*e)->name, probe.why);
+	}
+}
+
+void node_memory_begin(struct node *n)
+{
+	struct node_memory *nm = &n->memory;
+	char socket[PATH_MAX], group[PATH_MAX];
+	const char *base = cgroup_tree_base(n->cgroups, CGROUP_MEMORY);
+	struct farmem_options options = { .socket = socket, .libexec_dir = n->cfg->libexec_dir, .cgroup_dir = base ? group : NULL };
+
+	if (n->cfg->farmem == NODE_FARMEM_OFF) {
+		snprintf(nm->why, sizeof(nm->why), "farmem: off");
+		return;
+	}
+	snprintf(socket, sizeof(socket), "%s/pager.sock", n->cfg->run_dir);
+	snprintf(group, sizeof(group), "%s", base ? base : "");
+	choose(n, &options);
+	if (!nm->engine) {
+		log_at(n->cfg->farmem == NODE_FARMEM_AUTO ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "idle instances keep their memory until they are parked: %s", nm->why);
+		return;
+	}
+	log_info("idle instances give their memory back: %s (%s)", nm->ops->name, nm->what);
+	ev_io_set(&nm->watch, nm->ops->fd(nm->engine), EV_READ);
+	ev_io_start(n->loop, &nm->watch);
+	ev_timer_start(n->loop, &nm->tick);
+	if (nm->ops->again)
+		helper_begin(&nm->pager);
+	else
+		nm->up = true;
+}
+
+void node_memory_end(struct node *n)
+{
+	struct node_memory *nm = &n->memory;
+	struct memory *m;
+
+	ev_timer_stop(n->loop, &nm->tick);
+	ev_io_stop(n->loop, &nm->watch);
+	if (nm->engine)
+		nm->engine = nm->ops->close(nm->engine);
+	while ((m = LIST_FIRST(&nm->all))) {
+		ev_timer_stop(n->loop, &m->timer);
+		LIST_REMOVE(m, entry);
+		free(m);
+	}
+	helper_end(&nm->pager, n->stop_instances);
+}
+
+uint64_t memory_pool_bytes(const struct node *n)
+{
+	const struct memory *m;
+	uint64_t sum = 0;
+
+	LIST_FOREACH(m, &n->memory.all, entry)
+		sum += m->stat.pool_bytes;
+	return sum;
+}

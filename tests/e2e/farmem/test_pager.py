@@ -1,0 +1,309 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Memory leaves programs and comes back, whatever they do meanwhile."""
+import os
+import signal
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from pagerlib import ALL, BUILD, MIB, PAGED, PagerCase  # noqa: E402
+
+
+class Basics(PagerCase):
+    def test_leaves_and_comes_back(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        e = self.attach(p)
+        self.assertEqual((e['event'], e['flag']), ('attached', 0))
+        self.assertGreaterEqual(self.barrier(p, 0), 32 * MIB)
+        self.assertGreaterEqual(self.offload(p), 32 * MIB)
+        s = self.stat(p)
+        self.assertGreaterEqual(s['remote'][0], 32 * MIB)
+        self.assertEqual(sum(s['remote'][1:]), 0)
+        self.assertGreaterEqual(s['pool'], 32 * MIB)
+        self.assertEqual(p.do('resident'), 'resident 0 of 8192')
+        self.assertEqual(p.do('check'), 'wrong 0')
+        s = self.stat(p)
+        self.assertGreater(s['faults'], 0)
+        self.assertGreater(s['fault_p50_ns'], 0)
+        self.assertLess(s['pool'], 2 * MIB)         # what came back is not kept
+        self.assertEqual(self.detach(p)['error'], 0)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_segments(self):
+        p = self.program()
+        p.lines.line()
+        self.attach(p)
+        self.barrier(p, 0)
+        p.do('fill 8')
+        self.assertGreaterEqual(self.barrier(p, 1), 8 * MIB)
+        before = self.stat(p)
+        p.do('fill 4')
+        moved = self.offload(p, 1 << 1)
+        s = self.stat(p)
+        self.assertGreaterEqual(moved, 8 * MIB)
+        self.assertEqual(s['remote'][0], 0)
+        self.assertEqual(s['remote'][1], moved)
+        self.assertGreaterEqual(s['resident'][2], 4 * MIB)
+        self.assertGreater(before['uncovered'], 0)
+
+    def test_amount_and_coldest_first(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        self.barrier(p, 0)
+        self.offload(p)
+        self.shell.say(f'begin {p.name}')
+        self.assertEqual(p.do('touch 8'), 'touched 512 wrong 0')    # with fault-around, every second page is back
+        self.shell.say(f'end {p.name}')
+        resident = self.stat(p)['resident'][0]
+        away = self.offload(p, ALL, resident - 3 * MIB)
+        self.assertEqual(away, resident - 3 * MIB)
+        before = self.stat(p)['faults']
+        p.do('touch 8')                             # the used ones were to leave last: most are still here
+        self.assertLess(self.stat(p)['faults'] - before, 256)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_working_set_comes_at_once(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        self.attach(p)
+        self.barrier(p, 1)
+        self.offload(p)
+        self.shell.say(f'begin {p.name}')
+        p.do('touch 4')
+        self.shell.say(f'end {p.name}')
+        self.offload(p)
+        self.assertGreater(self.prefetch(p), 7 * MIB)       # 8 MiB but for the sample, and not the rest
+        before = self.stat(p)
+        self.assertLess(before['resident'][1], 10 * MIB)
+        self.shell.say(f'begin {p.name}')
+        self.assertEqual(p.do('touch 4'), 'touched 2048 wrong 0')
+        self.shell.say(f'end {p.name}')
+        after = self.stat(p)
+        self.assertLess(after['faults'] - before['faults'], 128)
+        self.assertGreater(after['hits'], 0)
+        self.assertEqual(self.prefetch(p, 0), 0)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_a_request_ends_an_offload(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 256')
+        self.attach(p)
+        self.shell.say(f'offload {p.name} 7 {1 << 40}\nbegin {p.name}')
+        while not self.event('offloaded')['flag']:
+            pass
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_not_preloaded(self):
+        p = self.program()
+        p.end()
+        p = self.program()
+        p.end()
+        from pagerlib import Program
+        plain = Program([PAGED])
+        self.addCleanup(plain.end)
+        plain.name = 'plain'
+        e = self.attach(plain)
+        self.assertEqual(e['event'], 'refused')
+        self.assertIn('libhearth-warm.so', e['why'])
+
+    def test_two_at_once(self):
+        a, b = self.program(), self.program()
+        for p in (a, b):
+            p.lines.line()
+            p.do('fill 16')
+        self.shell.say(f'attach {a.name} {a.pid} 1\nattach {b.name} {b.pid} 2')
+        self.event('attached')
+        self.event('attached')
+        self.shell.say(f'offload {a.name} 7 {1 << 40}\noffload {b.name} 7 {1 << 40}')
+        ended = set()
+        while len(ended) < 2:
+            e = self.event('offloaded')
+            if e['flag']:
+                ended.add(e['name'])
+        self.assertEqual((a.do('check'), b.do('check')), ('wrong 0', 'wrong 0'))
+        a.say('exit')
+        a.process.wait()
+        self.assertEqual(self.detach(a, 1)['error'], 0)
+        self.offload(b)
+        self.assertEqual(b.do('check'), 'wrong 0')
+
+    def test_daemon_killed(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        self.barrier(p, 0)
+        away = self.offload(p)
+        self.shell.process.kill()
+        self.open_shell()
+        e = self.attach(p)
+        self.assertEqual((e['event'], e['flag']), ('attached', 1))
+        self.assertEqual(self.stat(p)['remote'][0] >= away - MIB, True)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_pager_told_to_end(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        self.offload(p)
+        self.pager.send_signal(signal.SIGTERM)
+        self.assertEqual(self.pager.wait(), 0)
+        self.assertEqual(p.do('resident'), 'resident 4096 of 4096')
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.event('down')
+
+
+class Changes(PagerCase):
+    """What programs do to their address space while memory is away."""
+
+    def away(self, mib=16, fill=None):
+        p = self.program()
+        p.lines.line()
+        self.assertEqual(p.do(fill or f'fill {mib}'), 'ok')
+        self.attach(p)
+        self.barrier(p, 0)
+        self.assertGreater(self.offload(p), 0)
+        return p
+
+    def again(self, p):
+        """It goes on as any other."""
+        self.offload(p)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_fork(self):
+        p = self.away()
+        self.assertEqual(p.do('fork'), 'child 0 wrong 0')
+        self.again(p)
+
+    def test_fork_of_a_fork(self):
+        p = self.away()
+        self.assertEqual(p.do('forks'), 'child 0 wrong 0')
+        self.again(p)
+
+    def test_mremap(self):
+        p = self.away()
+        self.assertEqual(p.do('remap'), 'wrong 0')
+        self.again(p)
+        self.assertEqual(p.do('remap'), 'wrong 0')
+        self.again(p)
+
+    def test_munmap_and_mmap_again(self):
+        p = self.away()
+        self.assertEqual(p.do('unmap'), 'nonzero 0 wrong 0')
+        self.again(p)
+
+    def test_dontneed(self):
+        p = self.away()
+        self.assertEqual(p.do('dontneed'), 'nonzero 0 wrong 0')
+        self.again(p)
+        self.again(p)
+
+    def test_transparent_huge_pages(self):
+        p = self.away(fill='huge thp')
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.again(p)
+
+    def test_hugetlb_is_left_alone(self):
+        p = self.program()
+        p.lines.line()
+        if p.do('huge tlb') == 'none':
+            self.skipTest('no huge pages are set aside here')
+        self.attach(p)
+        self.offload(p)
+        self.assertEqual(p.do('resident'), 'resident 2048 of 2048')
+
+    def test_locked_memory_is_left_alone(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        self.assertEqual(p.do('mlock'), 'ok')
+        self.attach(p)
+        self.offload(p)
+        self.assertEqual(p.do('resident'), 'resident 1024 of 2048')
+        self.again(p)
+
+    def test_pinned_memory_is_left_alone(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        if p.do('pin') != 'ok':
+            self.skipTest('io_uring is not allowed here')
+        self.attach(p)
+        self.offload(p)
+        self.assertEqual(p.do('resident'), 'resident 1024 of 2048')
+        self.again(p)
+
+    def test_its_own_userfaultfd(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        self.assertEqual(p.do('uffd'), 'ok')
+        self.attach(p)
+        self.offload(p)
+        self.assertEqual(p.do('resident'), 'resident 1024 of 2048')
+        self.again(p)
+
+    def test_exec(self):
+        p = self.away()
+        self.assertEqual(p.do('exec'), 'ready')
+        p.do('fill 8')
+        self.barrier(p, 1)                          # finds the new one
+        while self.stat(p)['resident'][1] < 8 * MIB:
+            self.barrier(p, 1)
+        self.assertGreaterEqual(self.offload(p), 8 * MIB)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_exits_while_it_leaves(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 256')
+        self.attach(p)
+        self.shell.say(f'offload {p.name} 7 {1 << 40}')
+        p.say('exit')
+        p.process.wait()
+        self.assertEqual(self.detach(p, 1)['error'], 0)
+        q = self.program()
+        q.lines.line()
+        q.do('fill 1')
+        self.attach(q)
+        self.offload(q)
+        self.assertLess(self.stat(q)['pool'], 4 * MIB)      # what the other had in the pool is gone
+        self.assertEqual(q.do('check'), 'wrong 0')
+
+
+class Hammer(PagerCase):
+    """Many threads that read and write what leaves all the time."""
+
+    def leave_until(self, p, rounds):
+        while int(p.do('rounds').split()[1]) < rounds or self.stat(p)['faults'] < 1000:
+            self.offload(p)
+
+    def test_sixty_four_threads(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        self.attach(p)
+        p.do('hammer 64')
+        self.leave_until(p, 20000)
+        self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_pages_thrown_away_are_zeros(self):
+        p = self.program()
+        p.lines.line()
+        self.attach(p)
+        p.do('throw 8')
+        self.leave_until(p, 20000)
+        self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
+
+
+if __name__ == '__main__':
+    unittest.main()

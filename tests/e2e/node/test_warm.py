@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Warm instances: what the node asks of an engine, and what becomes of an instance whose memory is elsewhere.
+
+The engine is a double (double.c): it counts memory of the real processes, and only says that pages are away.
+"""
+
+import http.client
+import os
+import re
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from lifelib import BIN, Node, litter, main, wait_for  # noqa: E402
+
+DOUBLE = os.environ.get("HEARTH_DOUBLE_DAEMON")
+# idle for 50 ms: half of it leaves each second, all of it in the end
+EAGER = {"min_idle": "50ms", "rate": 0.5, "floor": 0}
+SOON = {"keep_hot": "100ms", "keep_warm": "1h", "farmem": EAGER}
+
+
+class Warm(unittest.TestCase):
+    def setUp(self):
+        self.node = Node()
+        self.addCleanup(self.node.close)
+        self.node.program = [DOUBLE, "--libexec", BIN]
+        self.dir = self.node.dir + "/double"
+        os.mkdir(self.dir)
+        self.env = {"HEARTH_DOUBLE": self.dir, "HEARTH_CRIU": os.environ.get("HEARTH_CRIU", os.path.join(BIN, "../deps/criu"))}
+
+    def tearDown(self):
+        self.assertEqual(litter(), set())
+
+    def start(self, parks=True):
+        node = self.node.start(env=self.env)
+        return node.knows() if parks else node
+
+    def tell(self, what):
+        with open(f"{self.dir}/{what}", "w"):
+            pass
+
+    def untell(self, what):
+        os.unlink(f"{self.dir}/{what}")
+
+    def asked(self, word=""):
+        try:
+            with open(self.dir + "/log") as f:
+                return [line for line in f.read().splitlines() if line.startswith(word)]
+        except FileNotFoundError:
+            return []
+
+    def warm(self, name):
+        """Until its memory is away."""
+        [inst] = self.node.in_state(name, "warm")
+        wait_for("memory that is away", lambda: (self.node.instances(name)[0]["memory"] or {}).get("remote_bytes"))
+        return inst
+
+    def metric(self, name, **labels):
+        connection = http.client.HTTPConnection("127.0.0.1", self.node.port, timeout=30)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        want = ",".join(f'{k}="{v}"' for k, v in labels.items())
+        return float(re.search(rf"^{name}(?:{{{want}}})? (\S+)$", text, re.M).group(1))
+
+    def test_each_contract(self):
+        node = self.start()
+        for contract in ("lambda", "http", "native"):
+            node.deploy(contract, contract, **SOON)
+            self.assertEqual(node.count(contract).start, "cold")
+            inst = self.warm(contract)
+            answer = node.count(contract)
+            self.assertEqual((answer.count, answer.start, answer.instance), (2, "warm", inst["id"]))
+        for contract in ("lambda", "http", "native"):
+            lines = [line.split() for line in self.asked() if contract in line]
+            self.assertEqual(lines[0][0], "attach")
+            self.assertIn(["barrier", lines[0][1], "1"], lines)
+            self.assertEqual(sum(line[0] == "begin" for line in lines), 2)
+            self.assertEqual(sum(line[0] == "end" for line in lines), 2)
+            # read ahead at once: before anything else that the second request brings
+            second = [k for k, line in enumerate(lines) if line[0] == "begin"][1]
+            self.assertIn("prefetch", [line[0] for line in lines[second:second + 3]])
+        f = node.functions("lambda")
+        self.assertEqual((f["cold"], f["warm"], f["wakes"]), (1, 1, 0))
+        self.assertGreater(f["memory"]["offloaded_bytes"], 0)
+        self.assertGreater(f["memory"]["prefetched_pages"], 0)
+        self.assertEqual(self.metric("hearth_function_starts_total", function="lambda", kind="warm"), 1)
+        self.assertEqual(self.metric("hearth_farmem_up", engine="double"), 1)
+        self.assertGreater(self.metric("hearth_farmem_offloaded_bytes_total", function="lambda"), 0)
+        self.assertEqual(self.metric("hearth_farmem_faults_total", function="lambda"), 1)
+        self.assertEqual(node.ask("ps")["node"]["farmem"]["engine"], "double")
+
+    def test_floor(self):
+        node = self.start(parks=False)
+        node.deploy("f", **{**SOON, "farmem": {**EAGER, "floor": "6MiB", "segments": False, "rate": 1}})
+        node.count("f")
+        self.warm("f")
+        wait_for("the floor", lambda: node.instances("f")[0]["memory"]["resident_bytes"] < 7 << 20)
+        self.assertGreaterEqual(node.instances("f")[0]["memory"]["resident_bytes"], 5 << 20)
+
+    def test_off(self):
+        node = self.start(parks=False)
+        node.deploy("f", **{**SOON, "farmem": "off"})
+        node.count("f")
+        node.in_state("f", "warm")
+        self.assertEqual(node.count("f").start, "hot")
+        self.assertEqual(self.asked(), [])
+        self.assertIsNone(node.instances("f")[0]["memory"])
+
+    def test_refused(self):
+        self.tell("refuse")
+        node = self.start(parks=False)
+        node.deploy("f", **SOON)
+        self.assertEqual(node.count("f").count, 1)
+        wait_for("the reason in the log", lambda: "its memory stays where it is: the double was told to refuse" in node.text())
+        node.in_state("f", "warm")
+        answer = node.count("f")
+        self.assertEqual((answer.count, answer.start), (2, "hot"))
+
+    def test_parked_when_warm(self):
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.count("f")
+        self.warm("f")
+        node.park("f")
+        asked = [line.split()[0] for line in self.asked()]
+        self.assertLess(asked.index("recall"), asked.index("recalled"))
+        node.clean()
+        answer = node.count("f")
+        self.assertEqual((answer.count, answer.start), (2, "wake"))
+        # the restored process is one more that memory is taken of
+        self.warm("f")
+        self.assertEqual(node.count("f").start, "warm")
+        self.assertEqual(len(self.asked("attach")), 2)
+        node.clean()
+
+    def test_parked_in_time(self):
+        """What is warm is parked when it has been idle for keep_hot and keep_warm together."""
+        node = self.start()
+        node.deploy("f", keep_hot="200ms", keep_warm="400ms", farmem=EAGER)
+        node.count("f")
+        node.in_state("f", "parked")
+        self.assertEqual(node.count("f").start, "wake")
+
+    def test_call_during_recall(self):
+        self.tell("slow")
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.count("f")
+        inst = self.warm("f")
+        node.ask("park", name="f")
+        node.in_state("f", "parking")
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+        connection.request("POST", "/2015-03-31/functions/f/invocations", "{}")
+        wait_for("the call to wait", lambda: node.functions("f")["queued"])
+        self.untell("slow")
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.getheader("X-Hearth-Instance")), (200, inst["id"]))
+        answer.read()
+        connection.close()
+        self.assertEqual(node.images("f"), [])
+        self.warm("f")
+        node.clean()
+
+    def test_recall_fails(self):
+        self.tell("broken")
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.count("f")
+        inst = self.warm("f")
+        node.ask("park", name="f")
+        wait_for("its end", lambda: not node.instances("f"))
+        self.assertIn("it cannot be parked, and not go on: the double was told to lose it", node.text())
+        self.assertEqual(node.images("f"), [])
+        answer = node.count("f")
+        self.assertEqual((answer.count, answer.start), (1, "cold"))
+        self.assertNotEqual(answer.instance, inst["id"])
+        node.clean()
+
+    def test_killed_during_recall(self):
+        self.tell("slow")
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.deploy("g", **SOON)
+        for name in "fg":
+            node.count(name)
+            self.warm(name)
+        [inst] = node.instances("f")
+        node.ask("park", name="f")
+        node.in_state("f", "parking")
+        os.kill(inst["pid"], signal.SIGKILL)
+        wait_for("its end", lambda: not node.instances("f"))
+        wait_for("its pool memory to be freed", lambda: self.asked("ended " + inst["id"]))
+        self.untell("slow")
+        # the place of the checkpoint that did not come is free again
+        node.park("g")
+        self.assertEqual(node.count("f").start, "cold")
+        node.clean()
+
+    def test_killed_when_warm(self):
+        node = self.start(parks=False)
+        node.deploy("f", **SOON)
+        node.count("f")
+        inst = self.warm("f")
+        before = node.functions("f")["memory"]["offloaded_bytes"]
+        os.kill(inst["pid"], signal.SIGKILL)
+        wait_for("its pool memory to be freed", lambda: self.asked("ended " + inst["id"]))
+        wait_for("its end", lambda: not node.instances("f"))
+        self.assertGreaterEqual(node.functions("f")["memory"]["offloaded_bytes"], before)
+        self.assertEqual(node.ask("ps")["node"]["farmem"]["pool_bytes"], 0)
+        self.assertEqual(node.count("f").start, "cold")
+        node.clean()
+
+    def test_memory_lost(self):
+        """The call on it is answered with the reason, the next one starts cold."""
+        node = self.start(parks=False)
+        node.deploy("f", **SOON)
+        node.count("f")
+        self.warm("f")
+        self.tell("lose")
+        answer = node.call("f", {"sleep": 5})
+        self.assertEqual(answer.status, 502)
+        self.assertIn(b"its memory in the pool is lost: the double was told to lose it", answer.body)
+        self.untell("lose")
+        answer = node.count("f")
+        self.assertEqual((answer.count, answer.start), (1, "cold"))
+        node.clean()
+
+    def test_daemon_killed(self):
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.count("f")
+        inst = self.warm("f")
+        node.kill()
+        node.start(env=self.env).knows()
+        wait_for("the instance to be in use again", lambda: node.instances("f")[0]["state"] in ("hot", "warm"))
+        self.assertEqual(node.instances("f")[0]["pid"], inst["pid"])
+        wait_for("its engine to have it again", lambda: len(self.asked("attach " + inst["id"])) == 2)
+        self.warm("f")
+        answer = node.count("f")
+        self.assertEqual((answer.count, answer.start), (2, "warm"))
+        node.clean()
+
+    def test_daemon_killed_during_recall(self):
+        self.tell("slow")
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.count("f")
+        self.warm("f")
+        node.ask("park", name="f")
+        node.in_state("f", "parking")
+        node.kill()
+        self.untell("slow")
+        node.start(env=self.env).knows()
+        answer = node.count("f")
+        self.assertEqual(answer.count, 2)
+        self.assertEqual(node.images("f"), [])
+        node.clean()
+
+    def test_daemon_leaves_and_ends(self):
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.count("f")
+        inst = self.warm("f")
+        node.end()
+        self.assertIn("leave " + inst["id"], self.asked())
+        node.start(env=self.env).knows()
+        wait_for("the instance to be in use again", lambda: node.instances("f")[0]["state"] in ("hot", "warm"))
+        self.warm("f")
+        node.down()
+        self.assertEqual(len(node.images("f")), 1)
+        node.start(env=self.env).knows()
+        answer = node.count("f")
+        self.assertEqual((answer.count, answer.start), (2, "wake"))
+
+    def test_changed_when_warm(self):
+        node = self.start()
+        node.deploy("f", **SOON)
+        node.count("f")
+        inst = self.warm("f")
+        node.deploy("f", **{**SOON, "timeout": "29s"})
+        wait_for("its end", lambda: not node.instances("f"))
+        wait_for("its pool memory to be freed", lambda: self.asked("ended " + inst["id"]))
+        self.assertEqual(node.count("f").count, 1)
+        node.clean()
+
+    def test_learns(self):
+        """What is used again and again within its delay stays: memory leaves after it, not before."""
+        node = self.start(parks=False)
+        node.deploy("f", keep_hot="1h", farmem={"min_idle": "1h"})
+        for k in range(5):
+            self.assertEqual(node.count("f").count, k + 1)
+        self.assertEqual(node.instances("f")[0]["state"], "hot")
+        self.assertFalse([line for line in self.asked("offload") if line.split()[2] == "7"])
+
+    def test_manifest_errors(self):
+        node = self.start(parks=False)
+        for farmem, words in (({"quantile": 2}, "farmem: quantile is 2"), ({"rate": 0}, "farmem: rate is 0"), ({"nonsense": 1}, 'unknown key "nonsense"'),
+                              ({"mode": "maybe"}, "mode"), ("maybe", "mode"), ({"floor": "much"}, "floor"), (["on"], "mapping"), ({"prefetch": 3}, "prefetch"),
+                              ({"quantile": ".nan"}, "quantile")):
+            with self.assertRaises(AssertionError, msg=farmem) as e:
+                node.deploy("f", farmem=farmem)
+            self.assertIn(words, str(e.exception))
+        self.assertEqual(node.ask("ps")["functions"], [])
+        node.deploy("f", farmem="on")
+        self.assertEqual(node.ask("describe", name="f")["manifest"]["farmem"]["mode"], "on")
+
+    def test_on_without_engine(self):
+        del self.env["HEARTH_DOUBLE"]
+        node = self.start(parks=False)
+        with self.assertRaises(AssertionError) as e:
+            node.deploy("f", farmem="on")
+        self.assertIn("HEARTH_DOUBLE names no folder", str(e.exception))
+        node.deploy("f", **SOON)
+        node.count("f")
+        node.in_state("f", "warm")
+        self.assertEqual(node.count("f").start, "hot")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The pager is killed at every step of its work, the pool fails: programs see right bytes, wait, or are ended; never zeros."""
+import os
+import signal
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'e2e', 'farmem'))
+from pagerlib import ALL, EVERYTHING, MIB, PagerCase  # noqa: E402
+
+STEPS = ('pager-asking', 'pager-asked', 'pager-moved', 'pager-read', 'pager-committing', 'pager-half-committed', 'pager-fault', 'pager-fetching', 'pager-fetched', 'pager-prefetched',
+         'pager-event', 'pager-forked')
+
+
+class Killed(PagerCase):
+    def scenario(self, p):
+        """All that a pager does."""
+        p.lines.line()
+        p.do('fill 8')
+        self.assertEqual(self.attach(p)['event'], 'attached')
+        self.barrier(p, 0)
+        self.offload(p)
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.offload(p)
+        self.shell.say(f'begin {p.name}')
+        p.do('touch 2')
+        self.shell.say(f'end {p.name}')
+        self.offload(p)
+        self.prefetch(p)
+        self.assertEqual(p.do('fork'), 'child 0 wrong 0')
+        self.offload(p)
+        self.assertEqual(p.do('remap'), 'wrong 0')
+        self.offload(p)
+        self.assertEqual(p.do('dontneed'), 'nonzero 0 wrong 0')
+        self.offload(p)
+        self.assertEqual(p.do('unmap'), 'nonzero 0 wrong 0')
+        self.assertEqual(self.detach(p)['error'], 0)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_hammered_while_it_is_killed_again_and_again(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        p.do('hammer 8')
+        for _ in range(20):
+            self.shell.say(f'offload {p.name} {ALL} {EVERYTHING}')
+            before = int(p.do('rounds').split()[1])
+            while int(p.do('rounds').split()[1]) < before + 500:        # somewhere in the middle
+                pass
+            pid = self.holders().get('hearth-pager')
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            while not self.event('offloaded')['flag']:
+                pass
+        self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.assertGreater(self.downs, 0)
+
+
+def add_step(step):
+    def test(self):
+        self.scenario(self.program())
+        self.assertGreaterEqual(self.downs, 1, self.pager_log())
+    test.__name__ = 'test_' + step.replace('-', '_')
+    return test
+
+
+for name in STEPS:
+    case = type('Killed_' + name.replace('-', '_'), (Killed,), {'fault': name, 'test_step': add_step(name), 'test_hammered_while_it_is_killed_again_and_again': None})
+    globals()[case.__name__] = case
+del case
+
+
+class Holders(PagerCase):
+    def away(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        self.attach(p)
+        self.barrier(p, 0)
+        self.offload(p)
+        return p
+
+    def wait_for_all(self, but=()):
+        while True:
+            found = self.holders()
+            if len(found) == 3 and not set(found.values()) & set(but):
+                return found
+
+    def test_spare_is_killed(self):
+        p = self.away()
+        spare = self.wait_for_all()['pager-spare']
+        os.kill(spare, signal.SIGKILL)
+        self.wait_for_all(but=[spare])
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_holder_then_worker_are_killed(self):
+        p = self.away()
+        found = self.wait_for_all()
+        self.addCleanup(self.kill_at_once, found['pager-spare'], found['hearth-pager'])
+        os.kill(self.pager.pid, signal.SIGKILL)
+        self.pager.wait()
+        self.assertEqual(p.do('touch 4'), 'touched 512 wrong 0')
+        os.kill(found['hearth-pager'], signal.SIGKILL)
+        self.event('down')
+        self.shell.say('again')
+        self.event('up')
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.offload(p)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_all_are_killed_at_once(self):
+        p = self.away()
+        p.say('check')                              # waits; must not be answered with zeros
+        self.stop_pager(self.pager)
+        self.event('down')
+        self.start_pager()
+        self.shell.say('again')
+        with self.assertRaisesRegex(AssertionError, 'was killed together with'):
+            self.event('attached')
+        self.assertEqual(p.process.wait(), -signal.SIGKILL)
+        said = p.process.stdout.read()
+        self.assertIn(said, (b'', b'wrong 0\n'))     # the latter: it was through before
+
+
+class Pool(PagerCase):
+    def test_full(self):
+        self.stop_pager(self.pager)
+        os.unlink(self.socket)
+        self.shell.end()
+        self.start_pager('fail:pager-pool-full')
+        self.open_shell()
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        self.attach(p)
+        self.assertEqual(self.offload(p), 0)
+        self.assertEqual(p.do('resident'), 'resident 2048 of 2048')
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.assertEqual(self.detach(p)['error'], 0)
+
+    def test_page_is_lost(self):
+        self.stop_pager(self.pager)
+        os.unlink(self.socket)
+        self.shell.end()
+        self.start_pager('fail:pager-pool-lost')
+        self.open_shell()
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        self.attach(p)
+        self.assertGreater(self.offload(p), 8 * MIB - 1)
+        p.say('check')
+        with self.assertRaisesRegex(AssertionError, 'does not give back page'):
+            self.event('attached')
+        self.assertLess(p.process.wait(), 0)        # by SIGBUS, or SIGSEGV where the page is of its stack
+
+
+if __name__ == '__main__':
+    unittest.main()
