@@ -38,6 +38,7 @@ static const struct command commands[] = {
 	{ "replay", cmd_replay, "TRACE --out DIR [...]", "replay a trace of invocations through the gateway" },
 	{ "trace", cmd_trace, "generate|info [...]", "make a synthetic trace, or describe one" },
 	{ "sim", cmd_sim, "[--workload W] [--policy P] [--load L] [...]", "simulate the scheduler: any policy under any mix of requests" },
+	{ "sim-mem", cmd_sim_mem, "[--trace PREFIX] [--policy POLICY] [...]", "simulate a day of functions: the memory that policies save, and what it costs" },
 	{ "experiment", cmd_experiment, "[NAME] [--out DIR] [...]", "reproduce a published figure: CSV, plot, and published beside ours" },
 	{ 0 },
 };

@@ -5,6 +5,8 @@
 #define EVICT_SURE_SHARE 8
 /* some is always tried, or it would never be seen that there is room again */
 #define CUT_MAX 0.99
+/* seconds that evictions are averaged over */
+#define EVICT_MEMORY 16
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -31,8 +33,9 @@ struct farmem_flows farmem_node_update(struct farmem_node *node, const struct fa
 {
 	struct farmem_flows uncut = *want, grant;
 
-	/* what was asked for had been cut already */
-	uncut.evict = (uint64_t)((double)want->evict / (1 - node->evict_cut));
+	/* what there was had been cut already */
+	node->evict_want += ((double)want->evict / (1 - node->evict_cut) - node->evict_want) / EVICT_MEMORY;
+	uncut.evict = (uint64_t)node->evict_want;
 	farmem_governor(&uncut, link, farmem_pressure(k, psi), &grant);
 	node->psi = psi;
 	node->evict_cut = uncut.evict > grant.evict ? 1 - (double)grant.evict / (double)uncut.evict : 0;

@@ -9,10 +9,10 @@ void farmem_knobs_default(struct farmem_knobs *ret)
 {
 	*ret = (struct farmem_knobs){
 		.segments = true, .semiwarm = true, .prefetch = true,
-		.reuse_quantile = 0.99, .offload_per_s = 0.01, .pressure_low = 0.05, .pressure_high = 0.4,
+		.reuse_quantile = 0.99, .offload_per_s = 0.01, .return_max = 0.75, .pressure_low = 0.05, .pressure_high = 0.4,
 		.semiwarm_min_ns = 10 * NS_PER_S, .semiwarm_max_ns = 1800 * NS_PER_S, .semiwarm_first_ns = 120 * NS_PER_S, .pace_ns = 10 * NS_PER_S,
 		.floor_bytes = 8u << 20, .segment_min_bytes = 64 * 4096, .prefetch_max_bytes = 1ull << 30,
-		.rollback_ns = 10 * NS_PER_S, .keepalive_ns = 600 * NS_PER_S, .keepalive_margin_ns = 15 * NS_PER_S,
+		.long_request_ns = 60 * NS_PER_S, .rollback_ns = 30 * NS_PER_S, .keepalive_ns = 600 * NS_PER_S, .keepalive_margin_ns = 15 * NS_PER_S,
 		.init_requests = 2, .rollback_requests = 1,
 	};
 }
@@ -45,6 +45,8 @@ int farmem_knobs_check(const struct farmem_knobs *k, struct hearth_err *err)
 	if (rc == 0)
 		rc = check_share("offload_per_s", k->offload_per_s, 0.0001, 1, err);
 	if (rc == 0)
+		rc = check_share("return_max", k->return_max, 0, 1, err);
+	if (rc == 0)
 		rc = check_share("pressure_low", k->pressure_low, 0, 1, err);
 	if (rc == 0)
 		rc = check_share("pressure_high", k->pressure_high, 0, 1, err);
@@ -58,6 +60,8 @@ int farmem_knobs_check(const struct farmem_knobs *k, struct hearth_err *err)
 		rc = check_time("semiwarm_first", k->semiwarm_first_ns, 0, err);
 	if (rc == 0)
 		rc = check_time("pace", k->pace_ns, 10 * NS_PER_MS, err);
+	if (rc == 0)
+		rc = check_time("long_request", k->long_request_ns, 0, err);
 	if (rc == 0)
 		rc = check_time("rollback", k->rollback_ns, 0, err);
 	if (rc == 0)

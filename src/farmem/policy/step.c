@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "private.h"
 
+/* of the share of a segment that comes back: instances that the average is over; and after how many that kept it, one tries again */
+#define RETURNED_MEMORY 8
+#define KEPT_IN_A_ROW 15
+
 /* What a step is about; saves handing six things on. */
 struct step {
 	struct farmem_node *node;
@@ -43,35 +47,76 @@ static void barrier(struct step *s, enum farmem_segment segment)
 
 /* ---- segments ---- */
 
-/* The segment's turn: once, when so many requests have shown what of it they need. */
-static unsigned turn_of(const struct step *s, enum farmem_segment segment, uint32_t requests)
+/* The segment's turn: once, when enough requests have shown what of it they need. */
+static unsigned turn_of(const struct step *s, enum farmem_segment segment, bool enough)
 {
 	unsigned bit = FARMEM_SEGMENT_BIT(segment);
 
-	if (!(s->i->barriers & bit) || (s->i->offloaded & bit) || s->i->requests < requests || s->seen->resident_bytes[segment] < s->k->segment_min_bytes)
-		return 0;
-	return bit;
+	return enough && (s->i->barriers & bit) && !((s->i->offloaded | s->i->kept) & bit) && s->seen->resident_bytes[segment] >= s->k->segment_min_bytes ? bit : 0;
 }
 
-static void offload_segments(struct step *s)
+/* @shown: how many have */
+static unsigned segments_due(const struct step *s, uint32_t shown)
 {
-	unsigned due = turn_of(s, FARMEM_RUNTIME, 1) | turn_of(s, FARMEM_INIT, s->k->init_requests);
+	return s->k->segments ? turn_of(s, FARMEM_RUNTIME, shown >= 1) | turn_of(s, FARMEM_INIT, shown >= s->k->init_requests) : 0;
+}
+
+/* In the function's other instances it came back: then it is not worth the faults. */
+static bool stays(struct step *s, enum farmem_segment segment)
+{
+	struct farmem_function *f = s->f;
+
+	if (f->returned_n[segment] == 0 || f->returned[segment] <= s->k->return_max || f->kept[segment] == KEPT_IN_A_ROW) {
+		f->kept[segment] = 0;
+		return false;
+	}
+	f->kept[segment]++;
+	s->i->kept |= (uint8_t)FARMEM_SEGMENT_BIT(segment);
+	return true;
+}
+
+static void offload_segments(struct step *s, unsigned due)
+{
+	unsigned segments = 0;
 	uint64_t bytes = 0;
 
-	if (!s->k->segments || due == 0)
+	if (may_leave(s->k, s->i, s->seen) == 0)
 		return;
-	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
-		if (due & FARMEM_SEGMENT_BIT(segment))
-			bytes += s->seen->resident_bytes[segment];
-	offload(s, due, bytes);
-	s->i->offloaded |= (uint8_t)due;
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
+		if (!(due & FARMEM_SEGMENT_BIT(segment)) || stays(s, segment))
+			continue;
+		segments |= FARMEM_SEGMENT_BIT(segment);
+		bytes += s->seen->resident_bytes[segment];
+		s->i->left_bytes[segment] = s->seen->resident_bytes[segment];
+	}
+	if (segments == 0)
+		return;
+	offload(s, segments, bytes);
+	s->i->offloaded |= (uint8_t)segments;
+}
+
+/* A request has ended after segments had left: what is of them neither remote nor still there came back. What is seen may be older than that: then nothing is gone of them yet. */
+static void learn_returned(struct step *s)
+{
+	struct farmem_function *f = s->f;
+
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
+		uint64_t left = s->i->left_bytes[segment], resident = s->seen->resident_bytes[segment], accounted = resident + s->seen->remote_bytes[segment];
+		double share;
+
+		if (left == 0 || s->i->under_way || resident >= left)
+			continue;
+		share = accounted < left ? (double)(left - accounted) / (double)left : 0;
+		f->returned[segment] += (share - f->returned[segment]) / (f->returned_n[segment] < RETURNED_MEMORY ? ++f->returned_n[segment] : RETURNED_MEMORY);
+		s->i->left_bytes[segment] = 0;
+	}
 }
 
 static void roll_back(struct step *s)
 {
-	unsigned segments = s->i->offloaded;
+	unsigned segments = s->i->offloaded & ~s->i->leaving;
 
-	if (!farmem_rollback_due(s->k, s->i, s->now_ns))
+	if (segments == 0 || !farmem_rollback_due(s->k, s->i, s->now_ns))
 		return;
 	act(s, FARMEM_DO_ROLLBACK, segments, 0);
 	/* how much goes back to its segment only the engine knows */
@@ -100,11 +145,21 @@ static void become_idle(struct step *s)
 	plan_semiwarm(s);
 }
 
+/* When the segments go that requests do not let go, as they run and run. */
+static uint64_t long_request_due(const struct step *s)
+{
+	if (s->i->running == 0 || s->k->long_request_ns == 0 || may_leave(s->k, s->i, s->seen) == 0 || segments_due(s, UINT32_MAX) == 0)
+		return FARMEM_NEVER;
+	return s->i->begun_ns + s->k->long_request_ns;
+}
+
 static void tick(struct step *s)
 {
 	struct farmem_instance *i = s->i;
 	uint64_t bytes;
 
+	if (s->now_ns >= long_request_due(s))
+		offload_segments(s, segments_due(s, UINT32_MAX));
 	if (i->running > 0 || i->idle_since_ns == 0 || s->now_ns < i->semiwarm_ns || (i->quota_ns && s->now_ns < i->quota_ns))
 		return;
 	if (i->quota_ns == 0) {
@@ -123,7 +178,11 @@ static uint64_t next_timer(const struct step *s)
 	const struct farmem_instance *i = s->i;
 	uint64_t due_ns = i->quota_ns ? i->quota_ns : i->semiwarm_ns;
 
-	if (!s->k->semiwarm || i->ended || i->running > 0 || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || may_leave(s->k, i, s->seen) == 0)
+	if (i->ended)
+		return FARMEM_NEVER;
+	if (i->running > 0)
+		return long_request_due(s);
+	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || resident_bytes(s->seen) <= s->k->floor_bytes)
 		return FARMEM_NEVER;
 	return due_ns;
 }
@@ -151,10 +210,14 @@ static void request_begin(struct step *s)
 		farmem_reuse_add(&s->f->reuse, s->now_ns, interval_ns, 1);
 	}
 	i->idle_since_ns = 0;
+	i->begun_ns = s->now_ns;
 	i->quota_ns = 0;
 	if (i->under_way) {
 		act(s, FARMEM_DO_CANCEL, 0, 0);
 		i->offloaded &= (uint8_t)~i->leaving;
+		for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
+			if (i->leaving & FARMEM_SEGMENT_BIT(segment))
+				i->left_bytes[segment] = 0;
 		i->cancelled++;
 		over(i);
 	}
@@ -176,8 +239,9 @@ static void request_end(struct step *s)
 	if (i->rollback_ns == 0)
 		i->rollback_ns = s->now_ns;
 	become_idle(s);
+	learn_returned(s);
+	offload_segments(s, segments_due(s, i->requests));
 	roll_back(s);
-	offload_segments(s);
 }
 
 static void offloaded(struct step *s, const struct farmem_policy_event *e)

@@ -29,7 +29,7 @@ MAY_USE = {
     'box': {'base', 'ckpt', 'fn'},
     'node': {'base', 'fn', 'ckpt', 'http', 'box', 'sched', 'farmem'},
     'hearthd': {'base', 'node'},
-    'hearth': {'base', 'cuda', 'cufile', 'ckpt', 'node', 'trace', 'sched', 'http'},    # cufile: its interface, to measure beside; ckpt: images; node: only what doctor probes and where the state is; http: the metrics of `hearth serve`
+    'hearth': {'base', 'cuda', 'cufile', 'ckpt', 'node', 'trace', 'sched', 'farmem', 'http'},    # cufile: its interface, to measure beside; ckpt: images; node: only what doctor probes and where the state is; http: the metrics of `hearth serve`
 }
 
 

@@ -36,7 +36,9 @@
  * @pace_ns:           how often the quota of a semi-warm instance is set anew
  * @floor_bytes:       what always stays
  * @segment_min_bytes: a segment with less is not worth the trip
+ * @return_max:        a segment of which more than this share came back at once, in instances before, stays with the next ones until they are semi-warm; every 16th tries again
  * @init_requests:     requests after which the init segment goes (the runtime segment goes after the first); 1 at least
+ * @long_request_ns:   a request that has run for so long has shown what it needs: the segments whose turn has not come yet go while it runs; 0: they wait for its end
  * @rollback_ns, @rollback_requests: what came back because it was touched is looked at again after so long and so many requests, at least
  * @keepalive_ns:      an idle instance ends after it; 0 = never. For its last @keepalive_margin_ns nothing moves: it would be for nothing.
  * @prefetch_max_bytes: of the working set, the hottest first
@@ -44,10 +46,10 @@
  */
 struct farmem_knobs {
 	bool segments, semiwarm, prefetch;
-	double reuse_quantile, offload_per_s, pressure_low, pressure_high;
+	double reuse_quantile, offload_per_s, return_max, pressure_low, pressure_high;
 	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
 	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes;
-	uint64_t rollback_ns, keepalive_ns, keepalive_margin_ns;
+	uint64_t long_request_ns, rollback_ns, keepalive_ns, keepalive_margin_ns;
 	uint32_t init_requests, rollback_requests;
 };
 
@@ -93,28 +95,38 @@ uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farm
 struct farmem_node {
 	struct farmem_reuse reuse;
 	double psi;                     /* as last told */
+	double evict_want;              /* bytes a second that evictions would have without a limit; moving average over some paces of quotas */
 	double evict_cut;               /* share of the evictions that the link has no room for, 0..1 */
 };
 
-/** struct farmem_function - all zero but @knobs */
+/**
+ * struct farmem_function - all zero but @knobs
+ * @returned: of a segment that left, the share that the next request brought back; moving average, of @returned_n instances
+ * @kept:     instances in a row that kept the segment because of it
+ */
 struct farmem_function {
 	struct farmem_knobs knobs;
 	struct farmem_reuse reuse;
+	double returned[FARMEM_SEGMENTS];
+	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS];
 };
 
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
 struct farmem_instance {
 	uint64_t now_ns;                /* of the last event */
-	uint64_t idle_since_ns;         /* 0: not idle since it began */
+	uint64_t idle_since_ns;         /* 0: not idle */
+	uint64_t begun_ns;              /* since when requests run */
 	uint64_t semiwarm_ns;           /* when its memory begins to leave; FARMEM_NEVER */
 	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
 	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
 	uint64_t asked_bytes;           /* of offloads under way: what has not been reported yet */
 	uint64_t base_bytes;            /* its memory when it became semi-warm: what offload_per_s is a share of */
+	uint64_t left_bytes[FARMEM_SEGMENTS];   /* of a segment that was told to leave, until it was seen what came back; 0: not waiting for that */
 	uint32_t running, requests, requests_rollback;
 	uint32_t cancelled;             /* offloads that were called off and have not reported their end */
 	uint8_t barriers;               /* segments that have ended, FARMEM_SEGMENT_BIT */
 	uint8_t offloaded;              /* segments that were told to leave, and were not called back before they had */
+	uint8_t kept;                   /* segments that stay, as they came back in others */
 	uint8_t leaving;                /* segments of the offload under way */
 	bool under_way, ended;
 };
@@ -175,8 +187,8 @@ struct farmem_actions {
  * farmem_step - one event of one instance
  * @seen: as of now
  * @ret:  overwritten
- * Guarantees, whatever comes in whatever order: nothing is asked to leave while a request runs, and a request's begin cancels what is under way; all that was asked for and is not
- * reported yet is never more than what was seen resident beyond the floor; nothing is asked of an instance that ended.
+ * Guarantees, whatever comes in whatever order: a request's begin cancels what is under way, and nothing is asked to leave while requests run, but for the segments, once, when they
+ * have run for long_request_ns; all that was asked for and is not reported yet is never more than what was seen resident beyond the floor; nothing is asked of an instance that ended.
  */
 void farmem_step(struct farmem_node *node, struct farmem_function *f, struct farmem_instance *i, const struct farmem_policy_event *e, uint64_t now_ns, const struct farmem_seen *seen,
 		 struct farmem_actions *ret);
@@ -224,7 +236,7 @@ struct farmem_flows { uint64_t fault, prefetch, evict; };
 void farmem_governor(const struct farmem_flows *want, uint64_t link, double pressure, struct farmem_flows *ret_grant);
 /**
  * farmem_node_update - once a second
- * @want: what the classes asked for in the last second
+ * @want: what the classes had in the last second; evictions are averaged, as they come in bursts
  * @psi:  memory pressure, "some avg10", 0..1
  * Return: what they may have in the next, as farmem_governor() says; quotas follow it by themselves.
  */

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmocka.h wants these before it */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "farmem/policy.h"
+
+#define MIB (1ull << 20)
+#define S NS_PER_S
+#define T0 (1000 * S)
+
+/* ---- reuse intervals ---- */
+
+static uint64_t start(const struct farmem_reuse *own, const struct farmem_reuse *node, double q)
+{
+	return farmem_semiwarm_start(own, node, T0, q, S, 120 * S);
+}
+
+static void delay_without_samples(void **state)
+{
+	struct farmem_reuse none = { 0 };
+
+	assert_int_equal(start(&none, NULL, 0.99), 120 * S);
+	assert_int_equal(start(&none, &none, 0.99), 120 * S);
+	assert_int_equal(farmem_semiwarm_start(&none, NULL, T0, 0.99, 200 * S, 120 * S), 200 * S);
+}
+
+/* within a bucket above the true quantile: an eighth of a doubling */
+static void assert_about(uint64_t got_ns, double want_s)
+{
+	if ((double)got_ns < want_s * 1e9 || (double)got_ns > want_s * 1e9 * 1.0906)
+		fail_msg("%.3f s, not %.3f s or a bucket more", (double)got_ns / 1e9, want_s);
+}
+
+static void delay_is_the_quantile(void **state)
+{
+	struct farmem_reuse h = { 0 };
+
+	for (unsigned i = 1; i <= 1000; i++)
+		farmem_reuse_add(&h, T0, i * S / 2, 1);
+	assert_about(start(&h, NULL, 0.5), 250);
+	assert_about(start(&h, NULL, 0.9), 450);
+	assert_about(start(&h, NULL, 0.99), 495);
+	assert_true(start(&h, NULL, 1) >= 500 * S);
+	assert_true(farmem_semiwarm_start(&h, NULL, T0, 0.5, 400 * S, 0) == 400 * S);
+}
+
+static void extremes_are_kept(void **state)
+{
+	struct farmem_reuse h = { 0 };
+
+	farmem_reuse_add(&h, T0, 0, 1);
+	assert_true(start(&h, NULL, 0.99) == S);
+	farmem_reuse_add(&h, T0, UINT64_MAX, 1);
+	assert_true(start(&h, NULL, 0.99) > 3600 * S);
+}
+
+/* The node's stands in while the function has few; it counts as eight samples. */
+static void prior_gives_way(void **state)
+{
+	struct farmem_reuse own = { 0 }, node = { 0 };
+
+	for (unsigned i = 0; i < 1000; i++)
+		farmem_reuse_add(&node, T0, 300 * S, 1);
+	assert_about(start(&own, &node, 0.9), 300);
+	for (unsigned i = 0; i < 20; i++)
+		farmem_reuse_add(&own, T0, 2 * S, 1);
+	assert_about(start(&own, &node, 0.9), 300);
+	for (unsigned i = 0; i < 80; i++)
+		farmem_reuse_add(&own, T0, 2 * S, 1);
+	assert_about(start(&own, &node, 0.9), 2);
+}
+
+/* What was true a day ago has faded beside what is true now, and weights stay in proportion over the change of epochs. */
+static void old_samples_fade(void **state)
+{
+	struct farmem_reuse h = { 0 };
+	uint64_t later = T0 + 24 * 3600 * S, much_later = T0 + 400 * 3600 * S;
+
+	for (unsigned i = 0; i < 100; i++)
+		farmem_reuse_add(&h, T0, 200 * S, 1);
+	assert_true(farmem_reuse_weight(&h, T0) == 100);
+	assert_true(farmem_reuse_weight(&h, T0 + FARMEM_REUSE_HALF_LIFE_NS) == 50);
+	for (unsigned i = 0; i < 100; i++)
+		farmem_reuse_add(&h, later, 4 * S, 1);
+	assert_about(farmem_semiwarm_start(&h, NULL, later, 0.9, S, 0), 4);
+	farmem_reuse_add(&h, much_later, 8 * S, 1);
+	assert_in_range((uint64_t)(farmem_reuse_weight(&h, much_later) * 1000), 1000, 1001);
+	assert_about(farmem_semiwarm_start(&h, NULL, much_later, 0.9, S, 0), 8);
+}
+
+/* ---- an instance, step by step ---- */
+
+struct rig {
+	struct farmem_node node;
+	struct farmem_function f;
+	struct farmem_instance i;
+	struct farmem_seen seen;
+	struct farmem_actions did;
+};
+
+static struct rig rig(void)
+{
+	struct rig r = { .seen = { .resident_bytes = { 40 * MIB, 60 * MIB, 4 * MIB } } };
+
+	farmem_knobs_default(&r.f.knobs);
+	return r;
+}
+
+static void tell(struct rig *r, enum farmem_policy_event_kind kind, uint64_t now_ns)
+{
+	struct farmem_policy_event e = { .kind = kind };
+
+	farmem_step(&r->node, &r->f, &r->i, &e, now_ns, &r->seen, &r->did);
+}
+
+static void offloaded(struct rig *r, uint64_t bytes, bool done, uint64_t now_ns)
+{
+	struct farmem_policy_event e = { .kind = FARMEM_ON_OFFLOADED, .bytes = bytes, .done = done };
+
+	farmem_step(&r->node, &r->f, &r->i, &e, now_ns, &r->seen, &r->did);
+}
+
+static void request(struct rig *r, uint64_t begin_ns, uint64_t end_ns)
+{
+	tell(r, FARMEM_ON_REQUEST_BEGIN, begin_ns);
+	tell(r, FARMEM_ON_REQUEST_END, end_ns);
+}
+
+static void assert_action(const struct rig *r, size_t at, enum farmem_action_kind kind, unsigned segments, uint64_t bytes)
+{
+	const struct farmem_action *a = &r->did.action[at];
+
+	assert_true(at < r->did.n);
+	if (a->kind != kind || a->segments != segments || a->bytes != bytes)
+		fail_msg("action %zu is %d %x %llu, not %d %x %llu", at, a->kind, a->segments, (unsigned long long)a->bytes, kind, segments, (unsigned long long)bytes);
+}
+
+static struct rig ready(void)
+{
+	struct rig r = rig();
+
+	tell(&r, FARMEM_ON_RUNTIME_READY, T0);
+	assert_action(&r, 0, FARMEM_DO_BARRIER, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME), 0);
+	tell(&r, FARMEM_ON_INIT_DONE, T0 + S);
+	assert_action(&r, 0, FARMEM_DO_BARRIER, FARMEM_SEGMENT_BIT(FARMEM_INIT), 0);
+	return r;
+}
+
+static void barriers_come_once_and_in_order(void **state)
+{
+	struct rig r = rig();
+
+	tell(&r, FARMEM_ON_INIT_DONE, T0);
+	assert_action(&r, 0, FARMEM_DO_BARRIER, FARMEM_SEGMENT_BIT(FARMEM_INIT), 0);
+	tell(&r, FARMEM_ON_RUNTIME_READY, T0);
+	assert_int_equal(r.did.n, 0);
+	tell(&r, FARMEM_ON_INIT_DONE, T0);
+	assert_int_equal(r.did.n, 0);
+}
+
+/* Runtime after the first request, init after the second; then nothing is left for the timer of a long request. */
+static void segments_go_after_requests(void **state)
+{
+	struct rig r = ready();
+
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 2 * S);
+	assert_int_equal(r.did.n, 0);
+	assert_int_equal(r.did.timer_ns, T0 + 62 * S);
+	tell(&r, FARMEM_ON_REQUEST_END, T0 + 3 * S);
+	assert_int_equal(r.did.n, 1);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME), 40 * MIB);
+	r.seen.resident_bytes[FARMEM_RUNTIME] = 0;
+	r.seen.remote_bytes[FARMEM_RUNTIME] = 40 * MIB;
+	offloaded(&r, 40 * MIB, true, T0 + 4 * S);
+	request(&r, T0 + 5 * S, T0 + 6 * S);
+	assert_int_equal(r.did.n, 1);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_INIT), 56 * MIB);     /* 60, but of all 64 that are there 8 stay */
+	offloaded(&r, 56 * MIB, true, T0 + 7 * S);
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 8 * S);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+}
+
+static void small_segments_stay(void **state)
+{
+	struct rig r = ready();
+
+	r.seen.resident_bytes[FARMEM_RUNTIME] = 63 * 4096;
+	request(&r, T0 + 2 * S, T0 + 3 * S);
+	assert_int_equal(r.did.n, 0);
+}
+
+static void request_calls_offload_off(void **state)
+{
+	struct rig r = ready();
+
+	request(&r, T0 + 2 * S, T0 + 3 * S);
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 3 * S + 1);
+	assert_action(&r, 0, FARMEM_DO_CANCEL, 0, 0);
+	offloaded(&r, 10 * MIB, true, T0 + 3 * S + 2);
+	r.seen.resident_bytes[FARMEM_RUNTIME] = 30 * MIB;
+	/* it is its turn again; what was called off does not count against it */
+	tell(&r, FARMEM_ON_REQUEST_END, T0 + 4 * S);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME) | FARMEM_SEGMENT_BIT(FARMEM_INIT), 86 * MIB);
+	/* a late word of one that was called off is not taken for one of what is under way */
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 5 * S);
+	tell(&r, FARMEM_ON_REQUEST_END, T0 + 6 * S);
+	assert_int_equal(r.i.asked_bytes, 86 * MIB);
+	offloaded(&r, MIB, true, T0 + 6 * S);
+	assert_int_equal(r.i.asked_bytes, 86 * MIB);
+	offloaded(&r, MIB, false, T0 + 6 * S);
+	assert_int_equal(r.i.asked_bytes, 85 * MIB);
+}
+
+static void long_request_lets_segments_go(void **state)
+{
+	struct rig r = ready();
+
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 2 * S);
+	tell(&r, FARMEM_ON_TIMER, T0 + 61 * S);
+	assert_int_equal(r.did.n, 0);
+	tell(&r, FARMEM_ON_TIMER, T0 + 62 * S);
+	assert_int_equal(r.did.n, 1);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME) | FARMEM_SEGMENT_BIT(FARMEM_INIT), 96 * MIB);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	tell(&r, FARMEM_ON_TIMER, T0 + 63 * S);
+	assert_int_equal(r.did.n, 0);
+
+	r = ready();
+	r.f.knobs.long_request_ns = 0;
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 2 * S);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	tell(&r, FARMEM_ON_TIMER, T0 + 3600 * S);
+	assert_int_equal(r.did.n, 0);
+}
+
+/* A segment that came back in one instance stays in the next fifteen, and is tried again in the sixteenth. */
+static void what_comes_back_stays(void **state)
+{
+	struct rig r = ready();
+	struct farmem_function learnt;
+
+	request(&r, T0 + 2 * S, T0 + 3 * S);
+	offloaded(&r, 40 * MIB, true, T0 + 4 * S);
+	/* what is seen is still from before: nothing is learnt */
+	request(&r, T0 + 5 * S, T0 + 6 * S);
+	assert_int_equal(r.f.returned_n[FARMEM_RUNTIME], 0);
+	offloaded(&r, 60 * MIB, true, T0 + 6 * S);
+	r.seen = (struct farmem_seen){ .resident_bytes = { 0, 0, 92 * MIB }, .remote_bytes = { 10 * MIB, 6 * MIB, 0 } };
+	request(&r, T0 + 7 * S, T0 + 8 * S);
+	assert_int_equal(r.f.returned_n[FARMEM_RUNTIME], 1);
+	assert_true(r.f.returned[FARMEM_RUNTIME] == 0.75 && r.f.returned[FARMEM_INIT] == 0.9);
+	learnt = r.f;
+	for (unsigned n = 0; n < 16; n++) {
+		r = ready();
+		r.f = learnt;
+		tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 2 * S);
+		tell(&r, FARMEM_ON_TIMER, T0 + 62 * S);
+		assert_int_equal(r.did.n, 1);
+		/* three quarters are not more than return_max */
+		assert_int_equal(r.did.action[0].segments, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME) | (n == 15 ? FARMEM_SEGMENT_BIT(FARMEM_INIT) : 0));
+		assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+		learnt = r.f;
+	}
+}
+
+static void rollback_in_due_time(void **state)
+{
+	struct rig r = ready();
+
+	r.f.knobs.rollback_ns = 10 * S;
+	request(&r, T0 + 2 * S, T0 + 3 * S);
+	offloaded(&r, 40 * MIB, true, T0 + 3 * S);
+	request(&r, T0 + 4 * S, T0 + 5 * S);
+	offloaded(&r, 56 * MIB, true, T0 + 5 * S);
+	r.seen = (struct farmem_seen){ .resident_bytes = { 2 * MIB, 3 * MIB, 10 * MIB }, .remote_bytes = { 38 * MIB, 57 * MIB, 0 } };
+	request(&r, T0 + 6 * S, T0 + 7 * S);
+	assert_int_equal(r.did.n, 0);
+	assert_false(farmem_rollback_due(&r.f.knobs, &r.i, T0 + 13 * S - 1));
+	assert_true(farmem_rollback_due(&r.f.knobs, &r.i, T0 + 13 * S));
+	request(&r, T0 + 8 * S, T0 + 13 * S);
+	assert_int_equal(r.did.n, 2);
+	assert_action(&r, 0, FARMEM_DO_ROLLBACK, 3, 0);
+	assert_action(&r, 1, FARMEM_DO_OFFLOAD, 3, 7 * MIB);
+	assert_false(farmem_rollback_due(&r.f.knobs, &r.i, T0 + 100 * S));
+
+	/* so many requests are needed as well */
+	r.f.knobs.rollback_requests = 3;
+	r.i.requests_rollback = 2;
+	assert_false(farmem_rollback_due(&r.f.knobs, &r.i, T0 + 100 * S));
+	r.i.requests_rollback = 3;
+	assert_true(farmem_rollback_due(&r.f.knobs, &r.i, T0 + 100 * S));
+}
+
+/* ---- semi-warm ---- */
+
+/* Served three requests, both segments gone: only what semi-warm does is left. @r->i is idle since T0 + 7 s. */
+static struct rig idle(void)
+{
+	struct rig r = ready();
+
+	r.f.knobs.segments = false;
+	request(&r, T0 + 6 * S, T0 + 7 * S);
+	assert_int_equal(r.did.n, 0);
+	return r;
+}
+
+static void memory_leaves_gradually(void **state)
+{
+	struct rig r = idle();
+	uint64_t now = T0 + 127 * S, resident = 104 * MIB;
+
+	assert_int_equal(r.did.timer_ns, now);          /* nothing is known: semiwarm_first */
+	tell(&r, FARMEM_ON_TIMER, now - 1);
+	assert_int_equal(r.did.n, 0);
+	assert_int_equal(r.did.timer_ns, now);
+	for (unsigned k = 0; k < 10; k++, now += 10 * S) {
+		uint64_t quota = k < 9 ? (104 * MIB / 10 + 4095) / 4096 * 4096 : resident - 8 * MIB;
+
+		tell(&r, FARMEM_ON_TIMER, now);
+		if (quota > resident - 8 * MIB)
+			quota = resident - 8 * MIB;
+		assert_int_equal(r.did.n, 1);
+		assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_ALL_SEGMENTS, quota);
+		resident -= quota;
+		r.seen = (struct farmem_seen){ .resident_bytes = { 0, resident, 0 }, .remote_bytes = { 104 * MIB - resident, 0, 0 } };
+		offloaded(&r, quota, true, now + S);
+		if (resident == 8 * MIB)
+			break;
+		assert_int_equal(r.did.timer_ns, now + 10 * S);
+	}
+	assert_int_equal(resident, 8 * MIB);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+}
+
+static void request_ends_semiwarm(void **state)
+{
+	struct rig r = idle();
+
+	tell(&r, FARMEM_ON_TIMER, T0 + 127 * S);
+	r.seen.ws_remote_bytes = 5 * MIB;
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 130 * S);
+	assert_int_equal(r.did.n, 2);
+	assert_action(&r, 0, FARMEM_DO_CANCEL, 0, 0);
+	assert_action(&r, 1, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, 5 * MIB);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	/* a timer that was on its way does nothing */
+	tell(&r, FARMEM_ON_TIMER, T0 + 137 * S);
+	assert_int_equal(r.did.n, 0);
+	/* and 123 s were learnt, by function and node */
+	assert_about(farmem_semiwarm_start(&r.f.reuse, NULL, T0 + 130 * S, 0.99, 0, 0), 123);
+	assert_about(farmem_semiwarm_start(&r.node.reuse, NULL, T0 + 130 * S, 0.99, 0, 0), 123);
+}
+
+static void prefetch_is_bounded(void **state)
+{
+	struct rig r = idle();
+
+	r.seen.ws_remote_bytes = 5 * MIB;
+	r.f.knobs.prefetch_max_bytes = 2 * MIB;
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 130 * S);
+	assert_action(&r, 0, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, 2 * MIB);
+	/* a second request beside it: all was done */
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 130 * S);
+	assert_int_equal(r.did.n, 0);
+	r = idle();
+	r.seen.ws_remote_bytes = 5 * MIB;
+	r.f.knobs.prefetch = false;
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 130 * S);
+	assert_int_equal(r.did.n, 0);
+}
+
+static void nothing_moves_at_the_end(void **state)
+{
+	struct rig r = idle();
+	uint64_t end = T0 + 7 * S + 585 * S;
+
+	tell(&r, FARMEM_ON_TIMER, T0 + 127 * S);
+	offloaded(&r, 104 * MIB / 10, true, T0 + 128 * S);
+	assert_true(farmem_offload_quota(&r.node, &r.f.knobs, &r.i, end - 1, &r.seen) > 0);
+	assert_int_equal(farmem_offload_quota(&r.node, &r.f.knobs, &r.i, end, &r.seen), 0);
+	tell(&r, FARMEM_ON_TIMER, end - S);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	r.f.knobs.keepalive_ns = 0;
+	assert_true(farmem_offload_quota(&r.node, &r.f.knobs, &r.i, end + 3600 * S, &r.seen) > 0);
+}
+
+/* A machine that slept does not throw all out when it wakes. */
+static void late_timer_catches_up_one_pace(void **state)
+{
+	struct rig r = idle();
+	uint64_t one;
+
+	tell(&r, FARMEM_ON_TIMER, T0 + 127 * S);
+	one = r.did.action[0].bytes;
+	offloaded(&r, one, true, T0 + 127 * S);
+	tell(&r, FARMEM_ON_TIMER, T0 + 400 * S);
+	assert_in_range(r.did.action[0].bytes, 2 * one - 4096, 2 * one + 4096);
+}
+
+static void pressure_hurries(void **state)
+{
+	struct rig r = idle();
+	struct farmem_flows none = { 0 };
+	uint64_t calm, pressed;
+
+	assert_true(farmem_pressure(&r.f.knobs, 0.05) == 0 && farmem_pressure(&r.f.knobs, 0.4) == 1 && farmem_pressure(&r.f.knobs, 0) == 0);
+	assert_true(farmem_pressure(&r.f.knobs, 0.225) > 0.49 && farmem_pressure(&r.f.knobs, 0.225) < 0.51);
+	farmem_node_update(&r.node, &r.f.knobs, &none, 0, 1);
+	tell(&r, FARMEM_ON_PRESSURE, T0 + 8 * S);
+	assert_int_equal(r.did.timer_ns, T0 + 17 * S);
+	tell(&r, FARMEM_ON_TIMER, T0 + 17 * S);
+	pressed = r.did.action[0].bytes;
+	r = idle();
+	tell(&r, FARMEM_ON_TIMER, T0 + 127 * S);
+	calm = r.did.action[0].bytes;
+	assert_in_range(pressed, 9 * calm, 10 * calm);
+}
+
+static void an_ended_instance_is_left_alone(void **state)
+{
+	struct rig r = idle();
+
+	tell(&r, FARMEM_ON_EXIT, T0 + 10 * S);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	tell(&r, FARMEM_ON_TIMER, T0 + 1000 * S);
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 1000 * S);
+	assert_int_equal(r.did.n, 0);
+}
+
+static void unmatched_end_is_ignored(void **state)
+{
+	struct rig r = ready();
+	struct farmem_instance before = r.i;
+
+	tell(&r, FARMEM_ON_REQUEST_END, T0 + S);
+	assert_int_equal(r.did.n, 0);
+	assert_memory_equal(&before, &r.i, sizeof(before));
+}
+
+/* ---- working set ---- */
+
+static void hottest_fit_in_order(void **state)
+{
+	struct farmem_ws_range ws[] = { { 10, 4, 0x1 }, { 20, 4, 0x7 }, { 30, 4, 0x5 }, { 40, 4, 0x6 }, { 50, 4, 0xf8 } };
+	struct farmem_ws_range copy[5];
+
+	/* of three recorded requests: 20 was touched by all, 30 and 40 by two, 10 by one, 50 by none of these */
+	memcpy(copy, ws, sizeof(ws));
+	assert_int_equal(farmem_prefetch_set(copy, 5, 3, 100), 3);
+	assert_true(copy[0].page == 20 && copy[1].page == 30 && copy[2].page == 40);
+	memcpy(copy, ws, sizeof(ws));
+	assert_int_equal(farmem_prefetch_set(copy, 5, 3, 6), 2);
+	assert_true(copy[0].page == 20 && copy[0].pages == 4 && copy[1].page == 30 && copy[1].pages == 2);
+	memcpy(copy, ws, sizeof(ws));
+	assert_int_equal(farmem_prefetch_set(copy, 5, 3, 0), 0);
+	/* with one request recorded, all that it touched */
+	memcpy(copy, ws, sizeof(ws));
+	assert_int_equal(farmem_prefetch_set(copy, 5, 1, 100), 3);
+	memcpy(copy, ws, sizeof(ws));
+	assert_int_equal(farmem_prefetch_set(copy, 5, 0, 100), 0);
+	assert_int_equal(farmem_prefetch_set(NULL, 0, 8, 100), 0);
+	memcpy(copy, ws, sizeof(ws));
+	assert_int_equal(farmem_prefetch_set(copy, 5, 200, UINT64_MAX), 4);
+}
+
+/* ---- link ---- */
+
+static void governor_keeps_the_order(void **state)
+{
+	struct farmem_flows want = { 40, 50, 60 }, g;
+
+	farmem_governor(&want, 0, 0, &g);
+	assert_true(g.fault == 40 && g.prefetch == 50 && g.evict == 60);
+	farmem_governor(&want, 100, 0, &g);
+	assert_true(g.fault == 40 && g.prefetch == 50 && g.evict == 10);
+	farmem_governor(&want, 80, 0.4, &g);
+	assert_true(g.fault == 40 && g.prefetch == 40 && g.evict == 0);
+	farmem_governor(&want, 80, 0.5, &g);
+	assert_true(g.fault == 40 && g.prefetch == 30 && g.evict == 10);
+	farmem_governor(&want, 24, 1, &g);
+	assert_true(g.fault == 21 && g.prefetch == 0 && g.evict == 3);
+}
+
+/* Minutes of it; evictions are cut as they go. */
+static void update(struct rig *r, const struct farmem_flows *want)
+{
+	for (unsigned k = 0; k < 200; k++) {
+		double cut = r->node.evict_cut;
+		struct farmem_flows now = *want;
+
+		now.evict = (uint64_t)((double)now.evict * (1 - cut));
+		farmem_node_update(&r->node, &r->f.knobs, &now, 250, 0);
+	}
+}
+
+/* Quotas follow the link, and come back when there is room. */
+static void quotas_follow_the_link(void **state)
+{
+	struct rig r = idle();
+	struct farmem_flows want = { 0, 0, 1000 };
+	uint64_t free_quota, cut_quota;
+
+	tell(&r, FARMEM_ON_TIMER, T0 + 127 * S);
+	free_quota = r.did.action[0].bytes;
+	update(&r, &want);
+	r.i.asked_bytes = 0;
+	cut_quota = farmem_offload_quota(&r.node, &r.f.knobs, &r.i, T0 + 137 * S, &r.seen);
+	assert_in_range(cut_quota, free_quota * 49 / 200, free_quota * 51 / 200);
+	/* faults come first */
+	want.fault = 150;
+	update(&r, &want);
+	assert_in_range((uint64_t)(r.node.evict_cut * 1000), 890, 910);
+	want.evict = 10;
+	update(&r, &want);
+	assert_true(r.node.evict_cut == 0);
+}
+
+/* ---- knobs ---- */
+
+static void knobs_are_checked(void **state)
+{
+	struct farmem_knobs good, k;
+	struct hearth_err err = { 0 };
+
+	farmem_knobs_default(&good);
+	assert_int_equal(farmem_knobs_check(&good, &err), 0);
+#define REFUSES(field, value) \
+	do { \
+		k = good; \
+		k.field = (value); \
+		assert_int_equal(farmem_knobs_check(&k, &err), -EINVAL); \
+	} while (0)
+	REFUSES(reuse_quantile, 0.4);
+	REFUSES(reuse_quantile, 1.1);
+	assert_string_equal(err.msg, "reuse_quantile is 1.1: it must be from 0.5 to 1");
+	REFUSES(offload_per_s, 0);
+	REFUSES(offload_per_s, __builtin_nan(""));
+	REFUSES(return_max, -1);
+	REFUSES(pressure_high, 0.01);
+	REFUSES(semiwarm_max_ns, S);
+	REFUSES(pace_ns, 0);
+	assert_string_equal(err.msg, "pace is 0 s: it must be from 0.01 s to a year");
+	REFUSES(keepalive_ns, UINT64_MAX);
+	REFUSES(init_requests, 0);
+	REFUSES(rollback_requests, 0);
+#undef REFUSES
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(delay_without_samples), cmocka_unit_test(delay_is_the_quantile), cmocka_unit_test(extremes_are_kept), cmocka_unit_test(prior_gives_way),
+		cmocka_unit_test(old_samples_fade), cmocka_unit_test(barriers_come_once_and_in_order), cmocka_unit_test(segments_go_after_requests), cmocka_unit_test(small_segments_stay),
+		cmocka_unit_test(request_calls_offload_off), cmocka_unit_test(long_request_lets_segments_go), cmocka_unit_test(what_comes_back_stays), cmocka_unit_test(rollback_in_due_time),
+		cmocka_unit_test(memory_leaves_gradually), cmocka_unit_test(request_ends_semiwarm), cmocka_unit_test(prefetch_is_bounded), cmocka_unit_test(nothing_moves_at_the_end),
+		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
+		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
+		cmocka_unit_test(knobs_are_checked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
