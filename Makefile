@@ -7,7 +7,7 @@ ifdef CI
 MESON_OPTIONS += -Dwerror=true
 endif
 
-.PHONY: build help setup demo test test-slow bench bench-node bench-sched lint asan tsan fuzz vm gpu install clean
+.PHONY: build help setup demo test test-slow bench bench-node bench-sched bench-pager lint asan tsan fuzz vm gpu install clean
 
 build: $(BUILD)/build.ninja
 	@meson compile -C $(BUILD)
@@ -18,7 +18,7 @@ help:
 	@echo 'make demo       set up, build, and replay a trace on a node [TRACE=FILE]'
 	@echo 'make test       set up, build, and run the tests'
 	@echo 'make test-slow  the same and the slow ones'
-	@echo 'make bench      all benchmarks; bench-node: the node against nginx; bench-sched: the scheduler'
+	@echo 'make bench      all benchmarks; bench-node: the node against nginx; bench-sched: the scheduler; bench-pager: far memory'
 	@echo 'make lint       clang-tidy, cppcheck, shellcheck, every header alone'
 	@echo 'make asan       the tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
 	@echo 'make fuzz       every fuzzer for a while [TIME=60]'
@@ -48,7 +48,7 @@ test-slow:
 	@$(MAKE) --no-print-directory build
 	@tools/run-tests --slow $(BUILD)
 
-bench: bench-node bench-sched
+bench: bench-node bench-sched bench-pager
 
 bench-node:
 	@tools/setup bench
@@ -59,6 +59,11 @@ bench-sched:
 	@tools/setup bench
 	@$(MAKE) --no-print-directory build
 	@tools/bench-sched
+
+bench-pager:
+	@tools/setup bench
+	@$(MAKE) --no-print-directory build
+	@tools/bench-pager
 
 lint:
 	@tools/setup lint

@@ -6,16 +6,16 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/fault.h"
 #include "space.h"
 
-#define SAMPLE 32                       /* one in so many of the working set is left to be touched, which tells whether it still is one */
+#define SAMPLE_BITS 5                   /* one in 32 of the working set is left to be touched, which tells whether it still is one */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
 
 struct fetch {
-	struct store_op op;
+	struct depot_op op;
 	struct space *s;
 	uint64_t fault;                 /* the address; 0: none */
+	bool parked;                    /* it waits for an event */
 	uint64_t began_ns;
 	unsigned n;
 	uint64_t address[FETCH_PAGES], id[FETCH_PAGES];
@@ -31,9 +31,9 @@ void fetch_wake(struct space *s, uint64_t address)
 	(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
 }
 
-int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)
+static int copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages, uint64_t mode)
 {
-	struct uffdio_copy c = { .dst = address, .src = (uintptr_t)from, .len = pages * PAGE_BYTES };
+	struct uffdio_copy c = { .dst = address, .src = (uintptr_t)from, .len = pages * PAGE_BYTES, .mode = mode };
 
 	if (ioctl(s->st->uffd, UFFDIO_COPY, &c) == 0 || c.copy > 0)
 		return (int)(c.copy / (int64_t)PAGE_BYTES);
@@ -42,10 +42,15 @@ int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
 	return -errno;
 }
 
+int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)
+{
+	return copy(s, address, from, pages, 0);
+}
+
 static void here(struct space *s, const struct fetch *f, unsigned k)
 {
 	struct figures *n = &s->st->figures;
-	uint64_t entry = index_get(&s->index, f->address[k]);
+	uint64_t entry = where_get(&s->where, f->address[k]);
 	bool used = f->address[k] == f->fault;
 
 	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
@@ -55,7 +60,7 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 		entry |= ENTRY_USED;
 	if (!used)
 		entry |= ENTRY_FETCHED;
-	(void)index_set(&s->index, f->address[k], entry & ~(uint64_t)ENTRY_SAMPLE);
+	(void)where_set(&s->where, f->address[k], entry & ~(uint64_t)ENTRY_SAMPLE);
 	space_forget(s, f->id[k]);
 	n->recalled_pages++;
 	if (!f->fault)
@@ -64,7 +69,7 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 
 static bool still_away(const struct space *s, const struct fetch *f, unsigned k)
 {
-	uint64_t entry = index_get(&s->index, f->address[k]);
+	uint64_t entry = where_get(&s->where, f->address[k]);
 
 	return entry_state(entry) == PAGE_REMOTE && entry_id(entry) == f->id[k];
 }
@@ -74,13 +79,13 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 	char why[128];
 
 	snprintf(why, sizeof(why), "the pool does not give back page %#llx: %s", (unsigned long long)f->address[k], strerror(-f->status[k]));
-	(void)index_set(&s->index, f->address[k], entry_with_state(index_get(&s->index, f->address[k]), PAGE_LOST));
+	(void)where_set(&s->where, f->address[k], entry_with_state(where_get(&s->where, f->address[k]), PAGE_LOST));
 	space_lost(s, f->status[k], why);
 	fetch_wake(s, f->address[k]);           /* and finds it so */
 }
 
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
-static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
+static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 {
 	unsigned n = 1;
 	int r;
@@ -95,7 +100,7 @@ static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
 	}
 	while (k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
 		n++;
-	r = fetch_copy(s, f->address[k], f->page[k], n);
+	r = copy(s, f->address[k], f->page[k], n, f->fault ? UFFDIO_COPY_MODE_DONTWAKE : 0);
 	if (r == -ESRCH) {
 		space_gone(s);
 		return f->n;
@@ -107,25 +112,36 @@ static unsigned copy_run(struct space *s, const struct fetch *f, unsigned k)
 	}
 	for (int i = 0; i < r; i++)
 		here(s, f, k + (unsigned)i);
-	if (r == -EAGAIN && f->fault)
+	if (r == -EAGAIN && f->fault) {
+		f->parked = true;
 		space_park(s, f->fault);
-	else if (r < 0)
+	} else if (r < 0) {
 		fetch_wake(s, f->address[k]);   /* its mapping is gone, or memory is short: whoever waits touches it again */
+	}
 	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
+}
+
+/* Last of all: whoever waits has our processor then, for as long as he likes. */
+static void answer(struct space *s, const struct fetch *f)
+{
+	struct uffdio_range r = { .start = f->address[0], .len = f->address[f->n - 1] + PAGE_BYTES - f->address[0] };
+
+	s->st->figures.faults++;
+	farmem_latency_add(&s->st->figures.latency, clock_mono_ns() - f->began_ns);
+	if (!f->parked)
+		(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
 }
 
 static void finish(struct space *s, struct fetch *f)
 {
-	(void)fault_point(f->fault ? "pager-fetched" : "pager-prefetched");
+	(void)step(f->fault ? "pager-fetched" : "pager-prefetched");
 	for (unsigned k = 0, n = 1; k < f->n && n && !s->gone; k += n)
 		n = copy_run(s, f, k);
-	if (f->fault) {
-		s->st->figures.faults++;
-		farmem_latency_add(&s->st->figures.latency, clock_mono_ns() - f->began_ns);
-	}
+	if (f->fault)
+		answer(s, f);
 }
 
-static void fetched(struct store_op *op)
+static void fetched(struct depot_op *op)
 {
 	struct fetch *f = op->ctx;
 	struct space *s = f->s;
@@ -150,9 +166,9 @@ static void add(struct fetch *f, uint64_t address, uint64_t entry)
 static bool submit(struct space *s, struct fetch *f)
 {
 	f->s = s;
-	f->op = (struct store_op){ .kind = STORE_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f };
-	(void)fault_point("pager-fetching");
-	if (!store_submit(s->p->store, &f->op)) {
+	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f };
+	(void)step("pager-fetching");
+	if (!depot_submit(s->p->depot, &f->op)) {
 		s->fetches++;
 		return false;
 	}
@@ -167,6 +183,7 @@ static struct fetch *buffer(struct worker *w)
 	if (w->fetch) {
 		w->fetch->n = 0;
 		w->fetch->fault = 0;
+		w->fetch->parked = false;
 	}
 	return w->fetch;
 }
@@ -174,6 +191,7 @@ static struct fetch *buffer(struct worker *w)
 void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 {
 	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = address & ~(bytes - 1);
+	bool recording = __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED) != 0;
 	struct fetch *f = buffer(w);
 
 	if (!f) {
@@ -183,9 +201,10 @@ void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 	f->fault = address;
 	f->began_ns = clock_mono_ns();
 	for (uint64_t a = start; a < start + bytes; a += PAGE_BYTES) {
-		uint64_t entry = index_get(&s->index, a);
+		uint64_t entry = where_get(&s->where, a);
 
-		if (entry_state(entry) == PAGE_REMOTE)
+		/* while a working set is recorded, only what is known to be in it comes along: what does not fault cannot be told from what is not used */
+		if (entry_state(entry) == PAGE_REMOTE && (a == address || !recording || (entry & ENTRY_USED)))
 			add(f, a, entry);
 	}
 	if (!submit(s, f))
@@ -203,7 +222,7 @@ struct choosing {
 
 static bool in_sample(const struct space *s, uint64_t address)
 {
-	return ((address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> 40) % SAMPLE == s->sample % SAMPLE;
+	return (address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> (64 - SAMPLE_BITS) == s->sample % (1u << SAMPLE_BITS);
 }
 
 static bool count_one(void *ctx, uint64_t address, uint64_t entry)
@@ -221,7 +240,7 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 	if (entry_state(entry) != PAGE_REMOTE || (!c->all && !(entry & ENTRY_USED)))
 		return true;
 	if (!c->all && c->set >= SAMPLE_MIN && in_sample(c->s, address)) {
-		(void)index_set(&c->s->index, address, (entry & ~(uint64_t)ENTRY_USED) | ENTRY_SAMPLE);
+		(void)where_set(&c->s->where, address, (entry & ~(uint64_t)ENTRY_USED) | ENTRY_SAMPLE);
 		c->s->st->figures.sampled++;
 		return true;
 	}
@@ -245,9 +264,9 @@ int fetch_begin(struct space *s, bool all, uint64_t bytes)
 
 	s->in.pages.n = s->in.pages.at = 0;
 	if (!all)
-		index_each(&s->index, count_one, &c);
+		where_each(&s->where, count_one, &c);
 	s->sample++;
-	index_each(&s->index, choose_one, &c);
+	where_each(&s->where, choose_one, &c);
 	if (s->in.pages.n)
 		qsort(s->in.pages.v, s->in.pages.n, sizeof(uint64_t), ascending);
 	s->in.all = all;
@@ -266,7 +285,7 @@ bool fetch_complete(const struct space *s)
 {
 	bool away = false;
 
-	index_each(&s->index, any_away, &away);
+	where_each(&s->where, any_away, &away);
 	return !away;
 }
 
@@ -280,7 +299,7 @@ bool fetch_step(struct space *s)
 		return false;
 	f = buffer(s->home);
 	while (f && p->at < p->n && f->n < FETCH_PAGES) {
-		uint64_t address = p->v[p->at++], entry = index_get(&s->index, address);
+		uint64_t address = p->v[p->at++], entry = where_get(&s->where, address);
 
 		if (entry_state(entry) == PAGE_REMOTE)
 			add(f, address, entry);

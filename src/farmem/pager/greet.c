@@ -81,7 +81,7 @@ static void on_uffd(struct space *s, const struct warm_msg *m, int uffd)
 		return;
 	}
 	s->st->uffd = uffd;
-	s->st->index_fd = index_create();
+	s->st->index_fd = where_create();
 	r = s->st->index_fd < 0 ? s->st->index_fd : space_open(s->p, s);
 	if (r == 0)
 		r = server_watch(s->p, s->pidfd, WATCH_EXIT, (uint32_t)(s - s->p->spaces));

@@ -12,7 +12,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
-#include "index.h"
+#include "where.h"
 #include "uffd.h"
 
 #define REGIONS 512

@@ -25,8 +25,9 @@
 
 #define PAGER_SOCKET "/run/hearth/pager.sock"
 #define AROUND_BYTES (16u << 10)
-#define RESTARTS_FAST 16                /* of a worker that ends as soon as it began, before it is given up */
+#define RESTARTS_FAST 16                /* of a worker that ends as soon as it began, before the next one has to wait */
 #define FAST_NS NS_PER_S
+#define BACK_OFF_MS 1000
 
 static const char usage[] =
 	"usage: hearth-pager [--socket PATH] [--pool URI] [--fault-around BYTES] [--log-level error|warn|info|debug]\n"
@@ -75,8 +76,8 @@ static bool known_fd(int fd)
 {
 	if (fd == state->listen_fd || fd == state->worker_pidfd || fd == state->holder_pidfd || fd == state->spare_pidfd)
 		return true;
-	for (uint32_t k = 0; k < state->store.n; k++)
-		if (state->store.fds[k] == fd)
+	for (uint32_t k = 0; k < state->depot.n; k++)
+		if (state->depot.fds[k] == fd)
 			return true;
 	for (size_t k = 0; k < SPACES_MAX; k++) {
 		const struct space_state *s = &state->spaces[k];
@@ -205,7 +206,7 @@ static _Noreturn void hold(const struct pager_options *o)
 			fast = clock_mono_ns() - began < FAST_NS ? fast + 1 : 0;
 			if (fast > RESTARTS_FAST) {
 				log_error("hearth-pager: its worker ends as soon as it begins; whoever touches memory that is away waits");
-				pause();
+				(void)poll(NULL, 0, BACK_OFF_MS);
 			}
 			state->restarts++;
 			unsetenv("HEARTH_FAULT");       /* the fault has happened */

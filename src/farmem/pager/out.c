@@ -11,7 +11,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "space.h"
@@ -19,7 +18,7 @@
 #define BUCKETS (2 * FARMEM_SEGMENTS)   /* not in the working set; in it */
 
 struct put {
-	struct store_op op;
+	struct depot_op op;
 	struct space *s;
 	uint64_t seq;
 	unsigned n;
@@ -37,11 +36,11 @@ static void take_in(struct space *s, const struct look_spans *runs)
 {
 	for (size_t k = 0; k < runs->n; k++)
 		for (uint64_t a = runs->v[k].start; a < runs->v[k].end; a += PAGE_BYTES) {
-			uint64_t entry = index_get(&s->index, a);
+			uint64_t entry = where_get(&s->where, a);
 
 			/* without room in the index the page stays */
 			if (entry_state(entry) == PAGE_UNKNOWN)
-				(void)index_set(&s->index, a, PAGE_LOCAL | FARMEM_EXECUTION << ENTRY_SEGMENT_SHIFT);
+				(void)where_set(&s->where, a, PAGE_LOCAL | FARMEM_EXECUTION << ENTRY_SEGMENT_SHIFT);
 		}
 }
 
@@ -55,7 +54,7 @@ static bool close_one(void *ctx, uint64_t address, uint64_t entry)
 	const struct closing *c = ctx;
 
 	if (!(entry & ENTRY_SEGMENT_KNOWN))
-		(void)index_set(&c->s->index, address, entry_with_segment(entry, c->segment));
+		(void)where_set(&c->s->where, address, entry_with_segment(entry, c->segment));
 	return true;
 }
 
@@ -65,7 +64,7 @@ int out_barrier(struct space *s, enum farmem_segment segment)
 	int r = out_scan(s, NULL, NULL);
 
 	if (r == 0)
-		index_each(&s->index, close_one, &c);
+		where_each(&s->where, close_one, &c);
 	return r;
 }
 
@@ -107,7 +106,7 @@ static int choose(struct space *s, const struct look_spans *runs, unsigned segme
 	for (unsigned b = 0; b < BUCKETS; b++)
 		for (size_t k = 0; k < runs->n; k++)
 			for (uint64_t a = runs->v[k].start; a < runs->v[k].end && r == 0; a += PAGE_BYTES) {
-				uint64_t entry = index_get(&s->index, a);
+				uint64_t entry = where_get(&s->where, a);
 				unsigned mine = entry_segment(entry) + (entry & ENTRY_USED ? FARMEM_SEGMENTS : 0);
 
 				if (mine != b || entry_state(entry) != PAGE_LOCAL || !(segments & FARMEM_SEGMENT_BIT(entry_segment(entry))) || quarantined(s, a))
@@ -179,10 +178,10 @@ static void runs_of(const struct batch *b, struct warm_msg *m)
 /* what is still of the batch is where it was */
 static void stay(struct space *s, uint32_t k)
 {
-	uint64_t entry = index_get(&s->index, s->st->batch.address[k]);
+	uint64_t entry = where_get(&s->where, s->st->batch.address[k]);
 
 	if (entry_state(entry) == PAGE_LEAVING)
-		(void)index_set(&s->index, s->st->batch.address[k], entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0));
+		(void)where_set(&s->where, s->st->batch.address[k], entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0));
 }
 
 static void end_batch(struct space *s)
@@ -215,7 +214,7 @@ static bool fill_batch(struct space *s)
 	while (p->at < p->n && b->n < WARM_PAGES) {
 		uint64_t a = p->v[p->at++];
 
-		if (entry_state(index_get(&s->index, a)) == PAGE_LOCAL && !quarantined(s, a))
+		if (entry_state(where_get(&s->where, a)) == PAGE_LOCAL && !quarantined(s, a))
 			b->address[b->n++] = a;
 	}
 	if (!b->n)
@@ -277,21 +276,21 @@ static void ask(struct space *s)
 	worker_hold(s, true);
 	__atomic_store_n(&b->phase, BATCH_ASKED, __ATOMIC_RELEASE);
 	for (uint32_t k = 0; k < b->n; k++) {
-		uint64_t entry = index_get(&s->index, b->address[k]);
+		uint64_t entry = where_get(&s->where, b->address[k]);
 
-		(void)index_set(&s->index, b->address[k], entry_with_id(entry_with_state(entry, PAGE_LEAVING), b->first_id + k));
+		(void)where_set(&s->where, b->address[k], entry_with_id(entry_with_state(entry, PAGE_LEAVING), b->first_id + k));
 	}
 	runs_of(b, &m);
 	register_runs(s, &m);
 	for (uint32_t k = 0; k < b->n; k++)     /* some may have been taken out */
-		(void)index_set(&s->index, b->address[k], entry_with_id(index_get(&s->index, b->address[k]), b->first_id + k));
-	(void)fault_point("pager-asking");
+		(void)where_set(&s->where, b->address[k], entry_with_id(where_get(&s->where, b->address[k]), b->first_id + k));
+	(void)step("pager-asking");
 	if (!m.n || send_helper(s, &m) < 0) {
 		abandon(s);
 		worker_hold(s, false);
 		return;
 	}
-	(void)fault_point("pager-asked");
+	(void)step("pager-asked");
 }
 
 bool out_step(struct space *s)
@@ -364,7 +363,7 @@ void out_back(struct space *s)
 	bool any = false;
 
 	for (uint32_t k = 0; k < b->n; k++)
-		if (bit(b->moved, k) && entry_state(index_get(&s->index, b->address[k])) == PAGE_LEAVING) {
+		if (bit(b->moved, k) && entry_state(where_get(&s->where, b->address[k])) == PAGE_LEAVING) {
 			m.moved[k / 64] |= 1ull << (k % 64);
 			any = true;
 		}
@@ -404,14 +403,14 @@ static bool commit(struct space *s, const struct put *p)
 	struct batch *b = &s->st->batch;
 	bool all = true;
 
-	(void)fault_point("pager-committing");
+	(void)step("pager-committing");
 	for (unsigned i = 0; i < p->n; i++) {
 		uint32_t k = (uint32_t)(p->id[i] - b->first_id);
-		uint64_t entry = index_get(&s->index, b->address[k]);
+		uint64_t entry = where_get(&s->where, b->address[k]);
 		bool ours = entry_state(entry) == PAGE_LEAVING && entry_id(entry) == p->id[i];
 
 		if (ours && p->status[i] == 0) {
-			(void)index_set(&s->index, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)ENTRY_FETCHED);
+			(void)where_set(&s->where, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)ENTRY_FETCHED);
 			s->st->figures.offloaded_pages++;
 			s->out.done_pages++;
 		} else if (p->status[i] == 0 && entry_id(entry) != p->id[i]) {
@@ -420,7 +419,7 @@ static bool commit(struct space *s, const struct put *p)
 			all = false;
 		}
 		if (i == p->n / 2)
-			(void)fault_point("pager-half-committed");
+			(void)step("pager-half-committed");
 	}
 	return all;
 }
@@ -439,7 +438,7 @@ static void put_done(struct space *s, const struct put *p)
 	}
 }
 
-static void put_done_later(struct store_op *op)
+static void put_done_later(struct depot_op *op)
 {
 	struct put *p = op->ctx;
 	struct space *s = p->s;
@@ -458,7 +457,7 @@ static void moved(struct space *s)
 	struct put *p = malloc(sizeof(*p));
 
 	out_read(s);
-	(void)fault_point("pager-read");
+	(void)step("pager-read");
 	if (!p || !s->buf) {
 		free(p);
 		if (!s->gone)
@@ -471,8 +470,8 @@ static void moved(struct space *s)
 			p->id[p->n] = b->first_id + k;
 			p->page[p->n++] = s->buf + k * PAGE_BYTES;
 		}
-	p->op = (struct store_op){ .kind = STORE_PUT, .object = space_object(s), .ids = p->id, .pages = p->page, .status = p->status, .n = p->n, .done = put_done_later, .ctx = p };
-	if (!store_submit(s->p->store, &p->op)) {
+	p->op = (struct depot_op){ .kind = DEPOT_PUT, .object = space_object(s), .ids = p->id, .pages = p->page, .status = p->status, .n = p->n, .done = put_done_later, .ctx = p };
+	if (!depot_submit(s->p->depot, &p->op)) {
 		s->fetches++;
 		return;
 	}
@@ -504,7 +503,7 @@ static void out_done(struct space *s, const struct warm_msg *m)
 		__atomic_store_n(&b->phase, BATCH_MOVED, __ATOMIC_RELEASE);
 	else
 		end_batch(s);
-	(void)fault_point("pager-moved");
+	(void)step("pager-moved");
 	worker_hold(s, false);
 	if (any)
 		moved(s);

@@ -10,10 +10,11 @@
 
 #include "base/err.h"
 #include "farmem/engine.h"
-#include "index.h"
+#include "where.h"
 #include "look.h"
 #include "pager_wire.h"
-#include "store.h"
+#include "step.h"
+#include "depot.h"
 #include "uffd.h"
 #include "warm_wire.h"
 
@@ -90,7 +91,7 @@ struct state {
 	int worker;                     /* its pid */
 	int ended;                      /* 1 + exit status, once the worker has ended of itself */
 	uint32_t restarts;
-	struct store_state store;
+	struct depot_state depot;
 	struct target_state targets[TARGETS_MAX];
 	struct space_state spaces[SPACES_MAX];
 };
@@ -116,7 +117,7 @@ struct space {
 	pthread_mutex_t lock;
 	struct pager *p;
 	struct space_state *st;
-	struct index index;
+	struct where where;
 	struct worker *home;
 	int pidfd, pagemap;
 	bool live, held, wants;         /* held: its userfaultfd is not read, as pages are being moved out */
@@ -151,13 +152,14 @@ struct worker {
 
 struct pager {
 	struct state *state;
-	struct store *store;
+	struct depot *depot;
 	pthread_mutex_t lock;
 	struct target targets[TARGETS_MAX];
 	struct space spaces[SPACES_MAX];
 	struct client *clients;
 	struct worker *workers;
 	unsigned workers_n, around_pages;
+	unsigned spaces_top;            /* no space at or behind this one was ever served */
 	int epoll_fd, bell, device;
 	bool stop;
 };

@@ -22,6 +22,8 @@
 #define OUT_MAX (4u << 20)              /* of events that a client does not take */
 #define CLIENTS_MAX 16
 
+bool steps_wanted;
+
 int server_watch(struct pager *p, int fd, unsigned kind, uint32_t n)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = (uint64_t)kind << 32 | n };
@@ -177,9 +179,10 @@ static void on_event(struct pager *p, uint64_t tag)
 		break;
 	case WATCH_BELL:
 		(void)!read(p->bell, &count, sizeof(count));
+		depot_work(p->depot);
 		break;
 	case WATCH_STORE:
-		store_work(p->store);
+		depot_work(p->depot);
 		break;
 	case WATCH_SIGNAL:
 		p->stop = true;
@@ -187,19 +190,16 @@ static void on_event(struct pager *p, uint64_t tag)
 	}
 }
 
-static void run(struct pager *p)
+static void turn(struct pager *p)
 {
 	struct epoll_event events[64];
+	int n = epoll_wait(p->epoll_fd, events, 64, -1);
 
-	while (!p->stop) {
-		int n = epoll_wait(p->epoll_fd, events, 64, -1);
-
-		for (int k = 0; k < n; k++)
-			on_event(p, events[k].data.u64);
-		for (struct target *t = p->targets; n > 0 && t < p->targets + TARGETS_MAX; t++)
-			if (t->st->used)
-				target_look(p, t);
-	}
+	for (int k = 0; k < n; k++)
+		on_event(p, events[k].data.u64);
+	for (struct target *t = p->targets; n > 0 && t < p->targets + TARGETS_MAX; t++)
+		if (t->st->used)
+			target_look(p, t);
 }
 
 /* ---- start ---- */
@@ -264,11 +264,11 @@ static int set_up(struct pager *p, const struct pager_options *o, struct hearth_
 		r = open_signals(p);
 	if (r < 0)
 		return err_set(err, r, "cannot set up: %s", strerror(-r));
-	r = store_open(o->uri, &p->state->store, &p->store, err);
+	r = depot_open(o->uri, &p->state->depot, p->bell, &p->depot, err);
 	if (r < 0)
 		return r;
-	if (store_fd(p->store) >= 0)
-		(void)server_watch(p, store_fd(p->store), WATCH_STORE, 0);
+	if (depot_fd(p->depot) >= 0)
+		(void)server_watch(p, depot_fd(p->depot), WATCH_STORE, 0);
 	r = workers_start(p);
 	if (r < 0)
 		return err_set(err, r, "cannot start threads: %s", strerror(-r));
@@ -278,30 +278,34 @@ static int set_up(struct pager *p, const struct pager_options *o, struct hearth_
 	return r < 0 ? err_set(err, r, "cannot watch the socket: %s", strerror(-r)) : 0;
 }
 
-/* every instance gets its memory back before we go */
-static void recall_all(struct pager *p)
+/* every instance gets its memory back before we go. Return: all have it */
+static bool recall_all(struct pager *p)
 {
+	bool all = true;
+
 	for (struct space *s = p->spaces; s < p->spaces + SPACES_MAX; s++) {
 		pthread_mutex_lock(&s->lock);
-		if (s->live) {
+		if (s->live && !s->gone && !space_target(s)->st->lost) {
+			bool still = !s->in.active && !s->fetches && s->st->batch.phase == BATCH_NONE, home = still && fetch_complete(s);
+
 			out_cancel(s);
-			(void)fetch_begin(s, true, UINT64_MAX);
+			if (still && !home)
+				(void)fetch_begin(s, true, UINT64_MAX);
+			all &= home;
 		}
 		pthread_mutex_unlock(&s->lock);
 	}
+	return all;
 }
 
-static bool all_home(struct pager *p)
+static void let_all_go(struct pager *p)
 {
-	bool home = true;
-
 	for (struct space *s = p->spaces; s < p->spaces + SPACES_MAX; s++) {
 		pthread_mutex_lock(&s->lock);
 		if (s->live && !s->gone && !space_target(s)->st->lost)
-			home &= !s->in.active && !s->fetches && s->st->batch.phase == BATCH_NONE && fetch_complete(s);
+			space_let_go(s);
 		pthread_mutex_unlock(&s->lock);
 	}
-	return home;
 }
 
 int server_run(struct state *state, const struct pager_options *o)
@@ -313,26 +317,16 @@ int server_run(struct state *state, const struct pager_options *o)
 	if (!p)
 		return 1;
 	p->state = state;
+	steps_wanted = getenv("HEARTH_FAULT") != NULL;
 	r = set_up(p, o, &err);
 	if (r < 0) {
 		log_error("hearth-pager: %s", err.msg);
 		return 1;
 	}
-	run(p);
-	p->stop = false;
-	recall_all(p);
-	while (!all_home(p)) {
-		struct epoll_event events[64];
-		int n = epoll_wait(p->epoll_fd, events, 64, -1);
-
-		for (int k = 0; k < n; k++)
-			on_event(p, events[k].data.u64);
-		for (struct space *s = p->spaces; s < p->spaces + SPACES_MAX; s++) {
-			pthread_mutex_lock(&s->lock);
-			if (s->live && !s->gone && !s->in.active && !s->fetches && s->st->batch.phase == BATCH_NONE && !fetch_complete(s))
-				(void)fetch_begin(s, true, UINT64_MAX);
-			pthread_mutex_unlock(&s->lock);
-		}
-	}
+	while (!p->stop)
+		turn(p);
+	while (!recall_all(p))
+		turn(p);
+	let_all_go(p);
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "space.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,13 +11,12 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
 
 #define EVENTS_MAX 64                   /* of one space, before others have a turn */
-#define FORGET_AT 512
+#define FORGET_AT DEPOT_PAGES
 #define ZERO_BYTES (64ull << 10)
 #define WHOLE_END 0x7fffffffe000ull     /* of the addresses that programs have */
 
@@ -80,28 +80,27 @@ void space_forget(struct space *s, uint64_t id)
 		space_flush(s);
 }
 
-static void forgotten(struct store_op *op)
+static void forgotten(struct depot_op *op)
 {
-	free((void *)op->ids);
 	free(op);
 }
 
 void space_flush(struct space *s)
 {
-	struct store_op *op;
-
 	/* a child's pages are its parent's */
 	if (s->st->forked)
 		s->dead.n = 0;
-	if (!s->dead.n || space_children(s))
-		return;
-	op = calloc(1, sizeof(*op));
-	if (!op)
-		return;
-	*op = (struct store_op){ .kind = STORE_DEL, .object = space_object(s), .ids = s->dead.v, .n = (unsigned)s->dead.n, .done = forgotten };
-	s->dead = (struct pages){ 0 };
-	if (store_submit(s->p->store, op))
-		forgotten(op);
+	while (s->dead.n && !space_children(s)) {
+		unsigned n = s->dead.n < DEPOT_PAGES ? (unsigned)s->dead.n : DEPOT_PAGES;
+		struct depot_op *op = calloc(1, sizeof(*op));
+
+		if (!op)
+			return;
+		s->dead.n -= n;
+		*op = (struct depot_op){ .kind = DEPOT_DEL, .object = space_object(s), .ids = s->dead.v + s->dead.n, .n = n, .done = forgotten };
+		if (depot_submit(s->p->depot, op))
+			forgotten(op);
+	}
 }
 
 /* ---- memory that is lost ---- */
@@ -159,20 +158,20 @@ static bool drop_one(void *ctx, uint64_t address, uint64_t entry)
 
 	if (entry_state(entry) == PAGE_REMOTE)
 		space_forget(s, entry_id(entry));
-	(void)index_set(&s->index, address, 0);
+	(void)where_set(&s->where, address, 0);
 	return true;
 }
 
 static void drop(struct space *s, uint64_t start, uint64_t end)
 {
-	index_each_in(&s->index, start, end, drop_one, s);
+	where_each_in(&s->where, start, end, drop_one, s);
 }
 
 static void on_remap(struct space *s, uint64_t from, uint64_t to, uint64_t len)
 {
 	struct batch *b = &s->st->batch;
 
-	if (index_move(&s->index, from, to, len) < 0)
+	if (where_move(&s->where, from, to, len) < 0)
 		space_lost(s, -ENOSPC, "its address space is spread too widely for the pager's index");
 	for (uint32_t k = 0; b->phase && k < b->n; k++)
 		if (b->address[k] >= from && b->address[k] < from + len)
@@ -210,9 +209,9 @@ static void give_leaving(struct space *s, struct space *child)
 	const struct batch *b = &s->st->batch;
 
 	for (uint32_t k = 0; b->phase == BATCH_MOVED && s->buf && k < b->n; k++) {
-		if (entry_state(index_get(&child->index, b->address[k])) != PAGE_LEAVING)
+		if (entry_state(where_get(&child->where, b->address[k])) != PAGE_LEAVING)
 			continue;
-		(void)index_set(&child->index, b->address[k], 0);
+		(void)where_set(&child->where, b->address[k], 0);
 		(void)fetch_copy(child, b->address[k], s->buf + k * PAGE_BYTES, 1);
 	}
 }
@@ -244,7 +243,7 @@ static int on_fork(struct space *s, int uffd)
 
 	if (known_uffd(s->p, uffd))
 		return 0;                       /* the worker before this one came as far as this */
-	fd = index_create();
+	fd = where_create();
 	c = free_space(s->p);
 	if (!c || fd < 0) {
 		r = fd < 0 ? fd : -EMFILE;
@@ -258,12 +257,12 @@ static int on_fork(struct space *s, int uffd)
 		.store_instance = s->st->store_instance };
 	r = space_open(s->p, c);
 	if (r == 0)
-		r = index_copy(&s->index, &c->index);
+		r = where_copy(&s->where, &c->where);
 	if (r == 0) {
 		drop_wiped(c, s->st->pid);
 		give_leaving(s, c);
 		__atomic_store_n(&c->st->used, 1, __ATOMIC_RELEASE);
-		(void)fault_point("pager-forked");
+		(void)step("pager-forked");
 		r = fetch_begin(c, true, UINT64_MAX);
 	}
 	if (r == 0)
@@ -302,7 +301,7 @@ static uint64_t untouched(const struct space *s, uint64_t address)
 {
 	uint64_t end = (address & ~(ZERO_BYTES - 1)) + ZERO_BYTES, a = address + PAGE_BYTES;
 
-	while (a < end && entry_state(index_get(&s->index, a)) == PAGE_UNKNOWN)
+	while (a < end && entry_state(where_get(&s->where, a)) == PAGE_UNKNOWN)
 		a += PAGE_BYTES;
 	return (a - address) / PAGE_BYTES;
 }
@@ -336,7 +335,7 @@ static void zero_page(struct space *s, uint64_t address, bool write)
 
 static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m)
 {
-	uint64_t address = m->arg.pagefault.address & ~(PAGE_BYTES - 1), entry = index_get(&s->index, address);
+	uint64_t address = m->arg.pagefault.address & ~(PAGE_BYTES - 1), entry = where_get(&s->where, address);
 	int at, r;
 
 	if (m->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) {
@@ -353,7 +352,7 @@ static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m
 		at = out_leaving(s, address);
 		r = at < 0 ? -EAGAIN : fetch_copy(s, address, s->buf + (size_t)at * PAGE_BYTES, 1);
 		if (r > 0)
-			(void)index_set(&s->index, address, entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) | ENTRY_USED);
+			(void)where_set(&s->where, address, entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) | ENTRY_USED);
 		else if (r == -EAGAIN)
 			space_park(s, address);
 		else
@@ -382,7 +381,7 @@ void space_readable(struct space *s, struct worker *w)
 			wake_parked(s);
 			return;
 		}
-		(void)fault_point(m->event == UFFD_EVENT_PAGEFAULT ? "pager-fault" : "pager-event");
+		(void)step(m->event == UFFD_EVENT_PAGEFAULT ? "pager-fault" : "pager-event");
 		if (m->event == UFFD_EVENT_PAGEFAULT)
 			on_fault(s, w, m);
 		else
@@ -401,7 +400,7 @@ void space_readable(struct space *s, struct worker *w)
 
 int space_open(struct pager *p, struct space *s)
 {
-	int r = index_open(&s->index, s->st->index_fd);
+	int r = where_open(&s->where, s->st->index_fd);
 
 	s->p = p;
 	s->pidfd = s->st->pid ? pidfd_of(s->st->pid) : -1;
@@ -416,7 +415,7 @@ int space_open(struct pager *p, struct space *s)
 void space_close(struct space *s)
 {
 	worker_leave(s);
-	index_close(&s->index);
+	where_close(&s->where);
 	fd_close(&s->pidfd);
 	pages_done(&s->out.pages);
 	pages_done(&s->in.pages);
@@ -433,6 +432,25 @@ void space_close(struct space *s)
 	fd_close(&s->st->uffd);
 	fd_close(&s->st->conn);
 	fd_close(&s->st->index_fd);
+}
+
+#define FORGET_MAX_MS 1000
+
+void space_let_go(struct space *s)
+{
+	struct warm_msg m = { .version = WARM_VERSION, .op = WARM_FORGET };
+	struct look_spans maps = { 0 };
+
+	if (s->st->pid && look_mappings(s->st->pid, s->st->own, OWN_MAX, &maps, NULL) == 0)
+		for (size_t k = 0; k < maps.n; k++) {
+			struct uffdio_range r = { maps.v[k].start, maps.v[k].end - maps.v[k].start };
+
+			(void)ioctl(s->st->uffd, UFFDIO_UNREGISTER, &r);
+		}
+	look_spans_done(&maps);
+	/* its helper closes the userfaultfd, then the connection: only then may it be checkpointed. One that is stopped answers later; whoever dumps it then is told so by CRIU */
+	if (s->st->conn >= 0 && sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false) == 0)
+		(void)poll(&(struct pollfd){ .fd = s->st->conn, .events = POLLRDHUP }, 1, FORGET_MAX_MS);
 }
 
 void space_recover(struct space *s)

@@ -12,6 +12,8 @@
 int space_open(struct pager *p, struct space *s);
 /** space_close - its descriptors, memory and place are free again; its pages in the pool are the caller's to forget. Not while fetches are out. */
 void space_close(struct space *s);
+/** space_let_go - it has all its memory: nothing of it is watched any more */
+void space_let_go(struct space *s);
 /** space_recover - after another worker was killed: finish what it had begun */
 void space_recover(struct space *s);
 /** space_readable - events and faults of its userfaultfd, until there are none or pages are being moved out */

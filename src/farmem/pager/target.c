@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instances, and what hearthd asks of them. */
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +13,14 @@
 #include "base/proc.h"
 #include "server.h"
 
-/* spaces of a target */
-#define FOR_SPACES(p, t, s) for (struct space *s = (p)->spaces; s < (p)->spaces + SPACES_MAX; s++) if (s->st->used == SPACE_LIVE && &(p)->targets[s->st->target] == (t))
+/* the next one of a target's spaces; @after: NULL begins. Return: NULL: there are no more */
+static struct space *next_space(struct pager *p, const struct target *t, struct space *after)
+{
+	for (struct space *s = after ? after + 1 : p->spaces; s < p->spaces + SPACES_MAX; s++)
+		if (s->st->used == SPACE_LIVE && &p->targets[s->st->target] == t)
+			return s;
+	return NULL;
+}
 
 void target_tell(struct target *t, struct pager_event *e)
 {
@@ -51,19 +56,19 @@ void target_refuse(struct target *t, int error, const char *why)
 
 /* ---- spaces that end ---- */
 
-static void forgotten(struct store_op *op)
+static void forgotten(struct depot_op *op)
 {
 	free(op);
 }
 
 static void forget_all(struct space *s)
 {
-	struct store_op *op = calloc(1, sizeof(*op));
+	struct depot_op *op = calloc(1, sizeof(*op));
 
 	if (!op)
 		return;
-	*op = (struct store_op){ .kind = STORE_DEL_ALL, .object = space_object(s), .done = forgotten };
-	if (store_submit(s->p->store, op))
+	*op = (struct depot_op){ .kind = DEPOT_DEL_ALL, .object = space_object(s), .done = forgotten };
+	if (depot_submit(s->p->depot, op))
 		forgotten(op);
 }
 
@@ -80,26 +85,6 @@ static bool put_away(struct space *s)
 		(void)epoll_ctl(s->p->epoll_fd, EPOLL_CTL_DEL, s->pidfd, NULL);
 	space_close(s);
 	return true;
-}
-
-#define FORGET_MAX_MS 1000
-
-/* a space that has all its memory: nothing of it is watched any more */
-static void let_go(struct space *s)
-{
-	struct warm_msg m = { .version = WARM_VERSION, .op = WARM_FORGET };
-	struct look_spans maps = { 0 };
-
-	if (s->st->pid && look_mappings(s->st->pid, s->st->own, OWN_MAX, &maps, NULL) == 0)
-		for (size_t k = 0; k < maps.n; k++) {
-			struct uffdio_range r = { maps.v[k].start, maps.v[k].end - maps.v[k].start };
-
-			(void)ioctl(s->st->uffd, UFFDIO_UNREGISTER, &r);
-		}
-	look_spans_done(&maps);
-	/* its helper closes the userfaultfd, then the connection: only then may it be checkpointed. One that is stopped answers later; whoever dumps it then is told so by CRIU */
-	if (s->st->conn >= 0 && sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false) == 0)
-		(void)poll(&(struct pollfd){ .fd = s->st->conn, .events = POLLRDHUP }, 1, FORGET_MAX_MS);
 }
 
 /* ---- progress ---- */
@@ -125,7 +110,7 @@ static void take_progress(struct space *s, struct progress *g)
 
 static void settle_ended(struct pager *p, struct target *t, const struct progress *g)
 {
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		if (!g->left_active)
 			s->out.ended = false;
@@ -181,7 +166,7 @@ static void recall(struct pager *p, struct target *t)
 		detached(t, t->st->lost, t->st->why);
 		return;
 	}
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		if (!at_home(s)) {
 			all = false;
@@ -192,9 +177,9 @@ static void recall(struct pager *p, struct target *t)
 	}
 	if (!all)
 		return;
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
-		let_go(s);
+		space_let_go(s);
 		all &= put_away(s);
 		pthread_mutex_unlock(&s->lock);
 	}
@@ -207,7 +192,7 @@ void target_look(struct pager *p, struct target *t)
 	struct progress g = { 0 };
 	bool any = false;
 
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		take_progress(s, &g);
 		if (s->gone || (s->st->forked && !s->in.active && !s->fetches && fetch_complete(s)))
@@ -216,8 +201,7 @@ void target_look(struct pager *p, struct target *t)
 	}
 	tell_progress(p, t, &g);
 	tell_lost(t);
-	FOR_SPACES(p, t, s)
-		any = true;
+	any = next_space(p, t, NULL) != NULL;
 	/* nobody will ask for it again */
 	if (!any && !t->client && !greet_pending(p, t)) {
 		free_target(t);
@@ -307,13 +291,13 @@ static void barrier(struct pager *p, struct target *t, enum farmem_segment segme
 	struct pager_event e = { .kind = FARMEM_BARRIER, .segment = segment };
 
 	(void)greet_find(p, t);
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		struct figures n = { 0 };
 
 		pthread_mutex_lock(&s->lock);
 		if (!s->st->forked && !s->gone && out_barrier(s, segment) == -ESRCH)
 			space_gone(s);
-		index_each(&s->index, count_segment, &n);
+		where_each(&s->where, count_segment, &n);
 		e.bytes += (n.resident_pages[segment] + n.remote_pages[segment]) * PAGE_BYTES;
 		pthread_mutex_unlock(&s->lock);
 	}
@@ -325,7 +309,7 @@ static void offload(struct pager *p, struct target *t, unsigned segments, uint64
 	bool any = false;
 
 	(void)greet_find(p, t);
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		any |= !t->st->lost && out_begin(s, segments, bytes) == 0;
 		pthread_mutex_unlock(&s->lock);
@@ -336,7 +320,7 @@ static void offload(struct pager *p, struct target *t, unsigned segments, uint64
 
 static void cancel(struct pager *p, struct target *t)
 {
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		out_cancel(s);
 		pthread_mutex_unlock(&s->lock);
@@ -347,7 +331,7 @@ static void prefetch(struct pager *p, struct target *t, uint64_t bytes)
 {
 	bool any = false;
 
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		any |= !s->st->forked && fetch_begin(s, false, bytes) == 0;
 		pthread_mutex_unlock(&s->lock);
@@ -361,15 +345,15 @@ static bool roll_one(void *ctx, uint64_t address, uint64_t entry)
 	struct space *s = ctx;
 
 	if (entry_state(entry) == PAGE_LOCAL && (entry & ENTRY_USED))
-		(void)index_set(&s->index, address, entry_with_segment(entry, FARMEM_EXECUTION));
+		(void)where_set(&s->where, address, entry_with_segment(entry, FARMEM_EXECUTION));
 	return true;
 }
 
 static void rollback(struct pager *p, struct target *t)
 {
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
-		index_each(&s->index, roll_one, s);
+		where_each(&s->where, roll_one, s);
 		pthread_mutex_unlock(&s->lock);
 	}
 }
@@ -389,8 +373,8 @@ static void add_space(struct space *s, struct farmem_stat *n)
 
 	if (!s->st->forked && !s->gone)
 		(void)out_scan(s, NULL, NULL);
-	index_each(&s->index, count_segment, &now);
-	index_each(&s->index, count_working_set, &set);
+	where_each(&s->where, count_segment, &now);
+	where_each(&s->where, count_working_set, &set);
 	n->ws_remote_bytes += set * PAGE_BYTES;
 	for (unsigned k = 0; k < FARMEM_SEGMENTS; k++) {
 		n->resident_bytes[k] += now.resident_pages[k] * PAGE_BYTES;
@@ -404,7 +388,7 @@ static void add_space(struct space *s, struct farmem_stat *n)
 	if (f->sampled)
 		n->prefetch_hits += f->prefetched_pages * f->sampled_used / f->sampled;
 	n->uncovered_bytes += all > mine ? all - mine : 0;
-	n->pool_bytes += store_bytes(s->p->store, &(struct farmem_object){ space_object(s).tenant, space_object(s).function, s->st->store_instance });
+	n->pool_bytes += depot_bytes(s->p->depot, &(struct farmem_object){ space_object(s).tenant, space_object(s).function, s->st->store_instance });
 	farmem_latency_merge(&n->fault_latency, &f->latency);
 }
 
@@ -412,7 +396,7 @@ static void refresh(struct pager *p, struct target *t)
 {
 	struct pager_event e = { .kind = FARMEM_STAT };
 
-	FOR_SPACES(p, t, s) {
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		add_space(s, &e.stat);
 		pthread_mutex_unlock(&s->lock);

@@ -58,6 +58,10 @@ static int join(struct space *s, struct worker *w)
 
 int worker_adopt(struct space *s)
 {
+	unsigned top = (unsigned)(s - s->p->spaces) + 1, now = __atomic_load_n(&s->p->spaces_top, __ATOMIC_RELAXED);
+
+	while (now < top && !__atomic_compare_exchange_n(&s->p->spaces_top, &now, top, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 	return join(s, worker_of(s));
 }
 
@@ -129,7 +133,7 @@ static bool work(struct worker *w)
 {
 	bool more = false;
 
-	for (size_t k = 0; k < SPACES_MAX; k++) {
+	for (unsigned k = 0; k < __atomic_load_n(&w->p->spaces_top, __ATOMIC_RELAXED); k++) {
 		struct space *s = &w->p->spaces[k];
 
 		if (!__atomic_load_n(&s->wants, __ATOMIC_RELAXED))

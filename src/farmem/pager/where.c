@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "index.h"
+#include "where.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -11,7 +11,7 @@
 #define SLOTS 65536u            /* of the table that finds them; a power of two */
 
 /* sparse: only what is touched takes memory. A chunk is found by its key (address >> CHUNK_SHIFT, + 1), which is stored last. */
-struct index_file {
+struct where_file {
 	uint32_t n;
 	uint32_t pad[1023];
 	struct { uint64_t key; uint32_t chunk, pad; } slot[SLOTS];
@@ -19,11 +19,11 @@ struct index_file {
 	uint64_t entry[CHUNKS][CHUNK_PAGES];
 };
 
-int index_create(void)
+int where_create(void)
 {
 	int fd = memfd_create("hearth-pager-index", MFD_CLOEXEC);
 
-	if (fd >= 0 && ftruncate(fd, sizeof(struct index_file)) < 0) {
+	if (fd >= 0 && ftruncate(fd, sizeof(struct where_file)) < 0) {
 		int r = -errno;
 
 		close(fd);
@@ -32,9 +32,9 @@ int index_create(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int index_open(struct index *ix, int fd)
+int where_open(struct where *ix, int fd)
 {
-	void *p = mmap(NULL, sizeof(struct index_file), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	void *p = mmap(NULL, sizeof(struct where_file), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -42,7 +42,7 @@ int index_open(struct index *ix, int fd)
 	return 0;
 }
 
-void index_close(struct index *ix)
+void where_close(struct where *ix)
 {
 	if (ix->file)
 		munmap(ix->file, sizeof(*ix->file));
@@ -50,7 +50,7 @@ void index_close(struct index *ix)
 }
 
 /* Return: the slot that has the key, or the empty one where it would be */
-static uint32_t find_slot(const struct index_file *f, uint64_t key)
+static uint32_t find_slot(const struct where_file *f, uint64_t key)
 {
 	uint32_t at = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 48) & (SLOTS - 1);
 
@@ -59,7 +59,7 @@ static uint32_t find_slot(const struct index_file *f, uint64_t key)
 	return at;
 }
 
-static uint64_t *find(const struct index_file *f, uint64_t address)
+static uint64_t *find(const struct where_file *f, uint64_t address)
 {
 	uint32_t at = find_slot(f, (address >> CHUNK_SHIFT) + 1);
 
@@ -68,16 +68,16 @@ static uint64_t *find(const struct index_file *f, uint64_t address)
 	return (uint64_t *)&f->entry[f->slot[at].chunk][address / PAGE_BYTES % CHUNK_PAGES];
 }
 
-uint64_t index_get(const struct index *ix, uint64_t address)
+uint64_t where_get(const struct where *ix, uint64_t address)
 {
 	const uint64_t *e = find(ix->file, address);
 
 	return e ? *e : 0;
 }
 
-int index_set(struct index *ix, uint64_t address, uint64_t entry)
+int where_set(struct where *ix, uint64_t address, uint64_t entry)
 {
-	struct index_file *f = ix->file;
+	struct where_file *f = ix->file;
 	uint64_t *e = find(f, address), key = (address >> CHUNK_SHIFT) + 1;
 
 	if (!e && entry == 0)
@@ -98,7 +98,7 @@ int index_set(struct index *ix, uint64_t address, uint64_t entry)
 }
 
 /* entries [first, end) of a chunk. Return: go on */
-static bool each_of(const struct index_file *f, uint32_t chunk, uint64_t key, unsigned first, unsigned end, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx)
+static bool each_of(const struct where_file *f, uint32_t chunk, uint64_t key, unsigned first, unsigned end, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx)
 {
 	for (unsigned k = first; k < end; k++)
 		if (f->entry[chunk][k] && !each(ctx, ((key - 1) << CHUNK_SHIFT) + k * PAGE_BYTES, f->entry[chunk][k]))
@@ -106,9 +106,9 @@ static bool each_of(const struct index_file *f, uint32_t chunk, uint64_t key, un
 	return true;
 }
 
-void index_each(const struct index *ix, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx)
+void where_each(const struct where *ix, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx)
 {
-	const struct index_file *f = ix->file;
+	const struct where_file *f = ix->file;
 
 	for (uint32_t c = 0; c < f->n; c++) {
 		uint64_t key = f->key_of[c];
@@ -120,9 +120,9 @@ void index_each(const struct index *ix, bool (*each)(void *ctx, uint64_t address
 	}
 }
 
-void index_each_in(const struct index *ix, uint64_t start, uint64_t end, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx)
+void where_each_in(const struct where *ix, uint64_t start, uint64_t end, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx)
 {
-	const struct index_file *f = ix->file;
+	const struct where_file *f = ix->file;
 	uint64_t first = (start >> CHUNK_SHIFT) + 1, last = ((end - 1) >> CHUNK_SHIFT) + 1;
 
 	if (start >= end)
@@ -138,7 +138,7 @@ void index_each_in(const struct index *ix, uint64_t start, uint64_t end, bool (*
 }
 
 struct moving {
-	struct index *ix;
+	struct where *ix;
 	uint64_t offset;
 	int error;
 };
@@ -147,17 +147,17 @@ static bool move_one(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct moving *m = ctx;
 
-	m->error = index_set(m->ix, address + m->offset, entry);
+	m->error = where_set(m->ix, address + m->offset, entry);
 	if (m->error == 0)
-		(void)index_set(m->ix, address, 0);
+		(void)where_set(m->ix, address, 0);
 	return m->error == 0;
 }
 
-int index_move(struct index *ix, uint64_t from, uint64_t to, uint64_t len)
+int where_move(struct where *ix, uint64_t from, uint64_t to, uint64_t len)
 {
 	struct moving m = { .ix = ix, .offset = to - from };
 
-	index_each_in(ix, from, from + len, move_one, &m);
+	where_each_in(ix, from, from + len, move_one, &m);
 	return m.error;
 }
 
@@ -165,14 +165,14 @@ static bool copy_one(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct moving *m = ctx;
 
-	m->error = index_set(m->ix, address, entry);
+	m->error = where_set(m->ix, address, entry);
 	return m->error == 0;
 }
 
-int index_copy(const struct index *from, struct index *to)
+int where_copy(const struct where *from, struct where *to)
 {
 	struct moving m = { .ix = to };
 
-	index_each(from, copy_one, &m);
+	where_each(from, copy_one, &m);
 	return m.error;
 }

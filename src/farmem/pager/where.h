@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef FARMEM_PAGER_INDEX_H
-#define FARMEM_PAGER_INDEX_H
+#ifndef FARMEM_PAGER_WHERE_H
+#define FARMEM_PAGER_WHERE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,30 +39,30 @@ static inline uint64_t entry_with_segment(uint64_t e, unsigned segment)
 	return (e & ~(uint64_t)ENTRY_SEGMENT) | (uint64_t)segment << ENTRY_SEGMENT_SHIFT | ENTRY_SEGMENT_KNOWN;
 }
 
-struct index_file;
-struct index {
-	struct index_file *file;
+struct where_file;
+struct where {
+	struct where_file *file;
 };
 
-/** index_create - an empty one. Return: its descriptor (a memfd), which index_open() takes; -errno. */
-int index_create(void);
-/** index_open - map one. @fd: borrowed. Return: 0, -errno. */
-int index_open(struct index *ix, int fd);
-void index_close(struct index *ix);
-/** index_get - an address's entry; 0 if there is none */
-uint64_t index_get(const struct index *ix, uint64_t address);
-/** index_set - Return: 0, -ENOSPC (the address space is spread too widely; nothing was changed) */
-int index_set(struct index *ix, uint64_t address, uint64_t entry);
-/** index_each - every entry that is not 0, chunk by chunk in the order they came, ascending inside of one. @each may change entries; it returns false to stop. */
-void index_each(const struct index *ix, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx);
-/** index_each_in - those in [start, end), ascending */
-void index_each_in(const struct index *ix, uint64_t start, uint64_t end, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx);
+/** where_create - an empty one. Return: its descriptor (a memfd), which where_open() takes; -errno. */
+int where_create(void);
+/** where_open - map one. @fd: borrowed. Return: 0, -errno. */
+int where_open(struct where *ix, int fd);
+void where_close(struct where *ix);
+/** where_get - an address's entry; 0 if there is none */
+uint64_t where_get(const struct where *ix, uint64_t address);
+/** where_set - Return: 0, -ENOSPC (the address space is spread too widely; nothing was changed) */
+int where_set(struct where *ix, uint64_t address, uint64_t entry);
+/** where_each - every entry that is not 0, chunk by chunk in the order they came, ascending inside of one. @each may change entries; it returns false to stop. */
+void where_each(const struct where *ix, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx);
+/** where_each_in - those in [start, end), ascending */
+void where_each_in(const struct where *ix, uint64_t start, uint64_t end, bool (*each)(void *ctx, uint64_t address, uint64_t entry), void *ctx);
 /**
- * index_move - what was known of [from, from + len) is of [to, to + len), which do not overlap; may be done again after it was interrupted
+ * where_move - what was known of [from, from + len) is of [to, to + len), which do not overlap; may be done again after it was interrupted
  * Return: 0, -ENOSPC (then part of it)
  */
-int index_move(struct index *ix, uint64_t from, uint64_t to, uint64_t len);
-/** index_copy - everything, into an empty one. Return: 0, -ENOSPC. */
-int index_copy(const struct index *from, struct index *to);
+int where_move(struct where *ix, uint64_t from, uint64_t to, uint64_t len);
+/** where_copy - everything, into an empty one. Return: 0, -ENOSPC. */
+int where_copy(const struct where *from, struct where *to);
 
 #endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "depot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "step.h"
+
+#define EPOCH 1                         /* numbers are used once, so there is nothing to tell apart */
+
+struct depot {
+	pthread_mutex_t lock;
+	struct pool *pool;
+	struct depot_op *ended;         /* whose done() is to be called by depot_work() */
+	int bell;
+};
+
+/* descriptors that outlive this process, whose holder has the same ones */
+static int keep_fds(struct depot *d, struct depot_state *state)
+{
+	int fds[2];
+
+	if (state->n || pool_fds(d->pool, fds) != 2)
+		return 0;
+	for (unsigned k = 0; k < 2; k++) {
+		state->fds[k] = fcntl(fds[k], F_DUPFD_CLOEXEC, 0);
+		if (state->fds[k] < 0)
+			return -errno;
+	}
+	state->n = 2;
+	return 0;
+}
+
+int depot_open(const char *uri, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err)
+{
+	struct pool_options o = { .adopt = state->n == 2, .fds = { state->fds[0], state->fds[1] } };
+	struct depot *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return err_set(err, -ENOMEM, "out of memory");
+	pthread_mutex_init(&d->lock, NULL);
+	d->bell = bell;
+	r = pool_open(uri, &o, &d->pool, err);
+	if (r == 0) {
+		r = keep_fds(d, state);
+		if (r < 0)
+			err_set(err, r, "cannot keep the pool's descriptors: %s", strerror(-r));
+	}
+	if (r < 0) {
+		pool_close(d->pool);
+		free(d);
+		return r;
+	}
+	*ret = d;
+	return 0;
+}
+
+/* under the lock: by pool_submit(), or by pool_work() */
+static void done(struct pool_op *p)
+{
+	struct depot_op *op = p->ctx;
+
+	op->complete = true;
+	if (!op->waits)
+		return;
+	op->next = op->depot->ended;
+	op->depot->ended = op;
+}
+
+/* what tests want to happen */
+static bool refused(struct depot_op *op)
+{
+	bool full = op->kind == DEPOT_PUT && step("pager-pool-full"), lost = op->kind == DEPOT_GET && step("pager-pool-lost");
+
+	for (unsigned k = 0; (full || lost) && k < op->n; k++)
+		op->status[k] = full ? -ENOSPC : -ENOENT;
+	return full || lost;
+}
+
+bool depot_submit(struct depot *d, struct depot_op *op)
+{
+	static const enum pool_kind kinds[] = { [DEPOT_PUT] = POOL_PUT, [DEPOT_GET] = POOL_GETV, [DEPOT_DEL] = POOL_DEL, [DEPOT_DEL_ALL] = POOL_DEL };
+	bool ended, done_now;
+
+	if (refused(op))
+		return true;
+	for (unsigned k = 0; k < op->n; k++)
+		op->refs[k] = (struct pool_ref){ op->ids[k], EPOCH };
+	op->depot = d;
+	op->complete = op->waits = false;
+	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status ? op->status : op->unused_status, .n = op->n,
+		.done = done, .ctx = op };
+	pthread_mutex_lock(&d->lock);
+	pool_submit(d->pool, &op->pool_op);
+	op->waits = !op->complete;
+	done_now = !op->waits;
+	ended = d->ended != NULL;
+	pthread_mutex_unlock(&d->lock);
+	/* others' done() takes locks that our caller may have, or that come before his */
+	if (ended)
+		(void)!write(d->bell, &(uint64_t){ 1 }, sizeof(uint64_t));
+	return done_now;
+}
+
+int depot_fd(const struct depot *d)
+{
+	return pool_fd(d->pool);
+}
+
+void depot_work(struct depot *d)
+{
+	struct depot_op *ended;
+
+	pthread_mutex_lock(&d->lock);
+	pool_work(d->pool);
+	ended = d->ended;
+	d->ended = NULL;
+	pthread_mutex_unlock(&d->lock);
+	while (ended) {
+		struct depot_op *op = ended;
+
+		ended = op->next;
+		op->done(op);
+	}
+}
+
+uint64_t depot_bytes(struct depot *d, const struct farmem_object *object)
+{
+	struct pool_stat st = { 0 };
+	struct pool_op op = { .kind = POOL_STAT, .object = *object, .stat = &st, .done = done, .ctx = &(struct depot_op){ 0 } };
+	int fds[2];
+
+	pthread_mutex_lock(&d->lock);
+	/* one that is elsewhere takes nothing of this machine's memory */
+	if (pool_fds(d->pool, fds) == 2)
+		pool_submit(d->pool, &op);
+	pthread_mutex_unlock(&d->lock);
+	return st.stored_bytes;
+}

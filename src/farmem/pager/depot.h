@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FARMEM_PAGER_DEPOT_H
+#define FARMEM_PAGER_DEPOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "farmem/engine.h"
+#include "farmem/pool.h"
+
+/* The pool, for several threads: one lock around it. */
+
+#define DEPOT_PAGES 256                 /* of one operation */
+
+enum depot_kind { DEPOT_PUT, DEPOT_GET, DEPOT_DEL, DEPOT_DEL_ALL };
+
+/** struct depot_state - what another process needs to go on with an embedded pool: descriptors, once there are @n */
+struct depot_state {
+	int fds[2];
+	uint32_t n;
+};
+
+/**
+ * struct depot_op - pages of one object
+ * @ids:    of the pages, never used twice, borrowed during depot_submit(); @pages: PUT: from where, GET: to where; @status: 0 or -errno of each (not for DEL)
+ * @done:   called without locks held, if depot_submit() returned false; the operation belongs to the depot until then
+ */
+struct depot_op {
+	enum depot_kind kind;
+	struct farmem_object object;
+	const uint64_t *ids;
+	void **pages;
+	int *status;
+	unsigned n;
+	void (*done)(struct depot_op *op);
+	void *ctx;
+	/* the depot's */
+	struct depot_op *next;
+	struct depot *depot;
+	bool complete, waits;
+	struct pool_op pool_op;
+	struct pool_ref refs[DEPOT_PAGES];
+	int unused_status[DEPOT_PAGES];
+};
+
+struct depot;
+
+/**
+ * depot_open - @uri: of the pool; "embedded:" for one in this process
+ * @state: of the process before this one, or all zero; brought up to date
+ * @bell:  an eventfd that asks for depot_work()
+ * Return: 0, -errno with message
+ */
+int depot_open(const char *uri, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err);
+/** depot_submit - Return: true: it is done; false: done() follows, by depot_work() */
+bool depot_submit(struct depot *d, struct depot_op *op);
+/** depot_fd - readable when depot_work() has something to do; -1: never */
+int depot_fd(const struct depot *d);
+void depot_work(struct depot *d);
+/** depot_bytes - memory of this machine that an object takes */
+uint64_t depot_bytes(struct depot *d, const struct farmem_object *object);
+
+#endif

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#define MAGIC   0x31785f6c6f6f7068ull   /* "hpool_x1" */
+#define OBJECTS 65536u
+#define GROUP   64u
+#define NONE    UINT32_MAX
+
+/* of an entry: which of its two values counts */
+enum state { EMPTY, REMOVED, FIRST, SECOND };
+
+struct entry {
+	uint32_t object;
+	uint32_t state;
+	uint64_t page;
+	struct value value[2];
+};
+_Static_assert(sizeof(struct entry) == 64, "an entry is a cache line");
+
+enum object_state { FREE, LIVE, DYING };
+
+struct record {
+	struct farmem_object id;
+	uint64_t state;
+};
+
+struct header {
+	uint64_t magic, memory_bytes;
+	uint8_t pad[4080];
+	struct record record[OBJECTS];
+	struct entry entry[];
+};
+
+/* what a tenant has */
+struct tenant {
+	uint64_t id, objects, bytes;
+	UT_hash_handle hh;
+};
+
+/* record's other half. head: its entries, through link. next_free: records that are free. */
+struct store_object {
+	struct farmem_object id;
+	struct tenant *tenant;
+	uint64_t pages, zero_pages;
+	uint32_t number, head, next_free;
+	UT_hash_handle hh;
+};
+
+struct link {
+	uint32_t prev, next;
+};
+
+struct index {
+	struct header *h;
+	uint64_t bytes, entries, used;  /* used: entries that are not EMPTY */
+	struct link *link;
+	struct store_object *object, *by_id;
+	struct tenant *tenants;
+	uint32_t free_record;
+	uint64_t pages, zero_pages, stored_bytes, slots;
+};
+
+uint64_t index_entries(uint64_t memory)
+{
+	uint64_t n = GROUP;
+
+	while (n < memory / POOL_PAGE_BYTES * 4)
+		n *= 2;
+	return n;
+}
+
+uint64_t index_bytes(uint64_t memory)
+{
+	return sizeof(struct header) + index_entries(memory) * sizeof(struct entry);
+}
+
+static uint32_t state_of(const struct entry *e)
+{
+	return __atomic_load_n(&e->state, __ATOMIC_ACQUIRE);
+}
+
+/* All that was written before is there for whoever sees this, should the process be killed right after it. */
+static void set_state(struct entry *e, enum state state)
+{
+	__atomic_store_n(&e->state, state, __ATOMIC_RELEASE);
+}
+
+static void set_record(struct index *x, uint32_t number, enum object_state state)
+{
+	__atomic_store_n(&x->h->record[number].state, state, __ATOMIC_RELEASE);
+}
+
+static const struct value *value_of(const struct entry *e)
+{
+	return &e->value[e->state == SECOND];
+}
+
+static bool there(const struct entry *e)
+{
+	return e->state >= FIRST;
+}
+
+/* ---- objects ---- */
+
+static struct tenant *tenant_of(struct index *x, uint64_t id)
+{
+	struct tenant *t;
+
+	HASH_FIND(hh, x->tenants, &id, sizeof(id), t);
+	if (t)
+		return t;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->id = id;
+	HASH_ADD(hh, x->tenants, id, sizeof(t->id), t);
+	return t;
+}
+
+/* The other half of a record that is live. */
+static struct store_object *object_begin(struct index *x, uint32_t number, const struct farmem_object *id)
+{
+	struct store_object *o = &x->object[number];
+	struct tenant *t = tenant_of(x, id->tenant);
+
+	if (!t)
+		return NULL;
+	*o = (struct store_object){ .id = *id, .tenant = t, .number = number, .head = NONE };
+	t->objects++;
+	HASH_ADD(hh, x->by_id, id, sizeof(o->id), o);
+	return o;
+}
+
+struct store_object *index_object(struct index *x, const struct farmem_object *id, bool make)
+{
+	struct store_object *o;
+	uint32_t number = x->free_record, next;
+
+	HASH_FIND(hh, x->by_id, id, sizeof(*id), o);
+	if (o || !make || number == NONE)
+		return o;
+	next = x->object[number].next_free;
+	o = object_begin(x, number, id);
+	if (!o)
+		return NULL;
+	x->free_record = next;
+	x->h->record[number].id = *id;
+	set_record(x, number, LIVE);
+	return o;
+}
+
+struct farmem_object index_object_id(const struct store_object *o)
+{
+	return o->id;
+}
+
+void index_object_dies(struct index *x, struct store_object *o)
+{
+	set_record(x, o->number, DYING);
+}
+
+void index_object_done(struct index *x, struct store_object *o)
+{
+	struct tenant *t = o->tenant;
+
+	if (o->pages)
+		return;
+	set_record(x, o->number, FREE);
+	HASH_DELETE(hh, x->by_id, o);
+	if (!--t->objects) {
+		HASH_DELETE(hh, x->tenants, t);
+		free(t);
+	}
+	o->next_free = x->free_record;
+	x->free_record = o->number;
+}
+
+/* ---- entries ---- */
+
+static uint64_t first_group(const struct index *x, uint32_t object, uint64_t page)
+{
+	uint64_t h = (page / GROUP + 1) * 0x9e3779b97f4a7c15ull ^ (object + 1) * 0xc2b2ae3d27d4eb4full;
+
+	h ^= h >> 32;
+	h *= 0x9e3779b97f4a7c15ull;
+	return (h >> 29) % (x->entries / GROUP);
+}
+
+static struct entry *entry_at(const struct index *x, uint64_t group, uint64_t page)
+{
+	return &x->h->entry[group % (x->entries / GROUP) * GROUP + page % GROUP];
+}
+
+/* @ret_room: an entry that the page can have if it has none yet */
+static struct entry *find(const struct index *x, uint32_t object, uint64_t page, struct entry **ret_room)
+{
+	uint64_t group = first_group(x, object, page);
+
+	*ret_room = NULL;
+	for (uint64_t k = 0; k < x->entries / GROUP; k++) {
+		struct entry *e = entry_at(x, group + k, page);
+
+		if (there(e) && e->object == object && e->page == page)
+			return e;
+		if (!there(e) && !*ret_room)
+			*ret_room = e;
+		if (e->state == EMPTY)
+			break;
+	}
+	return NULL;
+}
+
+static uint32_t number_of(const struct index *x, const struct entry *e)
+{
+	return (uint32_t)(e - x->h->entry);
+}
+
+static void link_in(struct index *x, struct store_object *o, uint32_t n)
+{
+	x->link[n] = (struct link){ NONE, o->head };
+	if (o->head != NONE)
+		x->link[o->head].prev = n;
+	o->head = n;
+}
+
+static void link_out(struct index *x, struct store_object *o, uint32_t n)
+{
+	struct link l = x->link[n];
+
+	if (l.prev == NONE)
+		o->head = l.next;
+	else
+		x->link[l.prev].next = l.next;
+	if (l.next != NONE)
+		x->link[l.next].prev = l.prev;
+}
+
+const struct value *index_get(const struct index *x, const struct store_object *o, uint64_t page)
+{
+	struct entry *room;
+	const struct entry *e = find(x, o->number, page, &room);
+
+	return e ? value_of(e) : NULL;
+}
+
+static void replace(struct entry *e, const struct value *v)
+{
+	bool second = e->state == FIRST;
+
+	e->value[second] = *v;
+	set_state(e, second ? SECOND : FIRST);
+}
+
+int index_set(struct index *x, struct store_object *o, uint64_t page, const struct value *v, struct value *ret_old, uint32_t *ret_entry)
+{
+	struct entry *room, *e = find(x, o->number, page, &room);
+
+	if (e) {
+		*ret_old = *value_of(e);
+		*ret_entry = number_of(x, e);
+		replace(e, v);
+		return 1;
+	}
+	/* look-ups end at entries that are EMPTY: there have to be some */
+	if (!room || (room->state == EMPTY && x->used >= x->entries / 8 * 7))
+		return -ENOSPC;
+	x->used += room->state == EMPTY;
+	room->object = o->number;
+	room->page = page;
+	room->value[0] = *v;
+	set_state(room, FIRST);
+	*ret_entry = number_of(x, room);
+	link_in(x, o, *ret_entry);
+	return 0;
+}
+
+/* No look-up that passed here needs to any more, if it would end at the next one. */
+static void clear(struct index *x, struct entry *e)
+{
+	uint64_t group = number_of(x, e) / GROUP, page = number_of(x, e) % GROUP, groups = x->entries / GROUP;
+
+	set_state(e, REMOVED);
+	if (entry_at(x, group + 1, page)->state != EMPTY)
+		return;
+	for (uint64_t k = 0; k < groups && e->state == REMOVED; k++, e = entry_at(x, group + groups - k % groups, page)) {
+		set_state(e, EMPTY);
+		x->used--;
+	}
+}
+
+static void remove_entry(struct index *x, struct store_object *o, struct entry *e, struct value *ret_old)
+{
+	*ret_old = *value_of(e);
+	link_out(x, o, number_of(x, e));
+	clear(x, e);
+}
+
+void index_remove(struct index *x, struct store_object *o, uint64_t page, struct value *ret_old)
+{
+	struct entry *room;
+
+	remove_entry(x, o, find(x, o->number, page, &room), ret_old);
+}
+
+bool index_remove_any(struct index *x, struct store_object *o, struct value *ret_old)
+{
+	if (o->head == NONE)
+		return false;
+	remove_entry(x, o, &x->h->entry[o->head], ret_old);
+	return true;
+}
+
+const struct value *index_entry(struct index *x, uint32_t entry, struct store_object **ret_o)
+{
+	const struct entry *e = &x->h->entry[entry];
+
+	if (!there(e))
+		return NULL;
+	*ret_o = &x->object[e->object];
+	return value_of(e);
+}
+
+const struct value *index_value(struct index *x, uint32_t entry, uint64_t tenant)
+{
+	struct store_object *o;
+	const struct value *v = index_entry(x, entry, &o);
+
+	return v && o->id.tenant == tenant ? v : NULL;
+}
+
+void index_replace(struct index *x, uint32_t entry, const struct value *v)
+{
+	replace(&x->h->entry[entry], v);
+}
+
+/* ---- counts ---- */
+
+void index_count(struct index *x, struct store_object *o, int pages, bool zero)
+{
+	o->pages += (uint64_t)(int64_t)pages;
+	x->pages += (uint64_t)(int64_t)pages;
+	if (!zero)
+		return;
+	o->zero_pages += (uint64_t)(int64_t)pages;
+	x->zero_pages += (uint64_t)(int64_t)pages;
+}
+
+void index_charge(struct index *x, struct store_object *o, int slots, int64_t bytes)
+{
+	o->tenant->bytes += (uint64_t)bytes;
+	x->stored_bytes += (uint64_t)bytes;
+	x->slots += (uint64_t)(int64_t)slots;
+}
+
+uint64_t index_tenant_bytes(const struct store_object *o)
+{
+	return o->tenant->bytes;
+}
+
+void index_each(const struct index *x, const struct store_object *o, void (*each)(void *ctx, const struct value *v), void *ctx)
+{
+	for (uint32_t n = o->head; n != NONE; n = x->link[n].next)
+		each(ctx, value_of(&x->h->entry[n]));
+}
+
+void index_stat(const struct index *x, const struct store_object *o, struct pool_stat *ret)
+{
+	*ret = (struct pool_stat){ .pages = x->pages, .zero_pages = x->zero_pages, .shared_pages = x->pages - x->zero_pages - x->slots, .stored_bytes = x->stored_bytes };
+	if (o)
+		*ret = (struct pool_stat){ .pages = o->pages, .zero_pages = o->zero_pages };
+}
+
+/* ---- making and adopting ---- */
+
+static int adopt_records(struct index *x)
+{
+	for (uint32_t n = OBJECTS; n-- > 0;) {
+		struct record *r = &x->h->record[n];
+
+		if (r->state == LIVE) {
+			if (!object_begin(x, n, &r->id))
+				return -ENOMEM;
+		} else if (r->state > DYING) {
+			return -EUCLEAN;
+		} else {
+			x->object[n].next_free = x->free_record;
+			x->free_record = n;
+		}
+	}
+	return 0;
+}
+
+static int adopt_entry(struct index *x, struct entry *e, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx)
+{
+	if (state_of(e) == EMPTY)
+		return 0;
+	x->used++;
+	if (e->state == REMOVED)
+		return 0;
+	if (e->state > SECOND || e->object >= OBJECTS)
+		return -EUCLEAN;
+	if (x->h->record[e->object].state != LIVE) {
+		set_state(e, REMOVED);
+		return 0;
+	}
+	link_in(x, &x->object[e->object], number_of(x, e));
+	return each(ctx, x, &x->object[e->object], value_of(e));
+}
+
+/* Only what was ever written: the rest of the memfd has no memory, and gets none by this. */
+static int adopt_entries(struct index *x, int fd, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx)
+{
+	off_t end = (off_t)x->bytes, at = (off_t)sizeof(struct header);
+
+	while (at < end && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+		off_t hole = lseek(fd, at, SEEK_HOLE);
+
+		for (; at < hole; at += (off_t)sizeof(struct entry)) {
+			int r = adopt_entry(x, &x->h->entry[((size_t)at - sizeof(struct header)) / sizeof(struct entry)], each, ctx);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* An object that is dying, or never had a page, is gone now. */
+static void adopt_end(struct index *x)
+{
+	for (uint32_t n = 0; n < OBJECTS; n++) {
+		if (x->h->record[n].state == LIVE)
+			index_object_done(x, &x->object[n]);
+		else
+			set_record(x, n, FREE);
+	}
+}
+
+static int index_adopt(struct index *x, int fd, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx)
+{
+	int r = x->h->magic == MAGIC && x->h->memory_bytes ? adopt_records(x) : -EUCLEAN;
+
+	if (r == 0)
+		r = adopt_entries(x, fd, each, ctx);
+	if (r == 0)
+		adopt_end(x);
+	return r;
+}
+
+static void index_begin(struct index *x, uint64_t memory)
+{
+	for (uint32_t n = OBJECTS; n-- > 0;) {
+		x->object[n].next_free = x->free_record;
+		x->object[n].number = n;
+		x->free_record = n;
+	}
+	x->h->memory_bytes = memory;
+	__atomic_store_n(&x->h->magic, MAGIC, __ATOMIC_RELEASE);
+}
+
+int index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx, struct index **ret)
+{
+	struct index *x = calloc(1, sizeof(*x));
+	int r = -ENOMEM;
+
+	if (!x)
+		return -ENOMEM;
+	x->bytes = index_bytes(memory);
+	x->entries = index_entries(memory);
+	x->free_record = NONE;
+	x->object = calloc(OBJECTS, sizeof(*x->object));
+	x->h = mmap(NULL, x->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	x->link = mmap(NULL, x->entries * sizeof(*x->link), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!x->object || x->h == MAP_FAILED || x->link == MAP_FAILED)
+		goto err;
+	if (!adopt)
+		index_begin(x, memory);
+	r = adopt ? index_adopt(x, fd, each, ctx) : 0;
+	if (r < 0)
+		goto err;
+	*ret = x;
+	return 0;
+err:
+	index_free(x);
+	return r;
+}
+
+struct index *index_free(struct index *x)
+{
+	struct tenant *t, *next;
+
+	if (!x)
+		return NULL;
+	HASH_CLEAR(hh, x->by_id);
+	HASH_ITER(hh, x->tenants, t, next) {
+		HASH_DELETE(hh, x->tenants, t);
+		free(t);
+	}
+	free(x->object);
+	if (x->link && x->link != MAP_FAILED)
+		munmap(x->link, x->entries * sizeof(*x->link));
+	if (x->h && x->h != MAP_FAILED)
+		munmap(x->h, x->bytes);
+	free(x);
+	return NULL;
+}
