@@ -22,49 +22,19 @@ def add_options(parser):
     parser.add_argument('--policies', type=farmem.names(farmem.POLICIES), default=list(farmem.POLICIES), metavar='P,P...', help=', '.join(farmem.POLICIES))
 
 
-def measure(e, policy, trace, compress):
-    """Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic'}"""
-    functions = e.args.functions
-    with farmem.Node(e.args, policy, compress) as node:
-        for name in functions:
-            node.deploy(name)
-        for name in functions:
-            node.invoke(name)
-        node.watch()
-        try:
-            report = node.replay(trace, functions)
-        finally:
-            memory, pool = node.watched()
-        moved = {f['name']: f for f in node.ps()['functions']}
-    rows = {}
-    for f in report['functions']:
-        local, away = memory[f['name']]
-        rows[f['name']] = {'local_mib': local, 'away_mib': away, 'p50_ms': f['p50_ms'], 'p95_ms': f['found_p95_ms'], 'p95_with_starts_ms': f['p95_ms'], 'calls': f['requests'], 'errors': f['errors'],
-                           'cold': f['cold'], 'warm': f['warm'], 'faults': (moved[f['name']].get('memory') or {}).get('faults', 0)}
-    return {'functions': rows, 'pool': pool, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic']}
-
-
 def both(found, memory, p95):
     """The columns of a row. @memory, @p95: of what measure() returned."""
     return [value for one in found.values() for value in (memory(one), p95(one))]
 
 
-def change(one, base, key):
-    """Of the policy to keep-alive, in percent: the functions' sum for memory, their mean for P95."""
-    pairs = [(f[key], base['functions'][name][key]) for name, f in one['functions'].items() if base['functions'][name][key] > 0 and f[key] > 0]
-    if key == 'local_mib':
-        return (sum(a for a, _ in pairs) / sum(b for _, b in pairs) - 1) * 100 if pairs else None
-    return sum((a / b - 1) * 100 for a, b in pairs) / len(pairs) if pairs else None
-
-
 def table(e, found):
     for name in e.args.functions:
         e.row(name, *both(found, lambda one, name=name: one['functions'][name]['local_mib'], lambda one, name=name: one['functions'][name]['p95_ms'] or None))
-    e.row('all', *both(found, lambda one: sum(f['local_mib'] for f in one['functions'].values()), lambda one: None))
+    e.row('all', *both(found, lambda one: farmem.of_all(one, 'local_mib'), lambda one: None))
     e.row('in the pool of this machine', *both(found, lambda one: one['pool'], lambda one: None))
     base = found.get('keepalive')
     if base:
-        e.row('to keep-alive, % (P95: mean of the functions)', *both(found, lambda one: change(one, base, 'local_mib'), lambda one: change(one, base, 'p95_ms')))
+        e.row('to keep-alive, % (P95: mean of the functions)', *both(found, lambda one: farmem.change(one, base, 'local_mib'), lambda one: farmem.change(one, base, 'p95_ms')))
     e.row('calls that started an instance | errors', *both(found, lambda one: one['starts']['cold'], lambda one: one['errors']))
 
 
@@ -86,7 +56,7 @@ def main():
     found = {}
     try:
         for policy in e.args.policies:
-            found[policy] = measure(e, policy, trace, compress)
+            found[policy] = farmem.measure(e.args, policy, trace, compress, e.args.functions)
             print(f"{policy}: {found[policy]['wall_s']:.0f} s, {found[policy]['errors']} errors", file=sys.stderr, flush=True)
     except farmem.Broken as error:
         sys.exit(f'hearth experiment: {error}')

@@ -104,11 +104,11 @@ class Node:
     def ps(self):
         return json.loads(self.call('--json', 'ps').stdout)
 
-    def deploy(self, name, keep_s=KEEP_S, **keys):
-        """@keep_s: before compression. An idle instance is ended after it, as the systems do that this one is compared with, and not parked."""
+    def deploy(self, function, keep_s=KEEP_S, **keys):
+        """@keep_s: before compression; @keys: of the manifest. An idle instance is ended after it, as the systems do that this one is compared with, and not parked."""
         keys = {'keep_hot': f'{keep_s / self.compress * 1000:.0f}ms', 'park': 'off', 'init_timeout': '5m', 'queue_timeout': '5m', 'timeout': '5m', **keys}
         words = [word for key, value in keys.items() for word in ('--set', f'{key}={value}')]
-        self.call('deploy', *words, os.path.join(self.args.functions_dir, name, 'function.yaml'))
+        self.call('deploy', *words, os.path.join(self.args.functions_dir, function, 'function.yaml'))
 
     def invoke(self, name):
         """One call. Return: (ms, how it started)."""
@@ -144,7 +144,7 @@ class Node:
                 return
 
     def watched(self):
-        """Averages in MiB: ({function: (local, away)}, pool), each sample counting for the time up to the next."""
+        """Averages in MiB: ({function: (local, away)}, pool), each sample counting for the time up to the next; and the most that was local of all."""
         self.stop.set()
         self.thread.join()
         s = self.samples
@@ -152,7 +152,9 @@ class Node:
         whole = sum(spans)
         def mean(of):
             return sum(span * of(one) for span, one in zip(spans, s)) / whole / MIB
-        return {f: tuple(mean(lambda one, f=f, k=k: one[1].get(f, (0, 0))[k]) for k in (0, 1)) for f in self.args.functions}, mean(lambda one: one[2])
+        seen = {f for one in s for f in one[1]}
+        return ({f: tuple(mean(lambda one, f=f, k=k: one[1].get(f, (0, 0))[k]) for k in (0, 1)) for f in seen}, mean(lambda one: one[2]),
+                max(sum(local for local, _ in one[1].values()) for one in s) / MIB)
 
     # ---- a trace ----
 
@@ -166,6 +168,44 @@ class Node:
                 return json.load(file)
         except OSError:
             raise Broken(f'hearth replay: {(done.stderr or done.stdout).strip()}') from None
+
+
+def measure(args, policy, trace, compress, functions, **keys):
+    """A node, the functions called once each, and the trace. @keys: of the functions' manifests.
+    Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)]}"""
+    with Node(args, policy, compress) as node:
+        for name in functions:
+            node.deploy(name, **keys)
+        for name in functions:
+            node.invoke(name)
+        node.watch()
+        try:
+            report = node.replay(trace, functions)
+        finally:
+            memory, pool, _ = node.watched()
+        moved = {f['name']: f.get('memory') or {} for f in node.ps()['functions']}
+    rows = {}
+    for f in report['functions']:
+        local, away = memory.get(f['name'], (0, 0))
+        rows[f['name']] = {'local_mib': local, 'away_mib': away, 'p50_ms': f['p50_ms'], 'p95_ms': f['found_p95_ms'], 'p95_with_starts_ms': f['p95_ms'], 'calls': f['requests'], 'errors': f['errors'],
+                           'cold': f['cold'], 'warm': f['warm'], **{key: moved[f['name']].get(key, 0) for key in ('faults', 'prefetched_pages', 'prefetch_hits')}}
+    series = [(at - node.samples[0][0], sum(local for local, _ in held.values()) / MIB) for at, held, _ in node.samples]
+    return {'functions': rows, 'pool': pool, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series}
+
+
+def of_all(found, key):
+    """The functions' sum."""
+    return sum(f[key] for f in found['functions'].values())
+
+
+def change(found, base, key):
+    """To another, in percent: the functions' sum for memory, their mean for a latency."""
+    pairs = [(f[key], base['functions'][name][key]) for name, f in found['functions'].items() if base['functions'][name][key] > 0 and f[key] > 0]
+    if not pairs:
+        return None
+    if key == 'local_mib':
+        return (sum(a for a, _ in pairs) / sum(b for _, b in pairs) - 1) * 100
+    return sum((a / b - 1) * 100 for a, b in pairs) / len(pairs)
 
 
 def trace_options(parser):
