@@ -8,7 +8,7 @@ Without an argument the handler's name is taken from $_HANDLER. PATH/MODULE.py i
 directory if unset), its folder becomes the first entry of sys.path, and HANDLER(event, context) is called once for each invocation that
 http://$AWS_LAMBDA_RUNTIME_API hands out.
 
-The process has one thread and one connection, which it opens before it loads the function: a checkpoint of an idle instance therefore
+The process has one thread and one connection, which it opens when it first asks for work: a checkpoint of an idle instance therefore
 contains nothing but a read blocked on that connection.
 """
 
@@ -110,6 +110,7 @@ class RuntimeApi:
     def loaded(self):
         """Say that the runtime is loaded, and the function comes next: Hearth counts their memory apart. Other hosts answer that there is no such path."""
         self._request("POST", "/hearth/loaded", b"")
+        self.close()            # the first answer to a question for work is then a new connection's, as it is without this
 
     def next(self):
         """Wait for an invocation. Return its headers and its body. The wait has no time limit: an idle function waits here."""

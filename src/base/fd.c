@@ -254,6 +254,11 @@ int sock_unix_connect_packets(const char *path)
 	return unix_connect(path, SOCK_SEQPACKET);
 }
 
+int sock_unix_connect_packets_now(const char *path)
+{
+	return unix_connect(path, SOCK_SEQPACKET | SOCK_NONBLOCK);
+}
+
 int sock_packet_send(int fd, const void *data, size_t n, int pass, bool wait)
 {
 	char control[CMSG_SPACE(sizeof(int))] = { 0 };

@@ -69,6 +69,7 @@ int cmd_sim_mem(struct cli *cli, int argc, char **argv);
 int cmd_run(struct cli *cli, int argc, char **argv);
 int cmd_checkpoint(struct cli *cli, int argc, char **argv);
 int cmd_restore(struct cli *cli, int argc, char **argv);
+int cmd_pool(struct cli *cli, int argc, char **argv);
 int cmd_experiment(struct cli *cli, int argc, char **argv);
 
 #endif

@@ -34,6 +34,8 @@ static const struct command commands[] = {
 	{ "serve", cmd_serve, "[--check] CONFIG.yaml", "answer requests over UDP, AF_XDP or DPDK with an application, scheduled by type; --check: only say what would run" },
 	{ "ds", cmd_ds, "probe FILE DEVICE | copy [--verify] [--path PATH] FILE FILE|DEVICE | bench [--block N] [--depth N] [--queues N] [--sync] [--batch | --stream] [--end-to-end] [--random] [--write] [--handles] [--verify] [--by hearth|pread|uring|cufile] [--path PATH] [--cache auto|never|always] [--threads N] [--ring N] [--seconds N] [--seed N] FILE DEVICE | load [--filter GLOB]... [--verify] [--list] [--kv] [--path PATH] FILE|STORE [DEVICE]",
 	  "between files and device memory: which paths there are and why, copy and verify, measure" },
+	{ "pool", cmd_pool, "[--listen PLACE]... [--memory BYTES] [--quota BYTES] [--lease SECONDS] [--key-file FILE] | --status PLACE [--key-file FILE] | --new-key TENANT | --print-access FILE",
+	  "keep memory of idle functions for this node or others; its state; keys of tenants" },
 	{ "load", cmd_load, "ADDRESS:PORT|URL [...]", "send requests at fixed times over UDP or HTTP, whatever comes back; latencies and losses" },
 	{ "replay", cmd_replay, "TRACE --out DIR [...]", "replay a trace of invocations through the gateway" },
 	{ "trace", cmd_trace, "generate|info [...]", "make a synthetic trace, or describe one" },

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "instance.h"
@@ -506,8 +507,18 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 static bool pager_find(struct node *n)
 {
 	struct hearth_err err;
+	char path[PATH_MAX];
+	FD_AUTO int fd = -1;
+	pid_t pid = 0;
 
-	return n->memory.ops->again(n->memory.engine, &err) == 0;
+	if (n->memory.ops->again(n->memory.engine, &err) < 0)
+		return false;
+	/* whom to end with the instances, should another daemon have started it */
+	snprintf(path, sizeof(path), "%s/pager.sock", n->cfg->run_dir);
+	fd = sock_unix_connect_packets(path);
+	if (fd >= 0 && sock_peer_cred(fd, NULL, NULL, &pid) == 0)
+		n->memory.pager.pid = pid;
+	return true;
 }
 
 static void pager_arguments(struct node *n, const char **argv, size_t room)

@@ -125,7 +125,7 @@ int main(int argc, char **argv)
 		printf("{\"event\":\"unsupported\",\"why\":\"%s\"}\n", probe.why);
 		return 77;
 	}
-	if (ops->open(&o, &engine, &err) < 0) {
+	if (ops->open(&o, &engine, &err) < 0 || ops->again(engine, &err) < 0) {
 		fprintf(stderr, "%s\n", err.msg);
 		return 1;
 	}

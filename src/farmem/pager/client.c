@@ -364,6 +364,10 @@ static int uffd_attach(struct farmem_engine *e, const struct farmem_attach *what
 	uint64_t starttime = 0;
 	int r = t ? proc_starttime(what->pid, &starttime) : -ENOMEM;
 
+	if (e->fd < 0) {
+		free(t);
+		return err_set(err, -ENOTCONN, "hearth-pager is not there");
+	}
 	if (r < 0) {
 		free(t);
 		return err_set(err, r, "cannot look at process %d: %s", (int)what->pid, strerror(-r));

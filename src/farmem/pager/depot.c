@@ -35,9 +35,9 @@ static int keep_fds(struct depot *d, struct depot_state *state)
 	return 0;
 }
 
-int depot_open(const char *uri, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err)
+int depot_open(const char *uri, const char *key_file, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err)
 {
-	struct pool_options o = { .adopt = state->n == 2, .fds = { state->fds[0], state->fds[1] } };
+	struct pool_options o = { .key_file = key_file, .adopt = state->n == 2, .fds = { state->fds[0], state->fds[1] } };
 	struct depot *d = calloc(1, sizeof(*d));
 	int r;
 

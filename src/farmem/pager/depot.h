@@ -49,11 +49,12 @@ struct depot;
 
 /**
  * depot_open - @uri: of the pool; "embedded:" for one in this process
+ * @key_file: secrets of tenants, or NULL (farmem/pool.h)
  * @state: of the process before this one, or all zero; brought up to date
  * @bell:  an eventfd that asks for depot_work()
  * Return: 0, -errno with message
  */
-int depot_open(const char *uri, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err);
+int depot_open(const char *uri, const char *key_file, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err);
 /** depot_submit - Return: true: it is done; false: done() follows, by depot_work() */
 bool depot_submit(struct depot *d, struct depot_op *op);
 /** depot_fd - readable when depot_work() has something to do; -1: never */

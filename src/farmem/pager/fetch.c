@@ -9,6 +9,7 @@
 #include "space.h"
 
 #define SAMPLE_BITS 5                   /* one in 32 of the working set is left to be touched, which tells whether it still is one */
+#define FETCHES_MAX 8                   /* batches at a pool that is elsewhere, of one space */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
 
 struct fetch {
@@ -63,8 +64,10 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 	(void)where_set(&s->where, f->address[k], entry & ~(uint64_t)ENTRY_SAMPLE);
 	space_forget(s, f->id[k]);
 	n->recalled_pages++;
-	if (!f->fault)
+	if (!f->fault) {
 		n->prefetched_pages++;
+		s->in.done_pages++;
+	}
 }
 
 static bool still_away(const struct space *s, const struct fetch *f, unsigned k)
@@ -292,10 +295,9 @@ bool fetch_complete(const struct space *s)
 bool fetch_step(struct space *s)
 {
 	struct pages *p = &s->in.pages;
-	uint64_t before = s->st->figures.prefetched_pages;
 	struct fetch *f;
 
-	if (!s->in.active || s->held)
+	if (!s->in.active || s->held || s->fetches >= FETCHES_MAX)
 		return false;
 	f = buffer(s->home);
 	while (f && p->at < p->n && f->n < FETCH_PAGES) {
@@ -306,7 +308,6 @@ bool fetch_step(struct space *s)
 	}
 	if (f && f->n && !submit(s, f))
 		s->home->fetch = NULL;
-	s->in.done_pages += s->st->figures.prefetched_pages - before;
 	if (p->at < p->n && f)
 		return true;
 	if (s->fetches)

@@ -163,7 +163,7 @@ static bool belongs(const struct target *t, pid_t pid)
 static int meet(struct pager *p, struct target *t, const char *name, uint32_t inner_pid)
 {
 	struct target_state *ts = t->st;
-	int fd = sock_unix_connect_packets(name), r;
+	int fd = sock_unix_connect_packets_now(name), r;
 	struct space *s;
 	uint64_t starttime = 0;
 	pid_t pid = 0;

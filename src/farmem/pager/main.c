@@ -30,14 +30,14 @@
 #define BACK_OFF_MS 1000
 
 static const char usage[] =
-	"usage: hearth-pager [--socket PATH] [--pool URI] [--fault-around BYTES] [--log-level error|warn|info|debug]\n"
+	"usage: hearth-pager [--socket PATH] [--pool URI] [--pool-key FILE] [--fault-around BYTES] [--log-level error|warn|info|debug]\n"
 	"\n"
 	"Moves memory of functions to a pool and back; hearthd starts it. Prints a newline when it is ready, or when another one is at that socket already.\n";
 
 static int parse_options(int argc, char **argv, struct pager_options *o)
 {
 	static const struct option longs[] = {
-		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
+		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
 	enum log_level level;
 	int c, r = 0;
@@ -46,6 +46,7 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 		switch (c) {
 		case 's': o->socket = optarg; break;
 		case 'p': o->uri = optarg; break;
+		case 'k': o->key_file = optarg; break;
 		case 'a':
 			r |= parse_bytes(optarg, &o->around_bytes);
 			if (o->around_bytes < PAGE_BYTES || o->around_bytes > FETCH_PAGES * PAGE_BYTES || (o->around_bytes & (o->around_bytes - 1)))

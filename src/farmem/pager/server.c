@@ -264,7 +264,7 @@ static int set_up(struct pager *p, const struct pager_options *o, struct hearth_
 		r = open_signals(p);
 	if (r < 0)
 		return err_set(err, r, "cannot set up: %s", strerror(-r));
-	r = depot_open(o->uri, &p->state->depot, p->bell, &p->depot, err);
+	r = depot_open(o->uri, o->key_file, &p->state->depot, p->bell, &p->depot, err);
 	if (r < 0)
 		return r;
 	if (depot_fd(p->depot) >= 0)

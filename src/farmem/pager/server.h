@@ -15,9 +15,9 @@ struct client {
 	bool dead;
 };
 
-/** struct pager_options - @uri: of the pool; @around_bytes: what comes with a page that is touched */
+/** struct pager_options - @uri, @key_file: of the pool; @around_bytes: what comes with a page that is touched */
 struct pager_options {
-	const char *socket, *uri;
+	const char *socket, *uri, *key_file;
 	uint64_t around_bytes;
 };
 

@@ -18,6 +18,7 @@
 #define EVENTS_MAX 64                   /* of one space, before others have a turn */
 #define FORGET_AT DEPOT_PAGES
 #define ZERO_BYTES (64ull << 10)
+#define FORGET_MAX_MS 1000
 #define WHOLE_END 0x7fffffffe000ull     /* of the addresses that programs have */
 
 static const uint8_t zeros[PAGE_BYTES] __attribute__((aligned(4096)));

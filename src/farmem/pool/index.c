@@ -45,7 +45,7 @@ struct tenant {
 };
 
 /* record's other half. head: its entries, through link. next_free: records that are free. */
-struct store_object {
+struct pool_store_object {
 	struct farmem_object id;
 	struct tenant *tenant;
 	uint64_t pages, zero_pages;
@@ -61,13 +61,13 @@ struct index {
 	struct header *h;
 	uint64_t bytes, entries, used;  /* used: entries that are not EMPTY */
 	struct link *link;
-	struct store_object *object, *by_id;
+	struct pool_store_object *object, *by_id;
 	struct tenant *tenants;
 	uint32_t free_record;
 	uint64_t pages, zero_pages, stored_bytes, slots;
 };
 
-uint64_t index_entries(uint64_t memory)
+uint64_t pool_index_entries(uint64_t memory)
 {
 	uint64_t n = GROUP;
 
@@ -76,9 +76,9 @@ uint64_t index_entries(uint64_t memory)
 	return n;
 }
 
-uint64_t index_bytes(uint64_t memory)
+uint64_t pool_index_bytes(uint64_t memory)
 {
-	return sizeof(struct header) + index_entries(memory) * sizeof(struct entry);
+	return sizeof(struct header) + pool_index_entries(memory) * sizeof(struct entry);
 }
 
 static uint32_t state_of(const struct entry *e)
@@ -125,22 +125,22 @@ static struct tenant *tenant_of(struct index *x, uint64_t id)
 }
 
 /* The other half of a record that is live. */
-static struct store_object *object_begin(struct index *x, uint32_t number, const struct farmem_object *id)
+static struct pool_store_object *object_begin(struct index *x, uint32_t number, const struct farmem_object *id)
 {
-	struct store_object *o = &x->object[number];
+	struct pool_store_object *o = &x->object[number];
 	struct tenant *t = tenant_of(x, id->tenant);
 
 	if (!t)
 		return NULL;
-	*o = (struct store_object){ .id = *id, .tenant = t, .number = number, .head = NONE };
+	*o = (struct pool_store_object){ .id = *id, .tenant = t, .number = number, .head = NONE };
 	t->objects++;
 	HASH_ADD(hh, x->by_id, id, sizeof(o->id), o);
 	return o;
 }
 
-struct store_object *index_object(struct index *x, const struct farmem_object *id, bool make)
+struct pool_store_object *pool_index_object(struct index *x, const struct farmem_object *id, bool make)
 {
-	struct store_object *o;
+	struct pool_store_object *o;
 	uint32_t number = x->free_record, next;
 
 	HASH_FIND(hh, x->by_id, id, sizeof(*id), o);
@@ -156,17 +156,17 @@ struct store_object *index_object(struct index *x, const struct farmem_object *i
 	return o;
 }
 
-struct farmem_object index_object_id(const struct store_object *o)
+struct farmem_object pool_index_object_id(const struct pool_store_object *o)
 {
 	return o->id;
 }
 
-void index_object_dies(struct index *x, struct store_object *o)
+void pool_index_object_dies(struct index *x, struct pool_store_object *o)
 {
 	set_record(x, o->number, DYING);
 }
 
-void index_object_done(struct index *x, struct store_object *o)
+void pool_index_object_done(struct index *x, struct pool_store_object *o)
 {
 	struct tenant *t = o->tenant;
 
@@ -222,7 +222,7 @@ static uint32_t number_of(const struct index *x, const struct entry *e)
 	return (uint32_t)(e - x->h->entry);
 }
 
-static void link_in(struct index *x, struct store_object *o, uint32_t n)
+static void link_in(struct index *x, struct pool_store_object *o, uint32_t n)
 {
 	x->link[n] = (struct link){ NONE, o->head };
 	if (o->head != NONE)
@@ -230,7 +230,7 @@ static void link_in(struct index *x, struct store_object *o, uint32_t n)
 	o->head = n;
 }
 
-static void link_out(struct index *x, struct store_object *o, uint32_t n)
+static void link_out(struct index *x, struct pool_store_object *o, uint32_t n)
 {
 	struct link l = x->link[n];
 
@@ -242,7 +242,7 @@ static void link_out(struct index *x, struct store_object *o, uint32_t n)
 		x->link[l.next].prev = l.prev;
 }
 
-const struct value *index_get(const struct index *x, const struct store_object *o, uint64_t page)
+const struct value *pool_index_get(const struct index *x, const struct pool_store_object *o, uint64_t page)
 {
 	struct entry *room;
 	const struct entry *e = find(x, o->number, page, &room);
@@ -258,7 +258,7 @@ static void replace(struct entry *e, const struct value *v)
 	set_state(e, second ? SECOND : FIRST);
 }
 
-int index_set(struct index *x, struct store_object *o, uint64_t page, const struct value *v, struct value *ret_old, uint32_t *ret_entry)
+int pool_index_set(struct index *x, struct pool_store_object *o, uint64_t page, const struct value *v, struct value *ret_old, uint32_t *ret_entry)
 {
 	struct entry *room, *e = find(x, o->number, page, &room);
 
@@ -295,21 +295,21 @@ static void clear(struct index *x, struct entry *e)
 	}
 }
 
-static void remove_entry(struct index *x, struct store_object *o, struct entry *e, struct value *ret_old)
+static void remove_entry(struct index *x, struct pool_store_object *o, struct entry *e, struct value *ret_old)
 {
 	*ret_old = *value_of(e);
 	link_out(x, o, number_of(x, e));
 	clear(x, e);
 }
 
-void index_remove(struct index *x, struct store_object *o, uint64_t page, struct value *ret_old)
+void pool_index_remove(struct index *x, struct pool_store_object *o, uint64_t page, struct value *ret_old)
 {
 	struct entry *room;
 
 	remove_entry(x, o, find(x, o->number, page, &room), ret_old);
 }
 
-bool index_remove_any(struct index *x, struct store_object *o, struct value *ret_old)
+bool pool_index_remove_any(struct index *x, struct pool_store_object *o, struct value *ret_old)
 {
 	if (o->head == NONE)
 		return false;
@@ -317,7 +317,7 @@ bool index_remove_any(struct index *x, struct store_object *o, struct value *ret
 	return true;
 }
 
-const struct value *index_entry(struct index *x, uint32_t entry, struct store_object **ret_o)
+const struct value *pool_index_entry(struct index *x, uint32_t entry, struct pool_store_object **ret_o)
 {
 	const struct entry *e = &x->h->entry[entry];
 
@@ -327,22 +327,22 @@ const struct value *index_entry(struct index *x, uint32_t entry, struct store_ob
 	return value_of(e);
 }
 
-const struct value *index_value(struct index *x, uint32_t entry, uint64_t tenant)
+const struct value *pool_index_value(struct index *x, uint32_t entry, uint64_t tenant)
 {
-	struct store_object *o;
-	const struct value *v = index_entry(x, entry, &o);
+	struct pool_store_object *o;
+	const struct value *v = pool_index_entry(x, entry, &o);
 
 	return v && o->id.tenant == tenant ? v : NULL;
 }
 
-void index_replace(struct index *x, uint32_t entry, const struct value *v)
+void pool_index_replace(struct index *x, uint32_t entry, const struct value *v)
 {
 	replace(&x->h->entry[entry], v);
 }
 
 /* ---- counts ---- */
 
-void index_count(struct index *x, struct store_object *o, int pages, bool zero)
+void pool_index_count(struct index *x, struct pool_store_object *o, int pages, bool zero)
 {
 	o->pages += (uint64_t)(int64_t)pages;
 	x->pages += (uint64_t)(int64_t)pages;
@@ -352,25 +352,25 @@ void index_count(struct index *x, struct store_object *o, int pages, bool zero)
 	x->zero_pages += (uint64_t)(int64_t)pages;
 }
 
-void index_charge(struct index *x, struct store_object *o, int slots, int64_t bytes)
+void pool_index_charge(struct index *x, struct pool_store_object *o, int slots, int64_t bytes)
 {
 	o->tenant->bytes += (uint64_t)bytes;
 	x->stored_bytes += (uint64_t)bytes;
 	x->slots += (uint64_t)(int64_t)slots;
 }
 
-uint64_t index_tenant_bytes(const struct store_object *o)
+uint64_t pool_index_tenant_bytes(const struct pool_store_object *o)
 {
 	return o->tenant->bytes;
 }
 
-void index_each(const struct index *x, const struct store_object *o, void (*each)(void *ctx, const struct value *v), void *ctx)
+void pool_index_each(const struct index *x, const struct pool_store_object *o, void (*each)(void *ctx, const struct value *v), void *ctx)
 {
 	for (uint32_t n = o->head; n != NONE; n = x->link[n].next)
 		each(ctx, value_of(&x->h->entry[n]));
 }
 
-void index_stat(const struct index *x, const struct store_object *o, struct pool_stat *ret)
+void pool_index_stat(const struct index *x, const struct pool_store_object *o, struct pool_stat *ret)
 {
 	*ret = (struct pool_stat){ .pages = x->pages, .zero_pages = x->zero_pages, .shared_pages = x->pages - x->zero_pages - x->slots, .stored_bytes = x->stored_bytes };
 	if (o)
@@ -397,7 +397,7 @@ static int adopt_records(struct index *x)
 	return 0;
 }
 
-static int adopt_entry(struct index *x, struct entry *e, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx)
+static int adopt_entry(struct index *x, struct entry *e, int (*each)(void *ctx, struct index *x, struct pool_store_object *o, const struct value *v), void *ctx)
 {
 	if (state_of(e) == EMPTY)
 		return 0;
@@ -415,7 +415,7 @@ static int adopt_entry(struct index *x, struct entry *e, int (*each)(void *ctx, 
 }
 
 /* Only what was ever written: the rest of the memfd has no memory, and gets none by this. */
-static int adopt_entries(struct index *x, int fd, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx)
+static int adopt_entries(struct index *x, int fd, int (*each)(void *ctx, struct index *x, struct pool_store_object *o, const struct value *v), void *ctx)
 {
 	off_t end = (off_t)x->bytes, at = (off_t)sizeof(struct header);
 
@@ -437,13 +437,13 @@ static void adopt_end(struct index *x)
 {
 	for (uint32_t n = 0; n < OBJECTS; n++) {
 		if (x->h->record[n].state == LIVE)
-			index_object_done(x, &x->object[n]);
+			pool_index_object_done(x, &x->object[n]);
 		else
 			set_record(x, n, FREE);
 	}
 }
 
-static int index_adopt(struct index *x, int fd, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx)
+static int index_adopt(struct index *x, int fd, int (*each)(void *ctx, struct index *x, struct pool_store_object *o, const struct value *v), void *ctx)
 {
 	int r = x->h->magic == MAGIC && x->h->memory_bytes ? adopt_records(x) : -EUCLEAN;
 
@@ -465,15 +465,15 @@ static void index_begin(struct index *x, uint64_t memory)
 	__atomic_store_n(&x->h->magic, MAGIC, __ATOMIC_RELEASE);
 }
 
-int index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx, struct index **ret)
+int pool_index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, struct index *x, struct pool_store_object *o, const struct value *v), void *ctx, struct index **ret)
 {
 	struct index *x = calloc(1, sizeof(*x));
 	int r = -ENOMEM;
 
 	if (!x)
 		return -ENOMEM;
-	x->bytes = index_bytes(memory);
-	x->entries = index_entries(memory);
+	x->bytes = pool_index_bytes(memory);
+	x->entries = pool_index_entries(memory);
 	x->free_record = NONE;
 	x->object = calloc(OBJECTS, sizeof(*x->object));
 	x->h = mmap(NULL, x->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
@@ -488,11 +488,11 @@ int index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, struct
 	*ret = x;
 	return 0;
 err:
-	index_free(x);
+	pool_index_free(x);
 	return r;
 }
 
-struct index *index_free(struct index *x)
+struct index *pool_index_free(struct index *x)
 {
 	struct tenant *t, *next;
 

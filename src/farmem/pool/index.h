@@ -40,51 +40,51 @@ static inline uint32_t value_len(const struct value *v)
 }
 
 struct index;
-struct store_object;
+struct pool_store_object;
 
-/** index_bytes, index_entries - size of the memfd, and entries (a power of two), of a store with @memory bytes for contents */
-uint64_t index_bytes(uint64_t memory);
-uint64_t index_entries(uint64_t memory);
+/** pool_index_bytes, pool_index_entries - size of the memfd, and entries (a power of two), of a store with @memory bytes for contents */
+uint64_t pool_index_bytes(uint64_t memory);
+uint64_t pool_index_entries(uint64_t memory);
 
 /**
- * index_new - map it
+ * pool_index_new - map it
  * @adopt: it is another process's: finish what that one had begun, and call @each for every page; an error of @each ends it
  * Return: 0, -EUCLEAN (it is none, or damaged), -ENOMEM, or the error of @each.
  */
-int index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, struct index *x, struct store_object *o, const struct value *v), void *ctx, struct index **ret);
-struct index *index_free(struct index *x);
+int pool_index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, struct index *x, struct pool_store_object *o, const struct value *v), void *ctx, struct index **ret);
+struct index *pool_index_free(struct index *x);
 
-/** index_object - NULL: not there, or no room for another */
-struct store_object *index_object(struct index *x, const struct farmem_object *id, bool make);
-struct farmem_object index_object_id(const struct store_object *o);
-/** index_object_dies - from here on it is not there, for who adopts this; its pages are to be removed now */
-void index_object_dies(struct index *x, struct store_object *o);
-/** index_object_done - forget it if it has no pages */
-void index_object_done(struct index *x, struct store_object *o);
+/** pool_index_object - NULL: not there, or no room for another */
+struct pool_store_object *pool_index_object(struct index *x, const struct farmem_object *id, bool make);
+struct farmem_object pool_index_object_id(const struct pool_store_object *o);
+/** pool_index_object_dies - from here on it is not there, for who adopts this; its pages are to be removed now */
+void pool_index_object_dies(struct index *x, struct pool_store_object *o);
+/** pool_index_object_done - forget it if it has no pages */
+void pool_index_object_done(struct index *x, struct pool_store_object *o);
 
-/** index_get - the page's value, or NULL. Valid until the index is changed. */
-const struct value *index_get(const struct index *x, const struct store_object *o, uint64_t page);
-/** index_set - @ret_old: what it was, if it returns 1; @ret_entry: its number. Return: 0 (it was not there), 1, -ENOSPC (the index is full). */
-int index_set(struct index *x, struct store_object *o, uint64_t page, const struct value *v, struct value *ret_old, uint32_t *ret_entry);
-/** index_remove - the page has to be there */
-void index_remove(struct index *x, struct store_object *o, uint64_t page, struct value *ret_old);
-/** index_remove_any - some page of the object. Return: false: it has none. */
-bool index_remove_any(struct index *x, struct store_object *o, struct value *ret_old);
-/** index_entry - value and object of the entry with a number; NULL: it is free */
-const struct value *index_entry(struct index *x, uint32_t entry, struct store_object **ret_o);
-/** index_value - the same, if it is of that tenant */
-const struct value *index_value(struct index *x, uint32_t entry, uint64_t tenant);
-/** index_replace - another value for the same page */
-void index_replace(struct index *x, uint32_t entry, const struct value *v);
+/** pool_index_get - the page's value, or NULL. Valid until the index is changed. */
+const struct value *pool_index_get(const struct index *x, const struct pool_store_object *o, uint64_t page);
+/** pool_index_set - @ret_old: what it was, if it returns 1; @ret_entry: its number. Return: 0 (it was not there), 1, -ENOSPC (the index is full). */
+int pool_index_set(struct index *x, struct pool_store_object *o, uint64_t page, const struct value *v, struct value *ret_old, uint32_t *ret_entry);
+/** pool_index_remove - the page has to be there */
+void pool_index_remove(struct index *x, struct pool_store_object *o, uint64_t page, struct value *ret_old);
+/** pool_index_remove_any - some page of the object. Return: false: it has none. */
+bool pool_index_remove_any(struct index *x, struct pool_store_object *o, struct value *ret_old);
+/** pool_index_entry - value and object of the entry with a number; NULL: it is free */
+const struct value *pool_index_entry(struct index *x, uint32_t entry, struct pool_store_object **ret_o);
+/** pool_index_value - the same, if it is of that tenant */
+const struct value *pool_index_value(struct index *x, uint32_t entry, uint64_t tenant);
+/** pool_index_replace - another value for the same page */
+void pool_index_replace(struct index *x, uint32_t entry, const struct value *v);
 
-/** index_count - to the counts of object and all: @pages (-1, 1), of zeros or not */
-void index_count(struct index *x, struct store_object *o, int pages, bool zero);
-/** index_charge - to what the object's tenant and all have: @slots, @bytes, negative when given back. A slot that several pages share counts once. */
-void index_charge(struct index *x, struct store_object *o, int slots, int64_t bytes);
-uint64_t index_tenant_bytes(const struct store_object *o);
-/** index_each - every page of an object */
-void index_each(const struct index *x, const struct store_object *o, void (*each)(void *ctx, const struct value *v), void *ctx);
-/** index_stat - without quota_bytes; of an object (@o; NULL: of all) without shared_pages and stored_bytes */
-void index_stat(const struct index *x, const struct store_object *o, struct pool_stat *ret);
+/** pool_index_count - to the counts of object and all: @pages (-1, 1), of zeros or not */
+void pool_index_count(struct index *x, struct pool_store_object *o, int pages, bool zero);
+/** pool_index_charge - to what the object's tenant and all have: @slots, @bytes, negative when given back. A slot that several pages share counts once. */
+void pool_index_charge(struct index *x, struct pool_store_object *o, int slots, int64_t bytes);
+uint64_t pool_index_tenant_bytes(const struct pool_store_object *o);
+/** pool_index_each - every page of an object */
+void pool_index_each(const struct index *x, const struct pool_store_object *o, void (*each)(void *ctx, const struct value *v), void *ctx);
+/** pool_index_stat - without quota_bytes; of an object (@o; NULL: of all) without shared_pages and stored_bytes */
+void pool_index_stat(const struct index *x, const struct pool_store_object *o, struct pool_stat *ret);
 
 #endif

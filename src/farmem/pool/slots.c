@@ -44,12 +44,12 @@ static uint32_t slots_in(unsigned class)
 	return SLOTS_CHUNK_BYTES / sizes[class];
 }
 
-uint32_t slots_size(uint32_t len)
+uint32_t pool_slots_size(uint32_t len)
 {
 	return sizes[class_of(len)];
 }
 
-struct slots *slots_new(int fd, uint64_t bytes)
+struct slots *pool_slots_new(int fd, uint64_t bytes)
 {
 	struct slots *s = calloc(1, sizeof(*s));
 	uint32_t n = (uint32_t)(bytes / SLOTS_CHUNK_BYTES);
@@ -65,11 +65,11 @@ struct slots *slots_new(int fd, uint64_t bytes)
 	s->chunk = calloc(n, sizeof(*s->chunk));
 	s->mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (!s->chunk || s->mem == MAP_FAILED)
-		return slots_free(s);
+		return pool_slots_free(s);
 	return s;
 }
 
-struct slots *slots_free(struct slots *s)
+struct slots *pool_slots_free(struct slots *s)
 {
 	if (!s)
 		return NULL;
@@ -130,7 +130,7 @@ static int cut_next(struct slots *s, unsigned class)
 	return cut(s, k, class);
 }
 
-uint64_t slots_take(struct slots *s, uint32_t len)
+uint64_t pool_slots_take(struct slots *s, uint32_t len)
 {
 	unsigned class = class_of(len);
 	uint32_t k, at;
@@ -149,7 +149,7 @@ uint64_t slots_take(struct slots *s, uint32_t len)
 	return (uint64_t)k * SLOTS_CHUNK_BYTES + (uint64_t)at * sizes[class];
 }
 
-int slots_keep(struct slots *s, uint64_t where, uint32_t len)
+int pool_slots_keep(struct slots *s, uint64_t where, uint32_t len)
 {
 	uint32_t k = (uint32_t)(where / SLOTS_CHUNK_BYTES), in = (uint32_t)(where % SLOTS_CHUNK_BYTES);
 	unsigned class = class_of(len);
@@ -174,7 +174,7 @@ static void release(const struct slots *s, uint64_t where, uint64_t bytes)
 	(void)fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)where, (off_t)bytes);
 }
 
-void slots_settle(struct slots *s)
+void pool_slots_settle(struct slots *s)
 {
 	for (uint32_t k = s->uncut; k != NO_CHUNK; k = s->chunk[k].next)
 		release(s, (uint64_t)k * SLOTS_CHUNK_BYTES, SLOTS_CHUNK_BYTES);
@@ -182,14 +182,14 @@ void slots_settle(struct slots *s)
 		release(s, (uint64_t)s->begun * SLOTS_CHUNK_BYTES, (uint64_t)(s->n - s->begun) * SLOTS_CHUNK_BYTES);
 }
 
-uint32_t slots_refs(const struct slots *s, uint64_t where)
+uint32_t pool_slots_refs(const struct slots *s, uint64_t where)
 {
 	const struct chunk *c = &s->chunk[where / SLOTS_CHUNK_BYTES];
 
 	return c->refs[where % SLOTS_CHUNK_BYTES / sizes[c->class]];
 }
 
-uint32_t slots_drop(struct slots *s, uint64_t where)
+uint32_t pool_slots_drop(struct slots *s, uint64_t where)
 {
 	uint32_t k = (uint32_t)(where / SLOTS_CHUNK_BYTES);
 	struct chunk *c = &s->chunk[k];
@@ -209,7 +209,7 @@ uint32_t slots_drop(struct slots *s, uint64_t where)
 	return 0;
 }
 
-void *slots_at(const struct slots *s, uint64_t where)
+void *pool_slots_at(const struct slots *s, uint64_t where)
 {
 	return s->mem + where;
 }

@@ -7,7 +7,7 @@
 
 /*
  * Memory of a store in slots. A chunk of 128 KiB is cut into slots of one size; one that has become empty goes back to the kernel. Which slots are taken is known to this process only: who adopts the memory says
- * of each slot that it is (slots_keep).
+ * of each slot that it is (pool_slots_keep).
  */
 
 #define SLOTS_CHUNK_BYTES (128u << 10)
@@ -17,21 +17,21 @@
 
 struct slots;
 
-/** slots_new - @fd: of @bytes (a multiple of the chunk), borrowed. Return: NULL: out of memory. */
-struct slots *slots_new(int fd, uint64_t bytes);
-struct slots *slots_free(struct slots *s);
-/** slots_take - one for @len bytes, with one reference. Return: where it is, SLOTS_NONE (full, or out of memory). */
-uint64_t slots_take(struct slots *s, uint32_t len);
-/** slots_keep - one more reference, to a slot that may not have been known so far. Return: 0, -EUCLEAN (there is no slot for @len bytes at @where), -ENOMEM. */
-int slots_keep(struct slots *s, uint64_t where, uint32_t len);
-/** slots_settle - all that is in use was said: the memory of what nobody spoke for goes back to the kernel */
-void slots_settle(struct slots *s);
-/** slots_refs - how many references it has */
-uint32_t slots_refs(const struct slots *s, uint64_t where);
-/** slots_drop - one reference less; its memory is free with the last. Return: references left. */
-uint32_t slots_drop(struct slots *s, uint64_t where);
-void *slots_at(const struct slots *s, uint64_t where);
-/** slots_size - of the slot that @len bytes take */
-uint32_t slots_size(uint32_t len);
+/** pool_slots_new - @fd: of @bytes (a multiple of the chunk), borrowed. Return: NULL: out of memory. */
+struct slots *pool_slots_new(int fd, uint64_t bytes);
+struct slots *pool_slots_free(struct slots *s);
+/** pool_slots_take - one for @len bytes, with one reference. Return: where it is, SLOTS_NONE (full, or out of memory). */
+uint64_t pool_slots_take(struct slots *s, uint32_t len);
+/** pool_slots_keep - one more reference, to a slot that may not have been known so far. Return: 0, -EUCLEAN (there is no slot for @len bytes at @where), -ENOMEM. */
+int pool_slots_keep(struct slots *s, uint64_t where, uint32_t len);
+/** pool_slots_settle - all that is in use was said: the memory of what nobody spoke for goes back to the kernel */
+void pool_slots_settle(struct slots *s);
+/** pool_slots_refs - how many references it has */
+uint32_t pool_slots_refs(const struct slots *s, uint64_t where);
+/** pool_slots_drop - one reference less; its memory is free with the last. Return: references left. */
+uint32_t pool_slots_drop(struct slots *s, uint64_t where);
+void *pool_slots_at(const struct slots *s, uint64_t where);
+/** pool_slots_size - of the slot that @len bytes take */
+uint32_t pool_slots_size(uint32_t len);
 
 #endif

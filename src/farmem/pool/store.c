@@ -31,7 +31,7 @@ struct store {
 	struct like *like;
 	uint64_t like_mask;
 	uint64_t raw;                   /* pages that were never tried to be compressed */
-	uint64_t tidy;                  /* where store_tidy() goes on */
+	uint64_t tidy;                  /* where pool_store_tidy() goes on */
 	uint64_t memory_bytes, quota_bytes;
 	struct squeeze *squeeze;
 };
@@ -44,11 +44,24 @@ struct identity {
 	uint64_t lo, hi;
 };
 
-static uint64_t bound(const struct store_object *o, struct pool_ref ref, bool sealed, XXH128_hash_t content)
+static uint64_t bound(const struct farmem_object *o, struct pool_ref ref, bool sealed, XXH128_hash_t content)
 {
-	struct identity id = { .object = index_object_id(o), .page = ref.page, .epoch_kind = (uint64_t)ref.epoch << 1 | sealed, .lo = content.low64, .hi = content.high64 };
+	struct identity id = { .object = *o, .page = ref.page, .epoch_kind = (uint64_t)ref.epoch << 1 | sealed, .lo = content.low64, .hi = content.high64 };
 
 	return XXH3_64bits(&id, sizeof(id));
+}
+
+uint64_t pool_store_digest(const struct farmem_object *o, struct pool_ref ref, bool sealed, const void *data, uint32_t len)
+{
+	return bound(o, ref, sealed, XXH3_128bits(data, len));
+}
+
+/* of contents that are sealed, or not */
+static uint64_t digest(const struct pool_store_object *o, struct pool_ref ref, bool sealed, const void *data, uint32_t len)
+{
+	struct farmem_object id = pool_index_object_id(o);
+
+	return pool_store_digest(&id, ref, sealed, data, len);
 }
 
 /* ---- making one ---- */
@@ -57,7 +70,7 @@ static int make_fds(struct store *s, uint64_t bytes, struct hearth_err *err)
 {
 	s->fds[0] = memfd_create("hearth-pool-index", MFD_CLOEXEC);
 	s->fds[1] = memfd_create("hearth-pool-pages", MFD_CLOEXEC);
-	if (s->fds[0] < 0 || s->fds[1] < 0 || ftruncate(s->fds[1], (off_t)bytes) < 0 || ftruncate(s->fds[0], (off_t)index_bytes(bytes)) < 0)
+	if (s->fds[0] < 0 || s->fds[1] < 0 || ftruncate(s->fds[1], (off_t)bytes) < 0 || ftruncate(s->fds[0], (off_t)pool_index_bytes(bytes)) < 0)
 		return err_set(err, -errno, "memory for a pool: %s", strerror(errno));
 	return 0;
 }
@@ -71,7 +84,7 @@ static int take_fds(struct store *s, const int fds[2], uint64_t *bytes, struct h
 	if (s->fds[0] < 0 || s->fds[1] < 0 || fstat(s->fds[0], &index) < 0 || fstat(s->fds[1], &pages) < 0)
 		return err_set(err, -errno, "descriptors of a pool: %s", strerror(errno));
 	*bytes = (uint64_t)pages.st_size;
-	if (!pages.st_size || pages.st_size % SLOTS_CHUNK_BYTES || (uint64_t)index.st_size != index_bytes(*bytes))
+	if (!pages.st_size || pages.st_size % SLOTS_CHUNK_BYTES || (uint64_t)index.st_size != pool_index_bytes(*bytes))
 		return err_set(err, -EUCLEAN, "these descriptors are not of a pool");
 	return 0;
 }
@@ -82,7 +95,7 @@ static bool zero(const struct value *v)
 }
 
 /* An entry of an index that is adopted. */
-static int adopt(void *ctx, struct index *x, struct store_object *o, const struct value *v)
+static int adopt(void *ctx, struct index *x, struct pool_store_object *o, const struct value *v)
 {
 	struct store *s = ctx;
 	int r;
@@ -90,14 +103,14 @@ static int adopt(void *ctx, struct index *x, struct store_object *o, const struc
 	if (!zero(v)) {
 		if (value_len(v) > SLOTS_MAX_BYTES)
 			return -EUCLEAN;
-		r = slots_keep(s->slots, v->where, value_len(v));
+		r = pool_slots_keep(s->slots, v->where, value_len(v));
 		if (r < 0)
 			return r;
 	}
 	s->raw += v->form == FORM_RAW;
-	index_count(x, o, 1, zero(v));
-	if (!zero(v) && slots_refs(s->slots, v->where) == 1)
-		index_charge(x, o, 1, slots_size(value_len(v)));
+	pool_index_count(x, o, 1, zero(v));
+	if (!zero(v) && pool_slots_refs(s->slots, v->where) == 1)
+		pool_index_charge(x, o, 1, pool_slots_size(value_len(v)));
 	return 0;
 }
 
@@ -121,18 +134,18 @@ static int store_map(struct store *s, const struct pool_options *options, struct
 		return r;
 	s->memory_bytes = bytes;
 	s->quota_bytes = options->quota_bytes ? options->quota_bytes : bytes;
-	s->slots = slots_new(s->fds[1], bytes);
+	s->slots = pool_slots_new(s->fds[1], bytes);
 	s->squeeze = squeeze_new();
-	s->like_mask = index_entries(bytes) - 1;
+	s->like_mask = pool_index_entries(bytes) - 1;
 	s->like = mmap(NULL, (s->like_mask + 1) * sizeof(*s->like), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	r = !s->slots || !s->squeeze || s->like == MAP_FAILED ? -ENOMEM : index_new(s->fds[0], bytes, options->adopt, adopt, s, &s->x);
+	r = !s->slots || !s->squeeze || s->like == MAP_FAILED ? -ENOMEM : pool_index_new(s->fds[0], bytes, options->adopt, adopt, s, &s->x);
 	if (r < 0)
 		return err_set(err, r, "%s: %s", r == -EUCLEAN ? "the index of the pool is damaged" : "memory for a pool", strerror(-r));
-	slots_settle(s->slots);
+	pool_slots_settle(s->slots);
 	return 0;
 }
 
-int store_new(const struct pool_options *options, struct store **ret, struct hearth_err *err)
+int pool_store_new(const struct pool_options *options, struct store **ret, struct hearth_err *err)
 {
 	struct store *s = calloc(1, sizeof(*s));
 	int r;
@@ -142,19 +155,19 @@ int store_new(const struct pool_options *options, struct store **ret, struct hea
 	s->fds[0] = s->fds[1] = -1;
 	r = store_map(s, options, err);
 	if (r < 0) {
-		store_free(s);
+		pool_store_free(s);
 		return r;
 	}
 	*ret = s;
 	return 0;
 }
 
-struct store *store_free(struct store *s)
+struct store *pool_store_free(struct store *s)
 {
 	if (!s)
 		return NULL;
-	index_free(s->x);
-	slots_free(s->slots);
+	pool_index_free(s->x);
+	pool_slots_free(s->slots);
 	squeeze_free(s->squeeze);
 	if (s->like && s->like != MAP_FAILED)
 		munmap(s->like, (s->like_mask + 1) * sizeof(*s->like));
@@ -164,15 +177,15 @@ struct store *store_free(struct store *s)
 	return NULL;
 }
 
-void store_fds(const struct store *s, int ret[2])
+void pool_store_fds(const struct store *s, int ret[2])
 {
 	ret[0] = s->fds[0];
 	ret[1] = s->fds[1];
 }
 
-struct store_object *store_object(struct store *s, const struct farmem_object *id, bool make)
+struct pool_store_object *pool_store_object(struct store *s, const struct farmem_object *id, bool make)
 {
-	return index_object(s->x, id, make);
+	return pool_index_object(s->x, id, make);
 }
 
 /* ---- contents ---- */
@@ -183,30 +196,30 @@ static int unfold(const struct store *s, const struct value *v, void *out)
 	if (zero(v))
 		memset(out, 0, POOL_PAGE_BYTES);
 	else if (v->form == FORM_LZ4)
-		return squeeze_open(slots_at(s->slots, v->where), value_len(v), out, POOL_PAGE_BYTES) ? 0 : -EBADMSG;
+		return squeeze_open(pool_slots_at(s->slots, v->where), value_len(v), out, POOL_PAGE_BYTES) ? 0 : -EBADMSG;
 	else
-		memcpy(out, slots_at(s->slots, v->where), POOL_PAGE_BYTES);
+		memcpy(out, pool_slots_at(s->slots, v->where), POOL_PAGE_BYTES);
 	return 0;
 }
 
-static void drop_value(struct store *s, struct store_object *o, const struct value *v)
+static void drop_value(struct store *s, struct pool_store_object *o, const struct value *v)
 {
 	s->raw -= v->form == FORM_RAW;
-	index_count(s->x, o, -1, zero(v));
-	if (!zero(v) && slots_drop(s->slots, v->where) == 0)
-		index_charge(s->x, o, -1, -(int64_t)slots_size(value_len(v)));
+	pool_index_count(s->x, o, -1, zero(v));
+	if (!zero(v) && pool_slots_drop(s->slots, v->where) == 0)
+		pool_index_charge(s->x, o, -1, -(int64_t)pool_slots_size(value_len(v)));
 }
 
 /* Memory for contents. @paid: what the tenant gets back for it. */
-static int take(struct store *s, struct store_object *o, uint32_t len, const struct value *instead, uint64_t *where)
+static int take(struct store *s, struct pool_store_object *o, uint32_t len, const struct value *instead, uint64_t *where)
 {
-	uint64_t back = instead && !zero(instead) && slots_refs(s->slots, instead->where) == 1 ? slots_size(value_len(instead)) : 0;
+	uint64_t back = instead && !zero(instead) && pool_slots_refs(s->slots, instead->where) == 1 ? pool_slots_size(value_len(instead)) : 0;
 
 	if (fault_point("pool-full"))
 		return -ENOSPC;
-	if (index_tenant_bytes(o) + slots_size(len) > s->quota_bytes + back)
+	if (pool_index_tenant_bytes(o) + pool_slots_size(len) > s->quota_bytes + back)
 		return -EDQUOT;
-	*where = slots_take(s->slots, len);
+	*where = pool_slots_take(s->slots, len);
 	return *where == SLOTS_NONE ? -ENOSPC : 0;
 }
 
@@ -217,13 +230,13 @@ static bool all_zero(const void *page)
 	return !w[0] && !memcmp(page, (const uint8_t *)page + sizeof(*w), POOL_PAGE_BYTES - sizeof(*w));
 }
 
-static uint64_t like_hash(const struct store_object *o, XXH128_hash_t content)
+static uint64_t like_hash(const struct pool_store_object *o, XXH128_hash_t content)
 {
-	return content.low64 ^ index_object_id(o).tenant * 0x9e3779b97f4a7c15ull;
+	return content.low64 ^ pool_index_object_id(o).tenant * 0x9e3779b97f4a7c15ull;
 }
 
 /* The same contents elsewhere in the tenant. Return: with one reference more; NULL: none. */
-static const struct value *find_like(struct store *s, struct store_object *o, uint64_t hash, const void *page)
+static const struct value *find_like(struct store *s, struct pool_store_object *o, uint64_t hash, const void *page)
 {
 	const struct like *l = &s->like[hash & s->like_mask];
 	uint8_t other[POOL_PAGE_BYTES];
@@ -231,14 +244,14 @@ static const struct value *find_like(struct store *s, struct store_object *o, ui
 
 	if (l->tag != (uint32_t)(hash >> 32))
 		return NULL;
-	v = index_value(s->x, l->entry, index_object_id(o).tenant);
+	v = pool_index_value(s->x, l->entry, pool_index_object_id(o).tenant);
 	if (!v || zero(v) || v->form == FORM_SEALED || unfold(s, v, other) < 0 || memcmp(other, page, POOL_PAGE_BYTES))
 		return NULL;
-	return slots_keep(s->slots, v->where, value_len(v)) < 0 ? NULL : v;
+	return pool_slots_keep(s->slots, v->where, value_len(v)) < 0 ? NULL : v;
 }
 
 /* Contents of a page that is put: nothing, another page's, as it is, or, where there is no more memory, compressed. */
-static int place(struct store *s, struct store_object *o, const void *page, uint64_t hash, const struct value *instead, struct value *v)
+static int place(struct store *s, struct pool_store_object *o, const void *page, uint64_t hash, const struct value *instead, struct value *v)
 {
 	uint8_t small[SQUEEZE_PAYS];
 	const struct value *same;
@@ -261,7 +274,7 @@ static int place(struct store *s, struct store_object *o, const void *page, uint
 	v->form = FORM_RAW;
 	v->len = POOL_PAGE_BYTES;
 	if (!r) {
-		memcpy(slots_at(s->slots, v->where), page, POOL_PAGE_BYTES);
+		memcpy(pool_slots_at(s->slots, v->where), page, POOL_PAGE_BYTES);
 		return 0;
 	}
 	len = squeeze_close(s->squeeze, page, POOL_PAGE_BYTES, small, sizeof(small));
@@ -272,12 +285,12 @@ static int place(struct store *s, struct store_object *o, const void *page, uint
 		return r;
 	v->form = FORM_LZ4;
 	v->len = (uint16_t)len;
-	memcpy(slots_at(s->slots, v->where), small, len);
+	memcpy(pool_slots_at(s->slots, v->where), small, len);
 	return 0;
 }
 
 /* Publishes a value in place of the one before it, if there is one. */
-static int publish(struct store *s, struct store_object *o, struct pool_ref ref, const struct value *v, bool alone, uint32_t *ret_entry)
+static int publish(struct store *s, struct pool_store_object *o, struct pool_ref ref, const struct value *v, bool alone, uint32_t *ret_entry)
 {
 	struct value old;
 	int r;
@@ -285,25 +298,25 @@ static int publish(struct store *s, struct store_object *o, struct pool_ref ref,
 	if (fault_point("pool-publish"))
 		r = -ENOSPC;
 	else
-		r = index_set(s->x, o, ref.page, v, &old, ret_entry);
+		r = pool_index_set(s->x, o, ref.page, v, &old, ret_entry);
 	if (r < 0) {
 		if (!zero(v))
-			slots_drop(s->slots, v->where);
+			pool_slots_drop(s->slots, v->where);
 		return r;
 	}
 	s->raw += v->form == FORM_RAW;
-	index_count(s->x, o, 1, zero(v));
+	pool_index_count(s->x, o, 1, zero(v));
 	if (alone)
-		index_charge(s->x, o, 1, slots_size(value_len(v)));
+		pool_index_charge(s->x, o, 1, pool_slots_size(value_len(v)));
 	if (r)
 		drop_value(s, o, &old);
 	return 0;
 }
 
 /* What is there already. Return: 1: nothing is to be done, 0: go on, *now is what will be replaced; -ESTALE. */
-static int before_put(struct store *s, struct store_object *o, struct pool_ref ref, uint64_t digest, const struct value **now)
+static int before_put(struct store *s, struct pool_store_object *o, struct pool_ref ref, uint64_t digest, const struct value **now)
 {
-	*now = index_get(s->x, o, ref.page);
+	*now = pool_index_get(s->x, o, ref.page);
 	if (!*now)
 		return 0;
 	if ((*now)->epoch > ref.epoch)
@@ -311,11 +324,12 @@ static int before_put(struct store *s, struct store_object *o, struct pool_ref r
 	return (*now)->epoch == ref.epoch && (*now)->digest == digest;
 }
 
-int store_put(struct store *s, struct store_object *o, struct pool_ref ref, const void *page)
+int pool_store_put(struct store *s, struct pool_store_object *o, struct pool_ref ref, const void *page)
 {
 	XXH128_hash_t content = XXH3_128bits(page, POOL_PAGE_BYTES);
 	uint64_t hash = like_hash(o, content);
-	struct value v = { .epoch = ref.epoch, .digest = bound(o, ref, false, content) };
+	struct farmem_object id = pool_index_object_id(o);
+	struct value v = { .epoch = ref.epoch, .digest = bound(&id, ref, false, content) };
 	const struct value *now;
 	uint32_t entry;
 	bool alone;
@@ -326,33 +340,35 @@ int store_put(struct store *s, struct store_object *o, struct pool_ref ref, cons
 	r = place(s, o, page, hash, now, &v);
 	if (r < 0)
 		return r;
-	alone = !zero(&v) && slots_refs(s->slots, v.where) == 1;
+	alone = !zero(&v) && pool_slots_refs(s->slots, v.where) == 1;
 	r = publish(s, o, ref, &v, alone, &entry);
 	if (!r && alone)
 		s->like[hash & s->like_mask] = (struct like){ (uint32_t)(hash >> 32), entry };
 	return r;
 }
 
-int store_get(struct store *s, struct store_object *o, struct pool_ref ref, void *page)
+int pool_store_get(struct store *s, struct pool_store_object *o, struct pool_ref ref, void *page, uint64_t *ret_digest)
 {
-	const struct value *v = index_get(s->x, o, ref.page);
+	const struct value *v = pool_index_get(s->x, o, ref.page);
 	int r;
 
 	if (!v || v->form == FORM_SEALED)
 		return -ENOENT;
-	if (v->epoch != ref.epoch)
+	if (v->epoch != ref.epoch && !fault_point("pool-old"))
 		return -ESTALE;
+	ref.epoch = v->epoch;
 	r = unfold(s, v, page);
 	if (r < 0)
 		return r;
-	if (fault_point("pool-flip"))
+	if (fault_point("pool-rot"))
 		((uint8_t *)page)[ref.page % POOL_PAGE_BYTES] ^= 1;
-	return bound(o, ref, false, XXH3_128bits(page, POOL_PAGE_BYTES)) == v->digest ? 0 : -EBADMSG;
+	*ret_digest = v->digest;
+	return digest(o, ref, false, page, POOL_PAGE_BYTES) == v->digest ? 0 : -EBADMSG;
 }
 
-int store_put_sealed(struct store *s, struct store_object *o, struct pool_ref ref, const void *data, uint32_t len)
+int pool_store_put_sealed(struct store *s, struct pool_store_object *o, struct pool_ref ref, const void *data, uint32_t len)
 {
-	struct value v = { .epoch = ref.epoch, .form = FORM_SEALED, .len = (uint16_t)len, .digest = bound(o, ref, true, XXH3_128bits(data, len)) };
+	struct value v = { .epoch = ref.epoch, .form = FORM_SEALED, .len = (uint16_t)len, .digest = digest(o, ref, true, data, len) };
 	const struct value *now;
 	uint32_t entry;
 	int r = before_put(s, o, ref, v.digest, &now);
@@ -362,45 +378,47 @@ int store_put_sealed(struct store *s, struct store_object *o, struct pool_ref re
 	r = take(s, o, len, now, &v.where);
 	if (r < 0)
 		return r;
-	memcpy(slots_at(s->slots, v.where), data, len);
+	memcpy(pool_slots_at(s->slots, v.where), data, len);
 	return publish(s, o, ref, &v, true, &entry);
 }
 
-int store_get_sealed(struct store *s, struct store_object *o, struct pool_ref ref, void *data)
+int pool_store_get_sealed(struct store *s, struct pool_store_object *o, struct pool_ref ref, void *data, uint64_t *ret_digest)
 {
-	const struct value *v = index_get(s->x, o, ref.page);
+	const struct value *v = pool_index_get(s->x, o, ref.page);
 
 	if (!v || v->form != FORM_SEALED)
 		return -ENOENT;
-	if (v->epoch != ref.epoch)
+	if (v->epoch != ref.epoch && !fault_point("pool-old"))
 		return -ESTALE;
-	memcpy(data, slots_at(s->slots, v->where), value_len(v));
-	return bound(o, ref, true, XXH3_128bits(data, value_len(v))) == v->digest ? (int)value_len(v) : -EBADMSG;
+	ref.epoch = v->epoch;
+	*ret_digest = v->digest;
+	memcpy(data, pool_slots_at(s->slots, v->where), value_len(v));
+	return digest(o, ref, true, data, value_len(v)) == v->digest ? (int)value_len(v) : -EBADMSG;
 }
 
-int store_del(struct store *s, struct store_object *o, struct pool_ref ref)
+int pool_store_del(struct store *s, struct pool_store_object *o, struct pool_ref ref)
 {
-	const struct value *now = index_get(s->x, o, ref.page);
+	const struct value *now = pool_index_get(s->x, o, ref.page);
 	struct value old;
 
 	if (!now)
 		return -ENOENT;
 	if (now->epoch > ref.epoch)
 		return -ESTALE;
-	index_remove(s->x, o, ref.page, &old);
+	pool_index_remove(s->x, o, ref.page, &old);
 	drop_value(s, o, &old);
-	index_object_done(s->x, o);
+	pool_index_object_done(s->x, o);
 	return 0;
 }
 
-void store_del_object(struct store *s, struct store_object *o)
+void pool_store_del_object(struct store *s, struct pool_store_object *o)
 {
 	struct value old;
 
-	index_object_dies(s->x, o);
-	while (index_remove_any(s->x, o, &old))
+	pool_index_object_dies(s->x, o);
+	while (pool_index_remove_any(s->x, o, &old))
 		drop_value(s, o, &old);
-	index_object_done(s->x, o);
+	pool_index_object_done(s->x, o);
 }
 
 /* of an object: what it shares is charged to each that does in equal parts */
@@ -412,24 +430,24 @@ struct sum {
 static void sum_up(void *ctx, const struct value *v)
 {
 	struct sum *sum = ctx;
-	uint32_t refs = zero(v) ? 0 : slots_refs(sum->s->slots, v->where);
+	uint32_t refs = zero(v) ? 0 : pool_slots_refs(sum->s->slots, v->where);
 
 	sum->stat->shared_pages += refs > 1;
-	sum->stat->stored_bytes += refs ? slots_size(value_len(v)) / refs : 0;
+	sum->stat->stored_bytes += refs ? pool_slots_size(value_len(v)) / refs : 0;
 }
 
-void store_stat(const struct store *s, const struct store_object *o, struct pool_stat *ret)
+void pool_store_stat(const struct store *s, const struct pool_store_object *o, struct pool_stat *ret)
 {
-	index_stat(s->x, o, ret);
+	pool_index_stat(s->x, o, ret);
 	ret->quota_bytes = o ? s->quota_bytes : s->memory_bytes;
 	if (o)
-		index_each(s->x, o, sum_up, &(struct sum){ s, ret });
+		pool_index_each(s->x, o, sum_up, &(struct sum){ s, ret });
 }
 
 /* ---- compressing what was put as it is ---- */
 
 /* Return: false: there is no memory to compress into */
-static bool tidy_one(struct store *s, uint32_t entry, struct store_object *o, const struct value *v)
+static bool tidy_one(struct store *s, uint32_t entry, struct pool_store_object *o, const struct value *v)
 {
 	uint8_t small[SQUEEZE_PAYS];
 	struct value next = *v;
@@ -437,35 +455,35 @@ static bool tidy_one(struct store *s, uint32_t entry, struct store_object *o, co
 	uint32_t len = 0;
 
 	/* others use it too: it has paid already */
-	if (slots_refs(s->slots, where) == 1)
-		len = squeeze_close(s->squeeze, slots_at(s->slots, where), POOL_PAGE_BYTES, small, sizeof(small));
+	if (pool_slots_refs(s->slots, where) == 1)
+		len = squeeze_close(s->squeeze, pool_slots_at(s->slots, where), POOL_PAGE_BYTES, small, sizeof(small));
 	if (len)
-		next.where = slots_take(s->slots, len);
+		next.where = pool_slots_take(s->slots, len);
 	if (len && next.where == SLOTS_NONE)
 		return false;
 	s->raw--;
 	next.form = FORM_KEPT;
 	if (!len) {
-		index_replace(s->x, entry, &next);
+		pool_index_replace(s->x, entry, &next);
 		return true;
 	}
 	next.form = FORM_LZ4;
 	next.len = (uint16_t)len;
-	memcpy(slots_at(s->slots, next.where), small, len);
-	index_replace(s->x, entry, &next);
-	slots_drop(s->slots, where);
-	index_charge(s->x, o, 0, (int64_t)slots_size(len) - POOL_PAGE_BYTES);
+	memcpy(pool_slots_at(s->slots, next.where), small, len);
+	pool_index_replace(s->x, entry, &next);
+	pool_slots_drop(s->slots, where);
+	pool_index_charge(s->x, o, 0, (int64_t)pool_slots_size(len) - POOL_PAGE_BYTES);
 	return true;
 }
 
-unsigned store_tidy(struct store *s, unsigned pages)
+unsigned pool_store_tidy(struct store *s, unsigned pages)
 {
 	uint64_t entries = s->like_mask + 1;
 	unsigned looked = 0;
 
 	for (uint64_t k = 0; k < entries && looked < pages && s->raw; k++, s->tidy = (s->tidy + 1) & s->like_mask) {
-		struct store_object *o;
-		const struct value *v = index_entry(s->x, (uint32_t)s->tidy, &o);
+		struct pool_store_object *o;
+		const struct value *v = pool_index_entry(s->x, (uint32_t)s->tidy, &o);
 
 		if (!v || v->form != FORM_RAW)
 			continue;

@@ -354,6 +354,7 @@ static void *thread(void *arg)
 {
 	struct farmem_engine *e = arg;
 	struct job *j;
+	bool mine;
 
 	pthread_mutex_lock(&e->lock);
 	for (;;) {
@@ -364,9 +365,10 @@ static void *thread(void *arg)
 		j = STAILQ_FIRST(&e->jobs);
 		STAILQ_REMOVE_HEAD(&e->jobs, entry);
 		pthread_mutex_unlock(&e->lock);
+		mine = j->kind != JOB_DETACH;   /* that is the target's, which may be gone as soon as it is told so */
 		run(j);
-		if (j->kind != JOB_DETACH)
-			free(j);                /* the other is the target's */
+		if (mine)
+			free(j);
 		pthread_mutex_lock(&e->lock);
 	}
 	pthread_mutex_unlock(&e->lock);

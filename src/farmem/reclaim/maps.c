@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* what is larger is address space set aside (a language runtime's cage, a sanitizer's shadow): looking at each of its pages would take seconds */
+#define RANGE_MAX (16ull << 30)
+
 /* "start-end rw-p offset dev inode   [path]" */
 static int line_range(const char *line, uint64_t *ret_start, uint64_t *ret_end)
 {
@@ -16,7 +19,7 @@ static int line_range(const char *line, uint64_t *ret_start, uint64_t *ret_end)
 		return 0;
 	*ret_start = start;
 	*ret_end = end;
-	return inode == 0 && perms[1] == 'w' && perms[3] == 'p' && strncmp(name, "[v", 2) != 0;
+	return end - start <= RANGE_MAX && inode == 0 && perms[1] == 'w' && perms[3] == 'p' && strncmp(name, "[v", 2) != 0;
 }
 
 int maps_anonymous(pid_t pid, int (*each)(void *ctx, uint64_t start, uint64_t end), void *ctx)

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 /**
- * maps_anonymous - each anonymous, private, writable mapping of a process, in order of addresses
+ * maps_anonymous - each anonymous, private, writable mapping of a process, in order of addresses, up to 16 GiB large
  * @each: Return: 0 go on, else maps_anonymous() returns that at once
  * Return: 0, -ESRCH, -errno.
  */

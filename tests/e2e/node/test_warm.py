@@ -14,7 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lifelib import BIN, Node, litter, main, wait_for  # noqa: E402
+from lifelib import BIN, Node, litter, main, processes, state_of, wait_for  # noqa: E402
 
 DOUBLE = os.environ.get("HEARTH_DOUBLE_DAEMON")
 # idle for 50 ms: half of it leaves each second, all of it in the end
@@ -318,6 +318,83 @@ class Warm(unittest.TestCase):
         node.count("f")
         node.in_state("f", "warm")
         self.assertEqual(node.count("f").start, "hot")
+
+
+class Real(unittest.TestCase):
+    """The daemon as it is, with its own engine: memory of real processes really leaves."""
+
+    def setUp(self):
+        self.node = Node()
+        self.addCleanup(self.node.close)
+        self.node.start().knows()
+        engine = self.node.ask("ps")["node"]["farmem"]
+        if not engine["engine"]:
+            self.skipTest("idle memory cannot be moved here: " + engine["detail"])
+        wait_for("the engine", lambda: self.node.ask("ps")["node"]["farmem"]["up"])
+
+    def tearDown(self):
+        self.assertEqual(litter(), set())
+
+    def warm(self, at_least=30 << 20):
+        node = self.node
+        wait_for("memory that is away", lambda: (node.instances("f")[0]["memory"] or {}).get("remote_bytes", 0) >= at_least)
+        return node.in_state("f", "warm")[0]
+
+    def deploy(self):
+        node = self.node
+        node.deploy("f", keep_hot="200ms", keep_warm="1h", env={"BALLAST": str(40 << 20)}, farmem={"min_idle": "100ms", "rate": 1, "floor": "1MiB"})
+        self.assertEqual(node.count("f").start, "cold")
+
+    def right(self, count, start):
+        """Every byte of it is what it was."""
+        answer = self.node.call("f", {"check": True})
+        self.assertEqual((answer.count, answer.start), (count, start))
+
+    def test_leaves_and_comes_back(self):
+        node = self.node
+        self.deploy()
+        inst = self.warm()
+        self.assertLess(inst["memory_bytes"], 20 << 20, "what is away is in its control group still")
+        self.right(2, "warm")
+        self.warm()
+        self.right(3, "warm")
+        memory = node.functions("f")["memory"]
+        self.assertGreater(memory["faults"] + memory["prefetched_pages"], 1000)
+
+    def test_parked_and_woken(self):
+        node = self.node
+        self.deploy()
+        self.warm()
+        node.park("f")
+        self.right(2, "wake")
+        self.warm()
+        self.right(3, "warm")
+        self.warm()
+        node.park("f")
+        self.assertEqual(node.ask("ps")["node"]["farmem"]["pool_bytes"], 0)
+        self.right(4, "wake")
+
+    def test_daemon_killed(self):
+        node = self.node
+        self.deploy()
+        inst = self.warm()
+        node.kill()
+        node.start().knows()
+        wait_for("the instance to be in use again", lambda: node.instances("f")[0]["state"] in ("hot", "warm"))
+        self.assertEqual(node.instances("f")[0]["pid"], inst["pid"])
+        self.warm()
+        self.right(2, "warm")
+        node.down()
+        wait_for("the pager's end", lambda: not [p for p in processes(node.run + "/pager.sock") if state_of(p) != "Z"])
+
+    def test_instance_killed(self):
+        node = self.node
+        self.deploy()
+        inst = self.warm()
+        os.kill(inst["pid"], signal.SIGKILL)
+        wait_for("its end", lambda: not node.instances("f"))
+        wait_for("its pool memory to be free", lambda: node.ask("ps")["node"]["farmem"]["pool_bytes"] == 0)
+        self.right(1, "cold")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ int sock_unix_connect(const char *path);
 /** sock_unix_listen_packets, sock_unix_connect_packets - the same for SOCK_SEQPACKET */
 int sock_unix_listen_packets(const char *path, mode_t mode);
 int sock_unix_connect_packets(const char *path);
+/** sock_unix_connect_packets_now - to whom may not answer: never blocks, and the descriptor does not either. Return: descriptor, -EAGAIN (too many wait there), -errno. */
+int sock_unix_connect_packets_now(const char *path);
 /** sock_packet_send - one packet. @pass: a descriptor to go with it, or -1. @wait: block while the queue is full, rather than -EAGAIN. Return: 0, -errno; no SIGPIPE. */
 int sock_packet_send(int fd, const void *data, size_t n, int pass, bool wait);
 /**

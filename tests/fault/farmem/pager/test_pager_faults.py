@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pager is killed at every step of its work, the pool fails: programs see right bytes, wait, or are ended; never zeros."""
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..', 'e2e', 'farmem', 'pager'))
-from pagerlib import ALL, EVERYTHING, MIB, PagerCase  # noqa: E402
+from pagerlib import ALL, BUILD, EVERYTHING, MIB, PagerCase  # noqa: E402
 
 STEPS = ('pager-asking', 'pager-asked', 'pager-moved', 'pager-read', 'pager-committing', 'pager-half-committed', 'pager-fault', 'pager-fetching', 'pager-fetched', 'pager-prefetched',
          'pager-event', 'pager-forked')
@@ -156,6 +159,87 @@ class Pool(PagerCase):
         with self.assertRaisesRegex(AssertionError, 'does not give back page'):
             self.event('attached')
         self.assertLess(p.process.wait(), 0)        # by SIGBUS, or SIGSEGV where the page is of its stack
+
+
+class Elsewhere(PagerCase):
+    """The pool is another process: nothing is done at once."""
+
+    def setUp(self):
+        self.place = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.place)
+        self.start_pool()
+        self.options = ('--pool', f'unix:{self.place}/pool')
+        super().setUp()
+
+    def start_pool(self):
+        self.pool = subprocess.Popen([os.path.join(BUILD, 'bin', 'hearth'), 'pool', '--listen', f'unix:{self.place}/pool'], stdout=subprocess.PIPE)
+        self.assertTrue(self.pool.stdout.readline())
+        self.addCleanup(self.stop_pool, self.pool)
+
+    @staticmethod
+    def stop_pool(pool):
+        pool.kill()
+        pool.wait()
+        pool.stdout.close()
+
+    def away(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        self.barrier(p, 0)
+        self.assertGreaterEqual(self.offload(p), 16 * MIB)
+        return p
+
+    def test_everything(self):
+        p = self.away()
+        self.assertEqual(p.do('resident'), 'resident 0 of 4096')
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.offload(p)
+        self.shell.say(f'begin {p.name}')
+        p.do('touch 2')
+        self.shell.say(f'end {p.name}')
+        self.offload(p)
+        self.assertGreater(self.prefetch(p), 7 * MIB)
+        self.assertEqual(p.do('fork'), 'child 0 wrong 0')
+        self.offload(p)
+        self.assertEqual(p.do('remap'), 'wrong 0')
+        self.offload(p)
+        self.assertEqual(p.do('dontneed'), 'nonzero 0 wrong 0')
+        self.offload(p)
+        self.assertEqual(self.detach(p)['error'], 0)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_hammered(self):
+        p = self.away()
+        p.do('hammer 16')
+        while int(p.do('rounds').split()[1]) < 4000 or self.stat(p)['faults'] < 1000:
+            self.offload(p)
+        self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
+
+    def test_worker_is_killed(self):
+        p = self.away()
+        os.kill(self.holders()['hearth-pager'], signal.SIGKILL)
+        self.event('up')
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_pool_is_killed(self):
+        p = self.away()
+        self.stop_pool(self.pool)
+        p.say('check')
+        with self.assertRaisesRegex(AssertionError, 'does not give back page'):
+            self.event('attached')
+        self.assertLess(p.process.wait(), 0)
+
+    def test_pool_is_killed_before(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        self.stop_pool(self.pool)
+        self.assertEqual(self.offload(p), 0)
+        self.assertEqual(p.do('resident'), 'resident 4096 of 4096')
+        self.assertEqual(p.do('check'), 'wrong 0')
 
 
 if __name__ == '__main__':

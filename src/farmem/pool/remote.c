@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "remote.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "conn.h"
+#include "seal.h"
+#include "store.h"
+
+#define TIMEOUT_NS (2 * NS_PER_S)
+/* between attempts to connect: doubled each time */
+#define RETRY_LEAST_NS (20 * NS_PER_MS)
+#define RETRY_MOST_NS  (500 * NS_PER_MS)
+/* operations that are sent and not answered: more wait here, where they cost nothing */
+#define WINDOW 32u
+/* of remote_work(), before its caller's others have theirs */
+#define TURNS  16u
+
+enum state { AWAY, CONNECTING, GREETING, JOINING, JOINED };
+
+/* next: in the order in which they were submitted */
+struct flight {
+	struct pool_op *op;
+	struct flight *next;
+	uint64_t deadline_ns;
+	uint32_t id;
+	bool sent;
+};
+
+struct remote {
+	struct place place;
+	struct keys keys;
+	struct sealer sealer;
+	struct conn conn;
+	enum state state;
+	uint32_t events;
+	int epoll, timer;
+	struct flight *first, **end;
+	unsigned in_flight;
+	uint32_t last_id;
+	uint64_t timeout_ns, retry_ns, connect_at_ns, node;
+	uint8_t challenge[WIRE_KEY_BYTES];
+	uint8_t pool_challenge[WIRE_KEY_BYTES];
+	bool working;                   /* in remote_work(): what is submitted now is sent at its end */
+	bool said;                      /* that it is not there */
+	char name[128];
+};
+
+/* ---- operations that end ---- */
+
+static void finish(struct pool_op *op)
+{
+	op->result = 0;
+	for (unsigned k = 0; k < op->n && op->status && !op->result; k++)
+		op->result = op->status[k];
+	op->done(op);
+}
+
+static void finish_all(struct pool_op *op, int status)
+{
+	for (unsigned k = 0; k < op->n && op->status; k++)
+		op->status[k] = status;
+	op->result = status;
+	op->done(op);
+}
+
+static struct pool_op *take_out(struct remote *r, struct flight **at)
+{
+	struct flight *f = *at;
+	struct pool_op *op = f->op;
+
+	*at = f->next;
+	if (!f->next)
+		r->end = at;
+	r->in_flight -= f->sent;
+	free(f);
+	return op;
+}
+
+/* Those that have waited until @now_ns, or all of them. What done() submits comes after them. */
+static void finish_late(struct remote *r, uint64_t now_ns, int status)
+{
+	struct pool_op *late = NULL, **last = &late;
+
+	for (struct flight **at = &r->first; *at;) {
+		if ((*at)->deadline_ns > now_ns) {
+			at = &(*at)->next;
+			continue;
+		}
+		*last = take_out(r, at);
+		(*last)->next = NULL;
+		last = &(*last)->next;
+	}
+	while (late) {
+		struct pool_op *op = late;
+
+		late = op->next;
+		finish_all(op, status);
+	}
+}
+
+/* ---- the connection ---- */
+
+static void set_timer(struct remote *r)
+{
+	uint64_t at = r->state == AWAY ? r->connect_at_ns : UINT64_MAX;
+	struct itimerspec t = { 0 };
+
+	for (const struct flight *f = r->first; f; f = f->next)
+		at = f->deadline_ns < at ? f->deadline_ns : at;
+	/* nobody waits: it connects when somebody does */
+	if (r->first && at != UINT64_MAX) {
+		at = at ? at : 1;
+		t.it_value = (struct timespec){ .tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S) };
+	}
+	(void)timerfd_settime(r->timer, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
+static void set_events(struct remote *r)
+{
+	struct epoll_event e = { .events = r->state == CONNECTING ? EPOLLOUT : EPOLLIN | (r->conn.out.len ? EPOLLOUT : 0) };
+
+	if (r->state == AWAY || e.events == r->events)
+		return;
+	if (epoll_ctl(r->epoll, r->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, r->conn.fd, &e) == 0)
+		r->events = e.events;
+}
+
+static void disconnect(struct remote *r, int why)
+{
+	conn_done(&r->conn);
+	r->state = AWAY;
+	r->events = 0;
+	r->in_flight = 0;
+	for (struct flight *f = r->first; f; f = f->next)
+		f->sent = false;
+	r->retry_ns = r->retry_ns ? r->retry_ns * 2 : RETRY_LEAST_NS;
+	if (r->retry_ns > RETRY_MOST_NS)
+		r->retry_ns = RETRY_MOST_NS;
+	r->connect_at_ns = clock_mono_ns() + r->retry_ns;
+	if (!r->said)
+		log_warn("pool %s: %s", r->name, why == -EACCES ? "it does not take us, or is not who it says: are the keys right?" : strerror(-why));
+	r->said = true;
+	/* a pool that does not want us is not going to */
+	if (why == -EACCES)
+		finish_late(r, UINT64_MAX, -EACCES);
+}
+
+static void connect_now(struct remote *r)
+{
+	int fd = place_connect(&r->place);
+
+	if (fd < 0) {
+		disconnect(r, fd);
+		return;
+	}
+	conn_init(&r->conn, fd);
+	r->state = CONNECTING;
+}
+
+static int connected(struct remote *r)
+{
+	int e = sock_error(r->conn.fd);
+
+	if (e < 0)
+		return e;
+	r->state = GREETING;
+	return 0;
+}
+
+/* ---- joining ---- */
+
+static int greet(struct remote *r, const struct wire_frame *f)
+{
+	uint8_t data[sizeof(struct wire_join) + KEYS_MAX * sizeof(struct wire_proof)];
+	const struct key *keys[KEYS_MAX];
+	struct wire_join j = { .node = r->node };
+
+	if (f->head.kind != WIRE_HELLO || f->head.data_bytes != WIRE_KEY_BYTES)
+		return -EPROTO;
+	/* with keys, a pool that does not ask for a proof cannot give one */
+	if (!(f->head.flags & WIRE_KEYS) != !r->keys.n)
+		return -EACCES;
+	memcpy(r->pool_challenge, f->data, WIRE_KEY_BYTES);
+	randombytes_buf(r->challenge, sizeof(r->challenge));
+	memcpy(j.challenge, r->challenge, sizeof(j.challenge));
+	memcpy(data, &j, sizeof(j));
+	for (unsigned k = 0; k < r->keys.n; k++) {
+		struct wire_proof p = { .tenant = r->keys.key[k].tenant };
+
+		keys[k] = &r->keys.key[k];
+		keys_prove(keys[k], PROOF_CLIENT, r->pool_challenge, r->challenge, r->node, p.proof);
+		memcpy(data + sizeof(j) + k * sizeof(p), &p, sizeof(p));
+	}
+	if (wire_small(&r->conn.session, &r->conn.out, WIRE_JOIN, 0, data, (uint32_t)(sizeof(j) + r->keys.n * sizeof(struct wire_proof))) < 0)
+		return -ENOMEM;
+	keys_session(keys, r->keys.n, false, r->pool_challenge, r->challenge, &r->conn.session);
+	r->state = JOINING;
+	return 0;
+}
+
+static int welcomed(struct remote *r, const struct wire_frame *f)
+{
+	uint8_t want[WIRE_PROOF_BYTES];
+
+	if (f->head.kind != WIRE_WELCOME || f->head.data_bytes != sizeof(want))
+		return -EACCES;
+	if (r->keys.n) {
+		keys_prove(&r->keys.key[0], PROOF_POOL, r->pool_challenge, r->challenge, r->node, want);
+		if (sodium_memcmp(want, f->data, sizeof(want)))
+			return -EACCES;
+	}
+	r->state = JOINED;
+	r->retry_ns = 0;
+	if (r->said)
+		log_info("pool %s: connected", r->name);
+	r->said = false;
+	return 0;
+}
+
+/* ---- sending ---- */
+
+static int add_page(struct remote *r, const struct key *key, const struct pool_op *op, unsigned k, size_t at)
+{
+	struct wire_item i = { .page = op->refs[k].page, .epoch = op->refs[k].epoch };
+	uint8_t *data;
+
+	if (op->kind == POOL_PUT) {
+		if (buf_reserve(&r->conn.out, STORE_SEALED_BYTES, &data) < 0)
+			return -ENOMEM;
+		if (key)
+			i.len = seal_page(&r->sealer, key, &op->object, op->refs[k], op->pages[k], data);
+		else
+			memcpy(data, op->pages[k], i.len = POOL_PAGE_BYTES);
+		i.digest = pool_store_digest(&op->object, op->refs[k], key, data, i.len);
+		buf_commit(&r->conn.out, i.len);
+	}
+	wire_items(&r->conn.out, at)[k] = i;
+	return 0;
+}
+
+static int send_op(struct remote *r, struct flight *f)
+{
+	static const uint8_t kinds[] = { [POOL_PUT] = WIRE_PUT, [POOL_GETV] = WIRE_GETV, [POOL_DEL] = WIRE_DEL, [POOL_STAT] = WIRE_STAT };
+	const struct key *key = keys_find(&r->keys, f->op->object.tenant);
+	struct wire_head head = { .kind = kinds[f->op->kind], .flags = key ? WIRE_SEALED : 0, .n = (uint16_t)f->op->n, .object = f->op->object };
+	size_t at;
+	int e = 0;
+
+	head.id = f->id = ++r->last_id;
+	if (wire_begin(&r->conn.out, &head, &at) < 0)
+		return -ENOMEM;
+	for (unsigned k = 0; k < f->op->n && !e; k++)
+		e = add_page(r, key, f->op, k, at);
+	/* half a frame is of no use: the connection begins anew */
+	if (e < 0)
+		return e;
+	wire_end(&r->conn.session, &r->conn.out, at);
+	f->sent = true;
+	r->in_flight++;
+	return 0;
+}
+
+static int send_more(struct remote *r)
+{
+	int e = 0;
+
+	if (r->state == JOINED)
+		for (struct flight *f = r->first; f && !e && r->in_flight < WINDOW && r->conn.out.len < CONN_OUT_BYTES; f = f->next)
+			if (!f->sent)
+				e = send_op(r, f);
+	return e || r->state <= CONNECTING ? e : conn_flush(&r->conn);
+}
+
+/* ---- results ---- */
+
+static int open_page(struct remote *r, const struct key *key, const struct pool_op *op, unsigned k, const struct wire_item *i, const uint8_t *data)
+{
+	struct pool_ref ref = op->refs[k];
+
+	if (i->status || op->kind != POOL_GETV)
+		return i->status;
+	if (pool_store_digest(&op->object, ref, key, data, i->len) != i->digest)
+		return -EBADMSG;
+	if (key)
+		return seal_open(key, &op->object, ref, data, i->len, op->pages[k]);
+	if (i->len != POOL_PAGE_BYTES)
+		return -EBADMSG;
+	memcpy(op->pages[k], data, POOL_PAGE_BYTES);
+	return 0;
+}
+
+/* Return: 0, -EPROTO: it is not the answer to this */
+static int take_result(struct remote *r, struct pool_op *op, const struct wire_frame *f)
+{
+	const struct key *key = keys_find(&r->keys, op->object.tenant);
+	const uint8_t *data = f->data;
+
+	if (f->head.n != op->n || memcmp(&f->head.object, &op->object, sizeof(op->object)))
+		return -EPROTO;
+	if (op->kind == POOL_STAT) {
+		if (f->head.data_bytes && f->head.data_bytes != sizeof(*op->stat))
+			return -EPROTO;
+		memcpy(op->stat, f->data, f->head.data_bytes);
+		return 0;
+	}
+	for (unsigned k = 0; k < op->n; k++) {
+		struct wire_item i = wire_item(f, k);
+		int e = i.page == op->refs[k].page && i.epoch == op->refs[k].epoch ? open_page(r, key, op, k, &i, data) : -EBADMSG;
+
+		if (op->status)
+			op->status[k] = e;
+		data += i.len;
+	}
+	return 0;
+}
+
+static int result(struct remote *r, const struct wire_frame *f)
+{
+	struct flight **at = &r->first;
+	bool none = f->head.data_bytes == 0;
+	struct pool_op *op;
+	int e;
+
+	if (f->head.kind != WIRE_RESULT)
+		return f->head.kind == WIRE_REFUSED ? -EACCES : -EPROTO;
+	while (*at && !((*at)->sent && (*at)->id == f->head.id))
+		at = &(*at)->next;
+	/* of one that has waited long enough */
+	if (!*at)
+		return 0;
+	e = take_result(r, (*at)->op, f);
+	if (e < 0)
+		return e;
+	op = take_out(r, at);
+	if (op->kind == POOL_STAT && none)
+		finish_all(op, -ENOENT);
+	else
+		finish(op);
+	return 0;
+}
+
+static int receive(struct remote *r)
+{
+	struct wire_frame f;
+	int e = conn_fill(&r->conn), more;
+
+	if (e < 0)
+		return e;
+	while ((more = conn_next(&r->conn, &f)) == 1) {
+		e = r->state == GREETING ? greet(r, &f) : r->state == JOINING ? welcomed(r, &f) : result(r, &f);
+		if (e < 0)
+			return e;
+		conn_drop(&r->conn, &f);
+	}
+	return more;
+}
+
+/* ---- all of it ---- */
+
+static void go_on(struct remote *r, int e)
+{
+	if (e < 0)
+		disconnect(r, e);
+	if (r->state == AWAY && r->first && clock_mono_ns() >= r->connect_at_ns)
+		connect_now(r);
+	e = r->state == AWAY ? 0 : send_more(r);
+	if (e < 0)
+		disconnect(r, e);
+	set_events(r);
+	set_timer(r);
+}
+
+void remote_submit(struct remote *r, struct pool_op *op)
+{
+	static const struct farmem_object all;
+	bool whole = op->kind == POOL_STAT && !memcmp(&op->object, &all, sizeof(all));
+	struct flight *f;
+
+	if (r->keys.n && !whole && !keys_find(&r->keys, op->object.tenant)) {
+		finish_all(op, -EACCES);
+		return;
+	}
+	f = op->n <= POOL_OP_PAGES ? calloc(1, sizeof(*f)) : NULL;
+	if (!f) {
+		finish_all(op, op->n <= POOL_OP_PAGES ? -ENOMEM : -EINVAL);
+		return;
+	}
+	f->op = op;
+	f->deadline_ns = clock_mono_ns() + r->timeout_ns;
+	*r->end = f;
+	r->end = &f->next;
+	if (!r->working) {
+		r->working = true;
+		go_on(r, 0);
+		r->working = false;
+	}
+}
+
+int remote_fd(const struct remote *r)
+{
+	return r->epoll;
+}
+
+void remote_work(struct remote *r)
+{
+	struct epoll_event e;
+	uint64_t times;
+	int got = 0;
+
+	r->working = true;
+	(void)!read(r->timer, &times, sizeof(times));
+	for (unsigned k = 0; k < TURNS && r->state != AWAY && !got && epoll_wait(r->epoll, &e, 1, 0) == 1; k++) {
+		/* it will be here again */
+		if (e.data.ptr == &r->timer)
+			break;
+		got = r->state == CONNECTING ? connected(r) : receive(r);
+		if (got >= 0)
+			got = send_more(r);
+		if (got >= 0)
+			set_events(r);
+	}
+	finish_late(r, clock_mono_ns(), -ECONNREFUSED);
+	go_on(r, got);
+	r->working = false;
+}
+
+/* The same for all processes of a machine until it is booted anew: then its pages mean nothing. */
+static uint64_t this_node(void)
+{
+	char *id;
+	uint64_t node = 0;
+
+	if (file_read("/proc/sys/kernel/random/boot_id", 4096, &id, NULL) == 0) {
+		node = digest_mem(id, strlen(id)).lo;
+		free(id);
+	}
+	return node;
+}
+
+static int remote_begin(struct remote *r, const char *uri, size_t n, const struct pool_options *o, struct hearth_err *err)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.ptr = &r->timer };
+	int x = place_parse(uri, n, &r->place, err);
+
+	if (x == 0 && !o->key_file && !r->place.loopback)
+		x = err_set(err, -EINVAL, "%s is on another machine: pages go there sealed, so it needs a file of keys", r->name);
+	if (x == 0 && o->key_file)
+		x = keys_read(o->key_file, false, &r->keys, err);
+	if (x < 0)
+		return x;
+	x = sealer_init(&r->sealer);
+	if (x < 0)
+		return err_set(err, x, "pool %s: %s", r->name, strerror(-x));
+	r->epoll = epoll_create1(EPOLL_CLOEXEC);
+	r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (r->epoll < 0 || r->timer < 0 || epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->timer, &e) < 0)
+		return err_set(err, -errno, "pool %s: %s", r->name, strerror(errno));
+	r->node = this_node();
+	r->timeout_ns = o->timeout_ns ? o->timeout_ns : TIMEOUT_NS;
+	return 0;
+}
+
+int remote_new(const char *uri, size_t n, const struct pool_options *options, struct remote **ret, struct hearth_err *err)
+{
+	struct remote *r = calloc(1, sizeof(*r));
+	int x;
+
+	if (!r)
+		return err_set(err, -ENOMEM, "out of memory");
+	r->end = &r->first;
+	r->conn.fd = r->epoll = r->timer = -1;
+	snprintf(r->name, sizeof(r->name), "%.*s", (int)(n < 100 ? n : 100), uri);
+	x = remote_begin(r, uri, n, options, err);
+	if (x < 0) {
+		remote_free(r);
+		return x;
+	}
+	*ret = r;
+	return 0;
+}
+
+struct remote *remote_free(struct remote *r)
+{
+	if (!r)
+		return NULL;
+	r->working = true;
+	finish_late(r, UINT64_MAX, -ECANCELED);
+	conn_done(&r->conn);
+	fd_close(&r->timer);
+	fd_close(&r->epoll);
+	sealer_done(&r->sealer);
+	keys_done(&r->keys);
+	free(r);
+	return NULL;
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "farmem/pool_server.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "conn.h"
+#include "keys.h"
+#include "owner.h"
+#include "store.h"
+
+#define CLIENTS      512u
+#define JOIN_NS      (5 * NS_PER_S)
+#define TURN_FRAMES  16u
+
+struct client {
+	struct conn conn;
+	struct client *next;
+	uint8_t challenge[WIRE_KEY_BYTES];
+	uint64_t since_ns, node;
+	uint64_t tenant[KEYS_MAX];
+	unsigned tenants;
+	bool joined;
+	bool closing;                   /* as soon as what is to go is gone */
+	uint32_t events;
+	char who[80];
+};
+
+struct pool_server {
+	struct store *store;
+	struct owners *owners;
+	struct keys keys;
+	int epoll, tick;
+	struct { int fd; uint16_t port; } place[POOL_SERVER_PLACES];
+	unsigned places;
+	struct client *clients;
+	uint64_t lease_ns;
+	struct pool_server_stat stat;
+};
+
+/* ---- clients ---- */
+
+static void client_close(struct pool_server *s, struct client *c)
+{
+	struct client **at = &s->clients;
+
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	if (c->joined)
+		owners_leave(s->owners, c->node, clock_mono_ns());
+	s->stat.connections--;
+	conn_done(&c->conn);
+	free(c);
+}
+
+static void client_name(struct client *c)
+{
+	struct sockaddr_in6 a;
+	socklen_t n = sizeof(a);
+	pid_t pid = 0;
+	uid_t uid = 0;
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	snprintf(c->who, sizeof(c->who), "?");
+	if (getpeername(c->conn.fd, (struct sockaddr *)&a, &n) < 0)
+		return;
+	if (a.sin6_family == AF_UNIX) {
+		(void)sock_peer_cred(c->conn.fd, &uid, NULL, &pid);
+		snprintf(c->who, sizeof(c->who), "process %d of user %u", (int)pid, (unsigned)uid);
+	} else if (getnameinfo((struct sockaddr *)&a, n, host, sizeof(host), NULL, 0, NI_NUMERICHOST) == 0) {
+		snprintf(c->who, sizeof(c->who), "%s port %u", host, (unsigned)ntohs(a.sin6_port));
+	}
+}
+
+static void refuse(struct pool_server *s, struct client *c, const char *why)
+{
+	s->stat.refused++;
+	log_warn("pool: %s is refused: %s", c->who, why);
+	c->closing = true;
+	/* without memory it goes without a word */
+	(void)wire_small(&c->conn.session, &c->conn.out, WIRE_REFUSED, 0, NULL, 0);
+}
+
+static void accept_one(struct pool_server *s, int listener)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct epoll_event e = { .events = EPOLLIN };
+	struct client *c;
+
+	if (fd < 0)
+		return;
+	c = s->stat.connections < CLIENTS ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) {
+		log_warn("pool: a connection is closed: %s", s->stat.connections < CLIENTS ? "out of memory" : "there are too many");
+		fd_close(&fd);
+		return;
+	}
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+	conn_init(&c->conn, fd);
+	client_name(c);
+	c->since_ns = clock_mono_ns();
+	c->events = EPOLLIN;
+	c->next = s->clients;
+	s->clients = c;
+	s->stat.connections++;
+	s->stat.accepted++;
+	randombytes_buf(c->challenge, sizeof(c->challenge));
+	e.data.ptr = c;
+	if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &e) < 0 || wire_small(&c->conn.session, &c->conn.out, WIRE_HELLO, s->keys.n ? WIRE_KEYS : 0, c->challenge, sizeof(c->challenge)) < 0 ||
+	    conn_flush(&c->conn) < 0)
+		client_close(s, c);
+}
+
+/* ---- joining ---- */
+
+/* Return: NULL, or why not. */
+static const char *check_proofs(struct pool_server *s, struct client *c, const struct wire_join *j, const uint8_t *proofs, unsigned n, const struct key **keys)
+{
+	for (unsigned k = 0; k < n; k++) {
+		uint8_t want[WIRE_PROOF_BYTES];
+		struct wire_proof p;
+
+		memcpy(&p, proofs + k * sizeof(p), sizeof(p));
+		keys[k] = keys_find(&s->keys, p.tenant);
+		if (!keys[k])
+			return "no key for a tenant of it";
+		keys_prove(keys[k], PROOF_CLIENT, c->challenge, j->challenge, j->node, want);
+		if (sodium_memcmp(want, p.proof, sizeof(want)))
+			return "it does not know the key of a tenant";
+		c->tenant[k] = p.tenant;
+	}
+	c->tenants = n;
+	return NULL;
+}
+
+static void welcome(struct pool_server *s, struct client *c, const struct wire_join *j, const struct key *const *keys, unsigned n)
+{
+	uint8_t proof[WIRE_PROOF_BYTES] = { 0 };
+
+	if (owners_join(s->owners, j->node) < 0) {
+		c->closing = true;
+		return;
+	}
+	c->node = j->node;
+	c->joined = true;
+	if (n)
+		keys_prove(keys[0], PROOF_POOL, c->challenge, j->challenge, j->node, proof);
+	keys_session(keys, n, true, c->challenge, j->challenge, &c->conn.session);
+	if (wire_small(&c->conn.session, &c->conn.out, WIRE_WELCOME, 0, proof, sizeof(proof)) < 0)
+		c->closing = true;
+}
+
+static void join(struct pool_server *s, struct client *c, const struct wire_frame *f)
+{
+	const struct key *keys[KEYS_MAX];
+	const char *why;
+	struct wire_join j;
+	size_t proofs = f->head.data_bytes - sizeof(j);
+	unsigned n = (unsigned)(proofs / sizeof(struct wire_proof));
+
+	if (f->head.kind != WIRE_JOIN || f->head.data_bytes < sizeof(j) || proofs % sizeof(struct wire_proof) || n > KEYS_MAX) {
+		refuse(s, c, "it does not join");
+		return;
+	}
+	memcpy(&j, f->data, sizeof(j));
+	why = s->keys.n && !n ? "it has no keys" : !s->keys.n && n ? "it wants keys, and this pool has none" : check_proofs(s, c, &j, f->data + sizeof(j), n, keys);
+	if (why)
+		refuse(s, c, why);
+	else
+		welcome(s, c, &j, keys, n);
+}
+
+static bool may(const struct pool_server *s, const struct client *c, const struct wire_frame *f)
+{
+	bool sealed = f->head.flags & WIRE_SEALED;
+
+	if (!s->keys.n)
+		return true;
+	if ((f->head.kind == WIRE_PUT || f->head.kind == WIRE_GETV) && !sealed)
+		return false;
+	for (unsigned k = 0; k < c->tenants; k++)
+		if (c->tenant[k] == f->head.object.tenant)
+			return true;
+	return false;
+}
+
+/* ---- operations ---- */
+
+static int put_one(struct pool_server *s, struct pool_store_object *o, const struct wire_frame *f, const struct wire_item *i, const uint8_t *data)
+{
+	bool sealed = f->head.flags & WIRE_SEALED;
+	struct pool_ref ref = { i->page, i->epoch };
+
+	if (sealed ? !i->len : i->len != POOL_PAGE_BYTES)
+		return -EINVAL;
+	if (pool_store_digest(&f->head.object, ref, sealed, data, i->len) != i->digest)
+		return -EBADMSG;
+	s->stat.put_pages++;
+	return sealed ? pool_store_put_sealed(s->store, o, ref, data, i->len) : pool_store_put(s->store, o, ref, data);
+}
+
+static void put(struct pool_server *s, struct client *c, const struct wire_frame *f, size_t at)
+{
+	struct pool_store_object *o = pool_store_object(s->store, &f->head.object, true);
+	struct wire_item *out = wire_items(&c->conn.out, at);
+	const uint8_t *data = f->data;
+
+	/* without memory for it the object is nobody's, and ends with DEL only */
+	(void)owners_own(s->owners, &f->head.object, c->node);
+	for (unsigned k = 0; k < f->head.n; k++) {
+		struct wire_item i = wire_item(f, k);
+
+		if (k == f->head.n / 2)
+			(void)fault_point("pool-in-put");
+		out[k] = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? put_one(s, o, f, &i, data) : -ENOSPC };
+		data += i.len;
+	}
+}
+
+/* Return: 0, -ENOMEM */
+static int get_one(struct pool_server *s, struct client *c, struct pool_store_object *o, const struct wire_frame *f, const struct wire_item *i, size_t at, unsigned k)
+{
+	struct pool_ref ref = { i->page, i->epoch };
+	struct wire_item out = { .page = i->page, .epoch = i->epoch };
+	uint8_t *data;
+	int r;
+
+	if (buf_reserve(&c->conn.out, STORE_SEALED_BYTES, &data) < 0)
+		return -ENOMEM;
+	if (!o)
+		r = -ENOENT;
+	else if (f->head.flags & WIRE_SEALED)
+		r = pool_store_get_sealed(s->store, o, ref, data, &out.digest);
+	else
+		r = pool_store_get(s->store, o, ref, data, &out.digest);
+	out.status = r < 0 ? r : 0;
+	if (r >= 0) {
+		out.len = r ? (uint32_t)r : POOL_PAGE_BYTES;
+		if (fault_point("pool-flip"))
+			data[out.len / 2] ^= 1;
+		buf_commit(&c->conn.out, out.len);
+		s->stat.got_pages++;
+	}
+	s->stat.bad_pages += r == -EBADMSG;
+	wire_items(&c->conn.out, at)[k] = out;
+	return 0;
+}
+
+static int get(struct pool_server *s, struct client *c, const struct wire_frame *f, size_t at)
+{
+	struct farmem_object object = f->head.object;
+	struct pool_store_object *o;
+
+	if (fault_point("pool-foreign"))
+		object.tenant++;
+	o = pool_store_object(s->store, &object, false);
+	if (o)
+		(void)owners_own(s->owners, &object, c->node);
+	for (unsigned k = 0; k < f->head.n; k++) {
+		struct wire_item i = wire_item(f, k);
+
+		if (k == f->head.n / 2)
+			(void)fault_point("pool-in-get");
+		if (get_one(s, c, o, f, &i, at, k) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void del(struct pool_server *s, struct client *c, const struct wire_frame *f, size_t at)
+{
+	struct wire_item *out = wire_items(&c->conn.out, at);
+	struct pool_store_object *o = pool_store_object(s->store, &f->head.object, false);
+
+	if (!f->head.n && o) {
+		pool_store_del_object(s->store, o);
+		o = NULL;
+	}
+	for (unsigned k = 0; k < f->head.n; k++) {
+		struct wire_item i = wire_item(f, k);
+
+		out[k] = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? pool_store_del(s->store, o, (struct pool_ref){ i.page, i.epoch }) : -ENOENT };
+		o = pool_store_object(s->store, &f->head.object, false);
+	}
+	if (!o)
+		owners_forget(s->owners, &f->head.object);
+}
+
+static int stat_result(struct pool_server *s, struct client *c, const struct wire_frame *f, const struct pool_store_object *o)
+{
+	struct pool_stat st = { 0 };
+
+	pool_store_stat(s->store, o, &st);
+	return buf_append(&c->conn.out, &st, sizeof(st));
+}
+
+/* Return: 0, -ENOMEM: there is half a frame to go, so the connection cannot go on */
+static int operate(struct pool_server *s, struct client *c, const struct wire_frame *f)
+{
+	static const struct farmem_object all;
+	bool whole = f->head.kind == WIRE_STAT && !memcmp(&f->head.object, &all, sizeof(all));
+	struct wire_head head = { .kind = WIRE_RESULT, .flags = f->head.flags, .n = f->head.n, .id = f->head.id, .object = f->head.object };
+	struct pool_store_object *o;
+	size_t at;
+	int r = 0;
+
+	if (wire_begin(&c->conn.out, &head, &at) < 0)
+		return -ENOMEM;
+	if (!whole && !may(s, c, f)) {
+		for (unsigned k = 0; k < f->head.n; k++)
+			wire_items(&c->conn.out, at)[k].status = -EACCES;
+	} else if (f->head.kind == WIRE_PUT) {
+		put(s, c, f, at);
+	} else if (f->head.kind == WIRE_GETV) {
+		r = get(s, c, f, at);
+	} else if (f->head.kind == WIRE_DEL) {
+		del(s, c, f, at);
+	} else {
+		o = whole ? NULL : pool_store_object(s->store, &f->head.object, false);
+		r = whole || o ? stat_result(s, c, f, o) : 0;
+	}
+	wire_end(&c->conn.session, &c->conn.out, at);
+	return r;
+}
+
+/* A turn of a client's: some frames, so that others have theirs. */
+static int client_turn(struct pool_server *s, struct client *c)
+{
+	struct wire_frame f;
+	int r = 0;
+
+	for (unsigned k = 0; k < TURN_FRAMES && !c->closing && c->conn.out.len < CONN_OUT_BYTES; k++) {
+		r = conn_next(&c->conn, &f);
+		if (r < 0) {
+			refuse(s, c, r == -EACCES ? "a frame is not from who joined" : "it speaks something else");
+			return 0;
+		}
+		if (!r)
+			return 0;
+		if (!c->joined)
+			join(s, c, &f);
+		else if (f.head.kind < WIRE_PUT || f.head.kind > WIRE_STAT)
+			refuse(s, c, "it says something that makes no sense here");
+		else if (operate(s, c, &f) < 0)
+			return -ENOMEM;
+		conn_drop(&c->conn, &f);
+	}
+	return 0;
+}
+
+static void client_work(struct pool_server *s, struct client *c, uint32_t events)
+{
+	struct epoll_event e = { .data.ptr = c };
+	struct wire_frame f;
+	int r = 0;
+
+	if (events & EPOLLIN && c->conn.in.len < CONN_OUT_BYTES)
+		r = conn_fill(&c->conn);
+	else if (events & (EPOLLERR | EPOLLHUP))
+		r = -ECONNRESET;
+	if (r >= 0)
+		r = client_turn(s, c);
+	if (r >= 0)
+		r = conn_flush(&c->conn);
+	if (r < 0 || (c->closing && !c->conn.out.len)) {
+		client_close(s, c);
+		return;
+	}
+	/* frames that have come and were not this turn's: EPOLLOUT brings it back at once */
+	e.events = (c->closing || c->conn.out.len >= CONN_OUT_BYTES ? 0 : EPOLLIN) | (c->conn.out.len || wire_decode(buf_head(&c->conn.in), c->conn.in.len, &f) ? EPOLLOUT : 0);
+	if (e.events != c->events && epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->conn.fd, &e) < 0) {
+		client_close(s, c);
+		return;
+	}
+	c->events = e.events;
+}
+
+/* ---- time ---- */
+
+static void gone(void *ctx, const struct farmem_object *object)
+{
+	struct pool_server *s = ctx;
+	struct pool_store_object *o = pool_store_object(s->store, object, false);
+
+	if (o)
+		pool_store_del_object(s->store, o);
+}
+
+static void tick(struct pool_server *s)
+{
+	uint64_t times, now = clock_mono_ns(), n;
+	struct client *c, *next;
+
+	if (read(s->tick, &times, sizeof(times)) < 0)
+		return;
+	for (c = s->clients; c; c = next) {
+		next = c->next;
+		if (c->joined || now - c->since_ns < JOIN_NS)
+			continue;
+		s->stat.refused++;
+		log_warn("pool: %s is refused: it does not join", c->who);
+		client_close(s, c);
+	}
+	if (!s->lease_ns || now < s->lease_ns)
+		return;
+	n = owners_expire(s->owners, now - s->lease_ns, gone, s);
+	s->stat.forgotten_objects += n;
+	if (n)
+		log_info("pool: %llu objects of nodes that have vanished are forgotten", (unsigned long long)n);
+}
+
+/* ---- all of it ---- */
+
+static int watch(struct pool_server *s, int fd, void *what, struct hearth_err *err)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.ptr = what };
+
+	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? err_set(err, -errno, "epoll: %s", strerror(errno)) : 0;
+}
+
+static int open_place(struct pool_server *s, const char *uri, struct hearth_err *err)
+{
+	struct place p;
+	int fd, r = place_parse(uri, strlen(uri), &p, err);
+
+	if (r < 0)
+		return r;
+	if (!p.loopback && !s->keys.n)
+		return err_set(err, -EPERM, "%s can be reached from other machines: the pool needs the keys of its tenants (--key-file)", uri);
+	fd = place_listen(&p, &s->place[s->places].port);
+	if (fd < 0)
+		return err_set(err, fd, "%s: %s", uri, strerror(-fd));
+	s->place[s->places].fd = fd;
+	return watch(s, fd, &s->place[s->places++], err);
+}
+
+static int server_begin(struct pool_server *s, const struct pool_server_options *o, struct hearth_err *err)
+{
+	struct pool_options store = { .memory_bytes = o->memory_bytes, .quota_bytes = o->quota_bytes };
+	struct itimerspec second = { { 1, 0 }, { 1, 0 } };
+	int r;
+
+	if (sodium_init() < 0)
+		return err_set(err, -EIO, "no random numbers");
+	r = o->key_file ? keys_read(o->key_file, true, &s->keys, err) : 0;
+	if (r == 0)
+		r = pool_store_new(&store, &s->store, err);
+	if (r < 0)
+		return r;
+	s->owners = owners_new();
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	s->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (!s->owners || s->epoll < 0 || s->tick < 0 || timerfd_settime(s->tick, 0, &second, NULL) < 0)
+		return err_set(err, s->owners ? -errno : -ENOMEM, "a pool cannot begin: %s", strerror(s->owners ? errno : ENOMEM));
+	s->lease_ns = o->lease_s * NS_PER_S;
+	r = watch(s, s->tick, &s->tick, err);
+	for (unsigned k = 0; k < o->n_listen && r == 0; k++)
+		r = open_place(s, o->listen[k], err);
+	return r;
+}
+
+int pool_server_open(const struct pool_server_options *options, struct pool_server **ret, struct hearth_err *err)
+{
+	struct pool_server *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_set(err, -ENOMEM, "out of memory");
+	s->epoll = s->tick = -1;
+	r = server_begin(s, options, err);
+	if (r < 0) {
+		pool_server_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+struct pool_server *pool_server_close(struct pool_server *s)
+{
+	if (!s)
+		return NULL;
+	while (s->clients)
+		client_close(s, s->clients);
+	for (unsigned k = 0; k < s->places; k++)
+		fd_close(&s->place[k].fd);
+	fd_close(&s->tick);
+	fd_close(&s->epoll);
+	owners_free(s->owners);
+	pool_store_free(s->store);
+	keys_done(&s->keys);
+	free(s);
+	return NULL;
+}
+
+uint16_t pool_server_port(const struct pool_server *s, unsigned place)
+{
+	return s->place[place].port;
+}
+
+int pool_server_fd(const struct pool_server *s)
+{
+	return s->epoll;
+}
+
+/* One event at a time: what it is about may be gone after another one. */
+void pool_server_work(struct pool_server *s)
+{
+	struct epoll_event e;
+
+	for (unsigned k = 0; k < 64 && epoll_wait(s->epoll, &e, 1, 0) == 1; k++) {
+		bool listener = false;
+
+		for (unsigned p = 0; p < s->places; p++)
+			if (e.data.ptr == &s->place[p]) {
+				accept_one(s, s->place[p].fd);
+				listener = true;
+			}
+		if (e.data.ptr == &s->tick)
+			tick(s);
+		else if (!listener)
+			client_work(s, e.data.ptr, e.events);
+	}
+}
+
+unsigned pool_server_tidy(struct pool_server *s, unsigned pages)
+{
+	return pool_store_tidy(s->store, pages);
+}
+
+void pool_server_stat(const struct pool_server *s, struct pool_server_stat *ret)
+{
+	*ret = s->stat;
+	ret->nodes = owners_nodes(s->owners);
+	pool_store_stat(s->store, NULL, &ret->store);
+}
+
+int pool_key_new(FILE *out, uint64_t tenant)
+{
+	return keys_print_new(out, tenant);
+}
+
+int pool_key_access(FILE *out, const char *path, struct hearth_err *err)
+{
+	struct keys k;
+	int r = keys_read(path, false, &k, err);
+
+	if (r == 0)
+		keys_print_access(out, &k);
+	keys_done(&k);
+	return r;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+
+#include "store.h"
+
+#define PAGE_END (1ull << 52)
+
+static bool has_items(uint8_t kind)
+{
+	return kind >= WIRE_PUT;
+}
+
+struct wire_item wire_item(const struct wire_frame *f, unsigned k)
+{
+	struct wire_item i;
+
+	memcpy(&i, f->items + k * sizeof(i), sizeof(i));
+	return i;
+}
+
+static int check_items(const struct wire_frame *f)
+{
+	uint64_t sum = 0;
+
+	for (unsigned k = 0; k < f->head.n; k++) {
+		struct wire_item i = wire_item(f, k);
+
+		if (i.page >= PAGE_END || i.len > STORE_SEALED_BYTES || i.zero || i.status > 0 || i.status < -4095)
+			return -EPROTO;
+		sum += i.len;
+	}
+	/* a result of STAT has data of its own */
+	return sum == f->head.data_bytes || (f->head.kind == WIRE_RESULT && !f->head.n) ? 0 : -EPROTO;
+}
+
+int wire_decode(const void *data, size_t n, struct wire_frame *ret)
+{
+	struct wire_head *h = &ret->head;
+	size_t items;
+
+	if (n < sizeof(*h))
+		return n >= sizeof(h->magic) && memcmp(data, &(uint32_t){ WIRE_MAGIC }, sizeof(h->magic)) ? -EPROTO : 0;
+	memcpy(h, data, sizeof(*h));
+	items = h->n * sizeof(struct wire_item);
+	if (h->magic != WIRE_MAGIC || h->kind < WIRE_HELLO || h->kind > WIRE_RESULT || h->n > POOL_OP_PAGES)
+		return -EPROTO;
+	if (h->n ? !has_items(h->kind) || h->data_bytes > h->n * STORE_SEALED_BYTES : h->data_bytes > WIRE_SMALL_BYTES)
+		return -EPROTO;
+	ret->bytes = sizeof(*h) + items + h->data_bytes;
+	if (n < ret->bytes)
+		return 0;
+	ret->items = (const uint8_t *)data + sizeof(*h);
+	ret->data = ret->items + items;
+	return has_items(h->kind) && check_items(ret) < 0 ? -EPROTO : 1;
+}
+
+/* What comes before the tag, the turn it is of, and the items; of small frames, the data. */
+static void make_tag(const uint8_t key[WIRE_KEY_BYTES], uint64_t turn, const struct wire_head *h, const uint8_t *rest, size_t n, uint8_t tag[WIRE_TAG_BYTES])
+{
+	crypto_generichash_state state;
+
+	crypto_generichash_init(&state, key, WIRE_KEY_BYTES, WIRE_TAG_BYTES);
+	crypto_generichash_update(&state, (const uint8_t *)&turn, sizeof(turn));
+	crypto_generichash_update(&state, (const uint8_t *)h, offsetof(struct wire_head, tag));
+	crypto_generichash_update(&state, rest, n);
+	crypto_generichash_final(&state, tag, WIRE_TAG_BYTES);
+}
+
+static size_t tagged_bytes(const struct wire_head *h)
+{
+	return h->n ? h->n * sizeof(struct wire_item) : h->data_bytes;
+}
+
+int wire_check(struct wire_session *s, const struct wire_frame *f)
+{
+	uint8_t tag[WIRE_TAG_BYTES];
+
+	if (!s->on)
+		return 0;
+	make_tag(s->in, s->turn_in++, &f->head, f->items, tagged_bytes(&f->head), tag);
+	return sodium_memcmp(tag, f->head.tag, sizeof(tag)) ? -EACCES : 0;
+}
+
+int wire_begin(struct buf *b, const struct wire_head *head, size_t *ret)
+{
+	size_t n = sizeof(*head) + head->n * sizeof(struct wire_item);
+	uint8_t *at;
+
+	if (buf_reserve(b, n, &at) < 0)
+		return -ENOMEM;
+	*ret = b->len;
+	memset(at, 0, n);
+	memcpy(at, head, sizeof(*head));
+	buf_commit(b, n);
+	return 0;
+}
+
+struct wire_item *wire_items(struct buf *b, size_t frame)
+{
+	return (struct wire_item *)(void *)(buf_head(b) + frame + sizeof(struct wire_head));
+}
+
+void wire_end(struct wire_session *s, struct buf *b, size_t frame)
+{
+	uint8_t *at = buf_head(b) + frame;
+	struct wire_head h;
+
+	memcpy(&h, at, sizeof(h));
+	h.magic = WIRE_MAGIC;
+	h.data_bytes = (uint32_t)(b->len - frame - sizeof(h) - h.n * sizeof(struct wire_item));
+	if (s->on)
+		make_tag(s->out, s->turn_out++, &h, at + sizeof(h), tagged_bytes(&h), h.tag);
+	memcpy(at, &h, sizeof(h));
+}
+
+int wire_small(struct wire_session *s, struct buf *b, enum wire_kind kind, uint8_t flags, const void *data, uint32_t n)
+{
+	struct wire_head head = { .kind = (uint8_t)kind, .flags = flags };
+	size_t frame, before = b->len;
+
+	if (wire_begin(b, &head, &frame) < 0)
+		return -ENOMEM;
+	if (buf_append(b, data, n) < 0) {
+		b->len = before;
+		return -ENOMEM;
+	}
+	wire_end(s, b, frame);
+	return 0;
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pool that dies, hangs, is full, comes back empty, lies, or is spoken to by strangers: an error by name, or the replica's page; never wrong bytes. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "farmem/pool.h"
+#include "farmem/pool_server.h"
+
+#define PAGES 64u
+
+struct server {
+	pid_t pid;
+	uint16_t port;
+	char uri[64];
+};
+
+static char folder[] = "/tmp/fault-pool-XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+	static char path[4][128];
+	static unsigned turn;
+	char *p = path[turn++ % 4];
+
+	snprintf(p, sizeof(path[0]), "%s/%s", folder, name);
+	return p;
+}
+
+/* ---- a server in a process of its own ---- */
+
+static void serve(struct pool_server_options *o, const char *fault, int ready)
+{
+	struct pool_server *s;
+	struct hearth_err err;
+	uint16_t port;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	log_set_level(LOG_LEVEL_ERROR);
+	if (fault)
+		setenv("HEARTH_FAULT", fault, 1);
+	if (pool_server_open(o, &s, &err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		_exit(1);
+	}
+	port = pool_server_port(s, 0);
+	if (write(ready, &port, sizeof(port)) != sizeof(port))
+		_exit(1);
+	for (;;) {
+		struct pollfd fd = { .fd = pool_server_fd(s), .events = POLLIN };
+
+		(void)poll(&fd, 1, -1);
+		pool_server_work(s);
+	}
+}
+
+/* @port: 0 picks one */
+static struct server start(uint16_t port, struct pool_server_options o, const char *fault)
+{
+	struct server s;
+	char place[64];
+	int ready[2];
+
+	snprintf(place, sizeof(place), "tcp:127.0.0.1:%u", (unsigned)port);
+	o.listen[0] = place;
+	o.n_listen = 1;
+	o.memory_bytes = o.memory_bytes ? o.memory_bytes : 16u << 20;
+	assert_int_equal(pipe(ready), 0);
+	s.pid = fork();
+	if (!s.pid)
+		serve(&o, fault, ready[1]);
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &s.port, sizeof(s.port)), sizeof(s.port));
+	close(ready[0]);
+	snprintf(s.uri, sizeof(s.uri), "tcp:127.0.0.1:%u", (unsigned)s.port);
+	return s;
+}
+
+static void reap(struct server *s)
+{
+	assert_int_equal(waitpid(s->pid, NULL, 0), s->pid);
+}
+
+static void stop(struct server *s)
+{
+	kill(s->pid, SIGKILL);
+	reap(s);
+}
+
+/* ---- a client ---- */
+
+struct batch {
+	struct pool_op op;
+	struct pool_ref ref[PAGES];
+	void *page[PAGES];
+	int status[PAGES];
+	uint8_t mem[PAGES][POOL_PAGE_BYTES];
+	bool done;
+};
+
+static struct pool *client(const char *uri, struct pool_options o)
+{
+	struct hearth_err err;
+	struct pool *p = NULL;
+
+	assert_int_equal(pool_open(uri, &o, &p, &err), 0);
+	return p;
+}
+
+static void fill(uint8_t *page, uint64_t k, uint32_t epoch, uint64_t salt)
+{
+	uint64_t x = (k << 32 | epoch) * 0x9e3779b97f4a7c15ull ^ salt;
+
+	for (unsigned i = 0; i < POOL_PAGE_BYTES; i += 8) {
+		x = x * 6364136223846793005ull + 1442695040888963407ull;
+		memcpy(page + i, &x, 8);
+	}
+}
+
+static void done(struct pool_op *op)
+{
+	struct batch *b = op->ctx;
+
+	assert_false(b->done);
+	b->done = true;
+}
+
+static void begin(struct pool *p, struct batch *b, enum pool_kind kind, struct farmem_object object, uint32_t epoch)
+{
+	for (unsigned k = 0; k < PAGES; k++) {
+		b->ref[k] = (struct pool_ref){ 100 + k, epoch };
+		b->page[k] = b->mem[k];
+		b->status[k] = 1;
+		if (kind == POOL_PUT)
+			fill(b->mem[k], 100 + k, epoch, object.tenant);
+		else
+			memset(b->mem[k], 0xee, POOL_PAGE_BYTES);
+	}
+	b->done = false;
+	b->op = (struct pool_op){ .kind = kind, .object = object, .refs = b->ref, .pages = b->page, .status = b->status, .n = PAGES, .done = done, .ctx = b };
+	pool_submit(p, &b->op);
+}
+
+static void finish(struct pool *p, struct batch *b)
+{
+	while (!b->done) {
+		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
+
+		assert_int_not_equal(poll(&fd, 1, 20000), 0);
+		pool_work(p);
+	}
+}
+
+/* All that is said to be there is right. Return: the result. */
+static int get(struct pool *p, struct farmem_object object, uint32_t epoch)
+{
+	static struct batch b;
+	uint8_t want[POOL_PAGE_BYTES];
+
+	begin(p, &b, POOL_GETV, object, epoch);
+	finish(p, &b);
+	for (unsigned k = 0; k < PAGES; k++) {
+		assert_int_not_equal(b.status[k], 1);
+		if (b.status[k])
+			continue;
+		fill(want, 100 + k, epoch, object.tenant);
+		assert_memory_equal(b.mem[k], want, POOL_PAGE_BYTES);
+	}
+	return b.op.result;
+}
+
+static int put(struct pool *p, struct farmem_object object, uint32_t epoch)
+{
+	static struct batch b;
+
+	begin(p, &b, POOL_PUT, object, epoch);
+	finish(p, &b);
+	return b.op.result;
+}
+
+static const struct farmem_object mine = { 7, 1, 1 }, theirs = { 8, 1, 1 };
+
+/* ---- the pool dies ---- */
+
+static void test_killed_in_put(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, "pool-in-put");
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 10 * NS_PER_S });
+	static struct batch b;
+	struct server next;
+
+	begin(p, &b, POOL_PUT, mine, 1);
+	while (waitpid(a.pid, NULL, WNOHANG) != a.pid) {
+		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
+
+		(void)poll(&fd, 1, 10);
+		pool_work(p);
+	}
+	/* what was not answered is sent again */
+	next = start(a.port, (struct pool_server_options){ 0 }, NULL);
+	finish(p, &b);
+	assert_int_equal(b.op.result, 0);
+	assert_int_equal(get(p, mine, 1), 0);
+	pool_close(p);
+	stop(&next);
+}
+
+static void test_killed_in_get(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, "pool-in-get");
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 10 * NS_PER_S });
+	static struct batch b;
+	struct server next;
+
+	assert_int_equal(put(p, mine, 1), 0);
+	begin(p, &b, POOL_GETV, mine, 1);
+	while (waitpid(a.pid, NULL, WNOHANG) != a.pid) {
+		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
+
+		(void)poll(&fd, 1, 10);
+		pool_work(p);
+	}
+	/* it comes back empty: its pages are lost, by name, and not zeros */
+	next = start(a.port, (struct pool_server_options){ 0 }, NULL);
+	finish(p, &b);
+	for (unsigned k = 0; k < PAGES; k++)
+		assert_int_equal(b.status[k], -ENOENT);
+	pool_close(p);
+	stop(&next);
+}
+
+static void test_never_there(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 200 * NS_PER_MS });
+
+	stop(&a);
+	assert_int_equal(get(p, mine, 1), -ECONNREFUSED);
+	assert_int_equal(put(p, mine, 1), -ECONNREFUSED);
+	pool_close(p);
+}
+
+/* ---- it hangs ---- */
+
+static void test_hangs(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 300 * NS_PER_MS });
+	static struct batch b[100];
+
+	assert_int_equal(put(p, mine, 1), 0);
+	kill(a.pid, SIGSTOP);
+	for (unsigned k = 0; k < 100; k++)
+		begin(p, &b[k], k % 2 ? POOL_GETV : POOL_PUT, k % 2 ? mine : theirs, 1);
+	for (unsigned k = 0; k < 100; k++) {
+		finish(p, &b[k]);
+		assert_int_equal(b[k].op.result, -ECONNREFUSED);
+	}
+	kill(a.pid, SIGCONT);
+	while (get(p, mine, 1) == -ECONNREFUSED)
+		;
+	assert_int_equal(get(p, mine, 1), 0);
+	pool_close(p);
+	stop(&a);
+}
+
+static void test_closed_with_work(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ 0 });
+	static struct batch b;
+
+	kill(a.pid, SIGSTOP);
+	begin(p, &b, POOL_PUT, mine, 1);
+	pool_close(p);
+	assert_true(b.done);
+	assert_int_equal(b.op.result, -ECANCELED);
+	stop(&a);
+}
+
+/* ---- it is full ---- */
+
+static void test_full(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ .memory_bytes = 1u << 20 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ 0 });
+	struct farmem_object o = mine;
+	uint64_t kept;
+	int r = 0;
+
+	for (o.instance = 1; !r; o.instance++)
+		r = put(p, o, 1);
+	assert_int_equal(r, -ENOSPC);
+	kept = o.instance - 2;
+	for (o.instance = 1; o.instance <= kept; o.instance++)
+		assert_int_equal(get(p, o, 1), 0);
+	pool_close(p);
+	stop(&a);
+}
+
+static void test_quota(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ .quota_bytes = PAGES * POOL_PAGE_BYTES }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ 0 });
+	struct farmem_object second = mine;
+
+	second.instance++;
+	assert_int_equal(put(p, mine, 1), 0);
+	assert_int_equal(put(p, mine, 2), 0);
+	/* alike within the tenant: costs nothing */
+	assert_int_equal(put(p, second, 2), 0);
+	assert_int_equal(put(p, second, 3), -EDQUOT);
+	assert_int_equal(put(p, theirs, 1), 0);
+	assert_int_equal(get(p, mine, 2), 0);
+	assert_int_equal(get(p, second, 3), -ESTALE);
+	pool_close(p);
+	stop(&a);
+}
+
+/* ---- it lies ---- */
+
+static int make_keys(void **state)
+{
+	struct hearth_err err;
+	FILE *f;
+
+	f = fopen(in_folder("secret"), "w");
+	assert_int_equal(pool_key_new(f, 7), 0);
+	assert_int_equal(pool_key_new(f, 8), 0);
+	fclose(f);
+	f = fopen(in_folder("access"), "w");
+	assert_int_equal(pool_key_access(f, in_folder("secret"), &err), 0);
+	fclose(f);
+	f = fopen(in_folder("stranger"), "w");
+	assert_int_equal(pool_key_new(f, 7), 0);
+	fclose(f);
+	f = fopen(in_folder("nobody"), "w");
+	assert_int_equal(pool_key_new(f, 99), 0);
+	fclose(f);
+	return 0;
+}
+
+static void lie(const char *fault, bool sealed)
+{
+	struct server a = start(0, (struct pool_server_options){ .key_file = sealed ? in_folder("access") : NULL }, fault);
+	struct pool *p = client(a.uri, (struct pool_options){ .key_file = sealed ? in_folder("secret") : NULL });
+	bool old = !strcmp(fault, "fail:pool-old");
+	static struct batch b;
+
+	assert_int_equal(put(p, mine, 1), 0);
+	assert_int_equal(put(p, theirs, 1), 0);
+	begin(p, &b, POOL_GETV, mine, old ? 2 : 1);
+	finish(p, &b);
+	for (unsigned k = 0; k < PAGES; k++)
+		assert_int_equal(b.status[k], -EBADMSG);
+	pool_close(p);
+	stop(&a);
+}
+
+static void test_flipped_bit(void **state) { lie("fail:pool-flip", false); lie("fail:pool-flip", true); }
+static void test_rotten_memory(void **state) { lie("fail:pool-rot", false); }
+static void test_old_epoch(void **state) { lie("fail:pool-old", false); lie("fail:pool-old", true); }
+static void test_foreign_page(void **state) { lie("fail:pool-foreign", false); lie("fail:pool-foreign", true); }
+
+/* ---- two pools ---- */
+
+static void test_replica(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL), b = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p;
+	char both[160];
+
+	snprintf(both, sizeof(both), "%s,%s", a.uri, b.uri);
+	p = client(both, (struct pool_options){ .timeout_ns = 2 * NS_PER_S });
+	assert_int_equal(put(p, mine, 1), 0);
+	stop(&a);
+	assert_int_equal(get(p, mine, 1), 0);
+	/* what is put meanwhile is at the second only, what the first has of it, if it has, is older */
+	assert_int_equal(put(p, mine, 2), 0);
+	a = start(a.port, (struct pool_server_options){ 0 }, NULL);
+	assert_int_equal(get(p, mine, 2), 0);
+	assert_int_equal(put(p, theirs, 1), 0);
+	assert_int_equal(get(p, theirs, 1), 0);
+	assert_int_equal(get(p, mine, 1), -ESTALE);
+	stop(&a);
+	stop(&b);
+	assert_int_equal(get(p, mine, 2), -ECONNREFUSED);
+	pool_close(p);
+}
+
+static void test_replica_hangs(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL), b = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p;
+	char both[160];
+
+	snprintf(both, sizeof(both), "%s,%s", a.uri, b.uri);
+	p = client(both, (struct pool_options){ .timeout_ns = 600 * NS_PER_MS });
+	assert_int_equal(put(p, mine, 1), 0);
+	kill(a.pid, SIGSTOP);
+	for (unsigned k = 2; k < 20; k++) {
+		assert_int_equal(put(p, mine, k), 0);
+		assert_int_equal(get(p, mine, k), 0);
+	}
+	kill(a.pid, SIGCONT);
+	assert_int_equal(get(p, mine, 19), 0);
+	pool_close(p);
+	stop(&a);
+	stop(&b);
+}
+
+/* A flipped bit at the first is the second's page. */
+static void test_replica_lies(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, "fail:pool-flip"), b = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p;
+	char both[160];
+
+	snprintf(both, sizeof(both), "%s,%s", a.uri, b.uri);
+	p = client(both, (struct pool_options){ 0 });
+	assert_int_equal(put(p, mine, 1), 0);
+	assert_int_equal(get(p, mine, 1), 0);
+	pool_close(p);
+	stop(&a);
+	stop(&b);
+}
+
+/* ---- who is there ---- */
+
+static void test_strangers(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ .key_file = in_folder("access") }, NULL), open = start(0, (struct pool_server_options){ 0 }, NULL);
+	const char *bad[] = { NULL, in_folder("stranger"), in_folder("nobody") };
+	struct pool *p = client(a.uri, (struct pool_options){ .key_file = in_folder("secret") });
+	struct farmem_object other = { 99, 1, 1 };
+
+	assert_int_equal(put(p, mine, 1), 0);
+	assert_int_equal(put(p, other, 1), -EACCES);
+	for (unsigned k = 0; k < 3; k++) {
+		struct pool *q = client(a.uri, (struct pool_options){ .key_file = bad[k] });
+
+		assert_int_equal(get(q, k == 2 ? other : mine, 1), -EACCES);
+		pool_close(q);
+	}
+	assert_int_equal(get(p, mine, 1), 0);
+	pool_close(p);
+	/* and a pool that does not prove that it knows the keys gets nothing */
+	p = client(open.uri, (struct pool_options){ .key_file = in_folder("secret") });
+	assert_int_equal(put(p, mine, 1), -EACCES);
+	pool_close(p);
+	stop(&a);
+	stop(&open);
+}
+
+static void test_refused_at_open(void **state)
+{
+	struct pool_server_options all = { .listen = { "tcp:0.0.0.0:0" }, .n_listen = 1, .memory_bytes = 1u << 20 }, secret = { .key_file = in_folder("secret"), .memory_bytes = 1u << 20 };
+	struct pool_options none = { 0 };
+	struct pool_server *s;
+	struct hearth_err err;
+	struct pool *p;
+
+	assert_int_equal(pool_server_open(&all, &s, &err), -EPERM);
+	assert_non_null(strstr(err.msg, "--key-file"));
+	assert_int_equal(pool_server_open(&secret, &s, &err), -EINVAL);
+	assert_int_equal(pool_open("tcp:192.0.2.1:4000", &none, &p, &err), -EINVAL);
+	assert_int_equal(pool_open("tcp:localhost:1", &none, &p, &err), -EINVAL);
+	assert_int_equal(pool_open("rdma:127.0.0.1:1", &none, &p, &err), -EINVAL);
+	assert_int_equal(pool_open("", &none, &p, &err), -EINVAL);
+}
+
+/* Two nodes on one pool: each has its own, and an object that ends takes nothing of the other's along. */
+static void test_two_nodes(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ 0 }), *q = client(a.uri, (struct pool_options){ 0 });
+	static struct batch b[2], del;
+
+	for (uint32_t epoch = 1; epoch < 30; epoch++) {
+		begin(p, &b[0], POOL_PUT, mine, epoch);
+		begin(q, &b[1], POOL_PUT, theirs, epoch);
+		finish(p, &b[0]);
+		finish(q, &b[1]);
+		assert_int_equal(b[0].op.result | b[1].op.result, 0);
+		assert_int_equal(get(q, mine, epoch), 0);
+		assert_int_equal(get(p, theirs, epoch), 0);
+	}
+	del.op = (struct pool_op){ .kind = POOL_DEL, .object = mine, .done = done, .ctx = &del };
+	pool_submit(p, &del.op);
+	finish(p, &del);
+	assert_int_equal(get(p, mine, 29), -ENOENT);
+	assert_int_equal(get(q, theirs, 29), 0);
+	pool_close(p);
+	pool_close(q);
+	stop(&a);
+}
+
+static void test_garbage(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ 0 });
+	uint8_t noise[4096];
+	uint64_t x = 1;
+
+	assert_int_equal(put(p, mine, 1), 0);
+	for (unsigned round = 0; round < 50; round++) {
+		struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(a.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		int FD_AUTO fd = socket(AF_INET, SOCK_STREAM, 0);
+		uint8_t reply[4096];
+
+		assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+		for (unsigned k = 0; k < sizeof(noise); k++)
+			noise[k] = (uint8_t)((x = x * 6364136223846793005ull + 1) >> 56);
+		/* some begin as a frame does, some end in the middle of one */
+		if (round % 2)
+			memcpy(noise, "HPL1", 4);
+		noise[4] = round % 4 == 3 ? 2 : noise[4];
+		assert_true(send(fd, noise, round % 3 ? sizeof(noise) : 20, MSG_NOSIGNAL) > 0);
+		shutdown(fd, SHUT_WR);
+		while (recv(fd, reply, sizeof(reply), 0) > 0)
+			;
+	}
+	assert_int_equal(get(p, mine, 1), 0);
+	pool_close(p);
+	stop(&a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_killed_in_put), cmocka_unit_test(test_killed_in_get), cmocka_unit_test(test_never_there), cmocka_unit_test(test_hangs), cmocka_unit_test(test_closed_with_work),
+		cmocka_unit_test(test_full), cmocka_unit_test(test_quota), cmocka_unit_test(test_flipped_bit), cmocka_unit_test(test_rotten_memory), cmocka_unit_test(test_old_epoch),
+		cmocka_unit_test(test_foreign_page), cmocka_unit_test(test_replica), cmocka_unit_test(test_replica_hangs), cmocka_unit_test(test_replica_lies), cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_refused_at_open), cmocka_unit_test(test_two_nodes), cmocka_unit_test(test_garbage),
+	};
+	int r;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	if (!mkdtemp(folder))
+		return 1;
+	umask(077);
+	r = cmocka_run_group_tests(tests, make_keys, NULL);
+	unlink(in_folder("secret"));
+	unlink(in_folder("access"));
+	unlink(in_folder("stranger"));
+	unlink(in_folder("nobody"));
+	rmdir(folder);
+	return r;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parts of the pool that decide without help: whose objects are whose, what opens a sealed page, what keys are taken, what places are. The store: tests/prop, the rest: tests/fault. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "conn.h"
+#include "keys.h"
+#include "owner.h"
+#include "seal.h"
+#include "store.h"
+
+static const struct farmem_object a = { 1, 1, 1 }, b = { 1, 1, 2 }, c = { 2, 1, 1 };
+
+/* ---- leases ---- */
+
+static void count(void *ctx, const struct farmem_object *object)
+{
+	struct farmem_object *last = ctx;
+
+	*last = *object;
+}
+
+static void test_leases(void **state)
+{
+	struct farmem_object last = { 0 };
+	struct owners *o = owners_new();
+
+	assert_int_equal(owners_join(o, 10), 0);
+	assert_int_equal(owners_join(o, 10), 0);
+	assert_int_equal(owners_join(o, 20), 0);
+	assert_int_equal(owners_own(o, &a, 10), 0);
+	assert_int_equal(owners_own(o, &b, 10), 0);
+	assert_int_equal(owners_own(o, &c, 20), 0);
+	/* another node reads b: it is that one's now */
+	assert_int_equal(owners_own(o, &b, 20), 0);
+	owners_leave(o, 10, 100);
+	assert_int_equal(owners_expire(o, 1000, count, &last), 0);
+	owners_leave(o, 10, 200);
+	assert_int_equal(owners_expire(o, 199, count, &last), 0);
+	/* it came back in time */
+	assert_int_equal(owners_join(o, 10), 0);
+	assert_int_equal(owners_expire(o, 1000, count, &last), 0);
+	owners_leave(o, 10, 300);
+	assert_int_equal(owners_expire(o, 300, count, &last), 1);
+	assert_memory_equal(&last, &a, sizeof(a));
+	assert_int_equal(owners_nodes(o), 1);
+	owners_forget(o, &b);
+	owners_leave(o, 20, 400);
+	assert_int_equal(owners_expire(o, 400, count, &last), 1);
+	assert_memory_equal(&last, &c, sizeof(c));
+	owners_free(o);
+}
+
+/* ---- seals ---- */
+
+static void page_of(uint8_t *page, unsigned kind)
+{
+	for (unsigned k = 0; k < POOL_PAGE_BYTES; k++)
+		page[k] = kind == 0 ? 0 : kind == 1 ? (uint8_t)(k / 64) : (uint8_t)(k * k * 2654435761u >> 13);
+}
+
+static void test_seals(void **state)
+{
+	uint8_t page[POOL_PAGE_BYTES], got[POOL_PAGE_BYTES], one[STORE_SEALED_BYTES], two[STORE_SEALED_BYTES];
+	struct key k = { .tenant = 1, .page = { 1 } }, other = { .tenant = 1, .page = { 2 } };
+	struct pool_ref ref = { 5, 9 };
+	struct sealer s;
+
+	assert_int_equal(sealer_init(&s), 0);
+	for (unsigned kind = 0; kind < 3; kind++) {
+		uint32_t n, m;
+
+		page_of(page, kind);
+		n = seal_page(&s, &k, &a, ref, page, one);
+		m = seal_page(&s, &k, &a, ref, page, two);
+		assert_int_equal(n, m);
+		/* the same page twice is not to be told from two pages */
+		assert_memory_not_equal(one, two, n);
+		assert_int_equal(seal_open(&k, &a, ref, one, n, got), 0);
+		assert_memory_equal(got, page, sizeof(page));
+		assert_int_equal(seal_open(&other, &a, ref, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&k, &b, ref, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&k, &a, (struct pool_ref){ 5, 8 }, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&k, &a, (struct pool_ref){ 6, 9 }, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&k, &a, ref, one, n - 1, got), -EBADMSG);
+		for (unsigned at = 0; at < n; at += 7) {
+			one[at] ^= 4;
+			assert_int_equal(seal_open(&k, &a, ref, one, n, got), -EBADMSG);
+			one[at] ^= 4;
+		}
+	}
+	sealer_done(&s);
+}
+
+/* ---- keys ---- */
+
+static int read_keys(const char *text, mode_t mode, bool pool, struct keys *k, struct hearth_err *err)
+{
+	char path[] = "/tmp/unit-pool-XXXXXX";
+	int fd = mkstemp(path), r;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	fchmod(fd, mode);
+	close(fd);
+	r = keys_read(path, pool, k, err);
+	unlink(path);
+	return r;
+}
+
+#define HEX "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+static void test_keys(void **state)
+{
+	static const char *const wrong[] = { "", "7 secret\n", "7 secret abc\n", "x secret " HEX "\n", "-1 secret " HEX "\n", "7 other " HEX "\n", "7 secret " HEX " more\n", "7 access " HEX "\n",
+		"7 secret " HEX "\n7 secret " HEX "\n", "7 secret " HEX "0\n" };
+	struct hearth_err err;
+	struct keys k;
+
+	for (unsigned n = 0; n < sizeof(wrong) / sizeof(wrong[0]); n++)
+		assert_int_equal(read_keys(wrong[n], 0600, false, &k, &err), -EINVAL);
+	assert_int_equal(read_keys("7 secret " HEX "\n", 0640, false, &k, &err), -EPERM);
+	assert_int_equal(read_keys("7 secret " HEX "\n", 0600, true, &k, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "line 1"));
+	assert_int_equal(read_keys("# nodes\n\n7 secret " HEX "\n0x10 secret " HEX "\n", 0600, false, &k, &err), 0);
+	assert_int_equal(k.n, 2);
+	assert_non_null(keys_find(&k, 16));
+	assert_null(keys_find(&k, 8));
+	/* what a pool has is neither the secret nor what pages are sealed with */
+	assert_memory_not_equal(k.key[0].access, k.key[0].page, WIRE_KEY_BYTES);
+	keys_done(&k);
+}
+
+static void test_places(void **state)
+{
+	static const char *const wrong[] = { "", "tcp:", "tcp:127.0.0.1", "tcp:127.0.0.1:", "tcp:127.0.0.1:x", "tcp:127.0.0.1:65536", "tcp:name:1", "unix:", "embedded:", "127.0.0.1:1" };
+	struct hearth_err err;
+	struct place p;
+
+	for (unsigned n = 0; n < sizeof(wrong) / sizeof(wrong[0]); n++)
+		assert_int_equal(place_parse(wrong[n], strlen(wrong[n]), &p, &err), -EINVAL);
+	assert_int_equal(place_parse("tcp:127.0.0.9:80", 16, &p, &err), 0);
+	assert_true(p.loopback);
+	assert_int_equal(p.port, 80);
+	assert_int_equal(place_parse("tcp:10.0.0.1:80", 15, &p, &err), 0);
+	assert_false(p.loopback);
+	assert_int_equal(place_parse("unix:/a,tcp:x", 7, &p, &err), 0);
+	assert_string_equal(p.host, "/a");
+}
+
+/* ---- death before a page is published: what was there is there ---- */
+
+static void ended(struct pool_op *op)
+{
+}
+
+static int one_page(struct pool *p, enum pool_kind kind, uint32_t epoch, uint8_t *page)
+{
+	struct pool_ref ref = { 1, epoch };
+	void *pages = page;
+	int status = 0;
+	struct pool_op op = { .kind = kind, .object = a, .refs = &ref, .pages = &pages, .status = &status, .n = 1, .done = ended };
+
+	pool_submit(p, &op);
+	return status;
+}
+
+static void test_death_before_publish(void **state)
+{
+	struct pool_options o = { .memory_bytes = 1u << 20 };
+	uint8_t page[POOL_PAGE_BYTES], got[POOL_PAGE_BYTES];
+	struct hearth_err err;
+	struct pool *p, *next;
+	int status;
+	pid_t pid;
+
+	assert_int_equal(pool_open("embedded:", &o, &p, &err), 0);
+	page_of(page, 2);
+	assert_int_equal(one_page(p, POOL_PUT, 1, page), 0);
+	pid = fork();
+	if (!pid) {
+		setenv("HEARTH_FAULT", "pool-publish", 1);
+		memset(page, 7, sizeof(page));
+		one_page(p, POOL_PUT, 2, page);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	o.adopt = true;
+	assert_int_equal(pool_fds(p, o.fds), 2);
+	assert_int_equal(pool_open("embedded:", &o, &next, &err), 0);
+	assert_int_equal(one_page(next, POOL_GETV, 2, got), -ESTALE);
+	assert_int_equal(one_page(next, POOL_GETV, 1, got), 0);
+	page_of(page, 2);
+	assert_memory_equal(got, page, sizeof(page));
+	pool_close(p);
+	pool_close(next);
+}
+
+/* Descriptors of something else are not taken for a store. */
+static void test_not_a_store(void **state)
+{
+	struct pool_options o = { .memory_bytes = 1u << 20 };
+	struct hearth_err err;
+	struct pool *p, *q;
+	int fds[2];
+
+	assert_int_equal(pool_open("embedded:", &o, &p, &err), 0);
+	pool_fds(p, fds);
+	o = (struct pool_options){ .adopt = true, .fds = { fds[1], fds[0] } };
+	assert_int_equal(pool_open("embedded:", &o, &q, &err), -EUCLEAN);
+	assert_int_equal(pwrite(fds[0], "x", 1, 0), 1);
+	o = (struct pool_options){ .adopt = true, .fds = { fds[0], fds[1] } };
+	assert_int_equal(pool_open("embedded:", &o, &q, &err), -EUCLEAN);
+	o.fds[0] = -1;
+	assert_int_equal(pool_open("embedded:", &o, &q, &err), -EBADF);
+	pool_close(p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_leases), cmocka_unit_test(test_seals), cmocka_unit_test(test_keys), cmocka_unit_test(test_places), cmocka_unit_test(test_death_before_publish), cmocka_unit_test(test_not_a_store),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
