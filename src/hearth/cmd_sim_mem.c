@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,6 +294,41 @@ static int load_trace(struct options *o, struct memsim_trace **ret, struct heart
 	return memsim_trace_generate(o->cfg.seed, o->functions ? o->functions : 1000, o->minutes ? o->minutes : 1440, ret, err);
 }
 
+/* on a terminal, of what takes longer than a second */
+struct progress {
+	uint64_t begin_ns;
+	size_t all;
+	atomic_size_t done;
+	atomic_bool shown;
+};
+
+static void show_progress(void *arg)
+{
+	struct progress *p = arg;
+	size_t done = atomic_fetch_add(&p->done, 1) + 1;
+
+	if (done * 100 / p->all == (done - 1) * 100 / p->all || clock_mono_ns() - p->begin_ns < NS_PER_S)
+		return;
+	atomic_store(&p->shown, true);
+	fprintf(stderr, "\rsimulated %3zu%% ", done * 100 / p->all);
+}
+
+static int run(struct options *o, struct memsim_result *ret, struct hearth_err *err)
+{
+	size_t minutes = o->cfg.minutes && o->cfg.minutes < o->cfg.trace->minutes ? o->cfg.minutes : o->cfg.trace->minutes;
+	struct progress p = { .begin_ns = clock_mono_ns(), .all = minutes * (size_t)__builtin_popcount(o->cfg.policies | 1u << MEMSIM_KEEPALIVE) };
+	int rc;
+
+	if (isatty(STDERR_FILENO)) {
+		o->cfg.progress = show_progress;
+		o->cfg.progress_arg = &p;
+	}
+	rc = memsim_run(&o->cfg, ret, err);
+	if (atomic_load(&p.shown))
+		fputs("\r\033[K", stderr);
+	return rc;
+}
+
 static unsigned cpus(void)
 {
 	long n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -320,7 +356,7 @@ int cmd_sim_mem(struct cli *cli, int argc, char **argv)
 		return cli_fail(cli, &err);
 	o.cfg.trace = trace;
 	o.cfg.minutes = o.minutes;
-	rc = memsim_run(&o.cfg, results, &err) < 0 ? cli_fail(cli, &err) : CLI_OK;
+	rc = run(&o, results, &err) < 0 ? cli_fail(cli, &err) : CLI_OK;
 	if (rc == CLI_OK && cli->json)
 		rc = print_json(&o, results);
 	else if (rc == CLI_OK)

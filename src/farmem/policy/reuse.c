@@ -60,8 +60,10 @@ double farmem_reuse_weight(const struct farmem_reuse *h, uint64_t now_ns)
 
 uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farmem_reuse *node, uint64_t now_ns, double quantile, uint64_t floor_ns, uint64_t first_ns)
 {
+	static const struct farmem_reuse nothing;
+	const struct farmem_reuse *prior = node ? node : &nothing;
 	double own_weight = farmem_reuse_weight(own, now_ns), own_scale = own_weight > 0 ? own_weight / own->sum : 0;
-	double prior_weight = node && node->sum > 0 ? PRIOR_SAMPLES : 0, prior_scale = prior_weight > 0 ? prior_weight / node->sum : 0;
+	double prior_weight = prior->sum > 0 ? PRIOR_SAMPLES : 0, prior_scale = prior->sum > 0 ? PRIOR_SAMPLES / prior->sum : 0;
 	double may_exceed = (1 - quantile) * (own_weight + prior_weight), exceed = 0;
 	uint64_t start_ns;
 	unsigned b;
@@ -70,7 +72,7 @@ uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farm
 		return first_ns > floor_ns ? first_ns : floor_ns;
 	/* from the longest intervals down, as long as those that are longer are few enough */
 	for (b = FARMEM_REUSE_BUCKETS - 1; b > 0; b--) {
-		exceed += own_scale * own->bucket[b] + (prior_weight > 0 ? prior_scale * node->bucket[b] : 0);
+		exceed += own_scale * own->bucket[b] + prior_scale * prior->bucket[b];
 		if (exceed > may_exceed)
 			break;
 	}

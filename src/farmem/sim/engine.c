@@ -386,6 +386,8 @@ static int run_day(struct sim *s)
 			if (rc == 0)
 				rc = call_arrives(s, &calls.call[c]);
 		}
+		if (s->cfg->progress)
+			s->cfg->progress(s->cfg->progress_arg);
 	}
 	free(calls.call);
 	if (rc == 0)

@@ -26,6 +26,9 @@ static const double fit_active[FIT_CLASSES][FIT_POINTS] = {
 /* functions whose minutes with calls are equally far apart */
 #define FIT_PERIODIC 0.17
 
+/* coefficient of variation of the calls in minutes that have any, of functions with 100 calls and more */
+static const double fit_cv[FIT_POINTS] = { 0.01, 0.01, 0.1, 0.2, 0.4, 0.55, 0.65, 0.8, 0.95, 1.38, 1.6, 2, 3 };
+
 /* run time: the median in ms, and the other percentiles as multiples of it */
 static const double fit_run_p50[FIT_POINTS] = { 1, 81, 182, 550, 1379, 2343, 4430, 8082, 20794, 65680, 190947, 700743, 8402241 };
 static const double fit_run_p0[FIT_POINTS] = { 0.001, 0.162, 0.347, 0.499, 0.651, 0.795, 0.933, 1, 1, 1, 1, 1, 1 };

@@ -51,17 +51,17 @@ static void mark_minutes(struct rng *r, uint32_t *calls, size_t minutes, size_t 
 		}
 }
 
-/* The calls beyond one in each marked minute, in exponentially distributed shares. */
+/* The calls beyond one in each marked minute: an even part, and one in exponentially distributed shares. */
 static void spread_calls(struct rng *r, uint32_t *calls, size_t minutes, size_t active, double rest)
 {
-	double each = rest / (double)active, carry = 0;
+	double each = rest / (double)active, uneven = fmin(at_quantile(fit_cv, rng_uniform(r)), 1), carry = 0;
 
 	for (size_t m = 0; m < minutes; m++) {
 		double v;
 
 		if (calls[m] == 0)
 			continue;
-		v = carry + each * rng_exp(r);
+		v = carry + each * (1 - uneven + uneven * rng_exp(r));
 		calls[m] += (uint32_t)v;
 		carry = v - floor(v);
 	}

@@ -78,7 +78,7 @@ static double tell(struct sim *s, struct instance *i, enum farmem_policy_event_k
 {
 	struct hearth_state *h = &i->hearth;
 	struct farmem_policy_event e = { .kind = kind };
-	struct farmem_actions todo;
+	struct farmem_actions todo = { 0 };
 	struct farmem_seen seen;
 	double wait_ns = 0;
 

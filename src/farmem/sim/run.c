@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/thread.h"
 #include "engine.h"
@@ -96,15 +97,14 @@ static void compare(struct memsim_result *ret)
 
 int memsim_run(const struct memsim_config *cfg, struct memsim_result ret[MEMSIM_POLICIES], struct hearth_err *err)
 {
-	struct work w = { .cfg = cfg, .ret = ret, .todo = cfg->policies | 1u << MEMSIM_KEEPALIVE, .lock = PTHREAD_MUTEX_INITIALIZER, .keepalive_ended = PTHREAD_COND_INITIALIZER };
+	struct memsim_result result[MEMSIM_POLICIES] = { 0 };
+	struct work w = { .cfg = cfg, .ret = result, .todo = cfg->policies | 1u << MEMSIM_KEEPALIVE, .lock = PTHREAD_MUTEX_INITIALIZER, .keepalive_ended = PTHREAD_COND_INITIALIZER };
 	pthread_t threads[THREADS_MAX];
 	unsigned started;
 	int rc = check(cfg, err);
 
 	if (rc < 0)
 		return rc;
-	for (size_t p = 0; p < MEMSIM_POLICIES; p++)
-		ret[p] = (struct memsim_result){ 0 };
 	if (cfg->policies >> MEMSIM_FAASMEM & 1) {
 		w.reuse = calloc(cfg->trace->functions_n, sizeof(*w.reuse));
 		w.oracle_ns = calloc(cfg->trace->functions_n, sizeof(*w.oracle_ns));
@@ -121,6 +121,7 @@ int memsim_run(const struct memsim_config *cfg, struct memsim_result ret[MEMSIM_
 	free(w.oracle_ns);
 	if (w.rc < 0)
 		return err_set(err, w.rc, "no memory for the simulation");
-	compare(ret);
+	compare(result);
+	memcpy(ret, result, sizeof(result));
 	return 0;
 }

@@ -33,7 +33,7 @@ def sub_commands(build):
     if not os.path.exists(program):
         return None
     text = subprocess.run([program, '--help'], stdout=subprocess.PIPE, check=False, text=True).stdout
-    return set(re.findall(r'^\s+(?:hearth )?([a-z]+)\b', text, re.M))
+    return set(re.findall(r'^\s+(?:hearth )?([a-z]+(?:-[a-z]+)*)\b', text, re.M))
 
 
 def check(line, source, targets, subs):

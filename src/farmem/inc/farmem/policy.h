@@ -105,7 +105,7 @@ double farmem_reuse_weight(const struct farmem_reuse *h, uint64_t now_ns);
 /**
  * farmem_semiwarm_start - how long an instance should be idle before its memory begins to leave
  * @own:      the function's
- * @node:     all functions', each counting alike: stands in for FARMEM_REUSE_PRIOR samples while the function has few. NULL or empty: not known
+ * @node:     all functions', each counting alike: counts as eight samples, for a function that has few. NULL or empty: not known
  * @quantile: of the mixture; the upper end of its bucket is returned
  * @floor_ns: at least
  * @first_ns: when both are empty

@@ -109,6 +109,7 @@ extern const char *const memsim_policy_names[MEMSIM_POLICIES + 1];      /* "keep
  * @link_bytes_per_s: for hearth, of all functions together; 0: not limited
  * @park:    hearth ends idle instances into images and restores them instead of starting cold
  * @threads: runs at a time, 1..16
+ * @progress: NULL, or called after every minute of every policy, by any of the threads
  */
 struct memsim_config {
 	const struct memsim_trace *trace;
@@ -120,6 +121,8 @@ struct memsim_config {
 	uint64_t seed, link_bytes_per_s;
 	bool park;
 	unsigned threads;
+	void (*progress)(void *arg);
+	void *progress_arg;
 };
 
 struct memsim_quantiles { double p50, p95, p99; };
@@ -144,7 +147,7 @@ struct memsim_result {
 
 /**
  * memsim_run - every policy asked for
- * @ret: by policy; those that were not asked for, but for keepalive, have @ran false
+ * @ret: by policy; those that were not asked for, but for keepalive, have @ran false; untouched on failure
  * Context: pure but for time and threads; seconds to a minute. Same configuration, same result but @wall_s.
  * Return: 0, -EINVAL with message, -ENOMEM.
  */
