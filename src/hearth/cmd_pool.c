@@ -24,6 +24,7 @@
 
 struct pool_cli {
 	struct pool_server_options serve;
+	char own_place[4200];
 	const char *status, *print_access, *new_key;
 };
 
@@ -75,32 +76,34 @@ static const char *take_option(struct pool_cli *c, int o)
 
 /* ---- the server ---- */
 
+/* With the port that was picked. */
+static void name_place(char *place, size_t n, const char *uri, uint16_t port)
+{
+	const char *colon = strrchr(uri, ':');
+
+	if (port && colon)
+		snprintf(place, n, "%.*s:%u", (int)(colon - uri), uri, (unsigned)port);
+	else
+		snprintf(place, n, "%s", uri);
+}
+
 static int say_ready(const struct cli *cli, const struct pool_server *s, const struct pool_server_options *o)
 {
-	json_t *places = json_array();
-	char place[256];
+	json_t *places = json_array(), *all;
+	char place[4200];
+	int r = CLI_OK;
 
 	for (unsigned k = 0; k < o->n_listen; k++) {
-		const char *uri = o->listen[k], *colon = strrchr(uri, ':');
-		uint16_t port = pool_server_port(s, k);
-
-		if (port)
-			snprintf(place, sizeof(place), "%.*s:%u", (int)(colon - uri), uri, (unsigned)port);
-		else
-			snprintf(place, sizeof(place), "%s", uri);
+		name_place(place, sizeof(place), o->listen[k], pool_server_port(s, k));
 		json_array_append_new(places, json_string(place));
 		if (!cli->json)
 			printf("%s\n", place);
 	}
-	if (cli->json) {
-		json_t *o2 = json_pack("{so}", "places", places);
-		int r = cli_print_json(o2);
-
-		json_decref(o2);
-		return r || fflush(stdout) ? CLI_FAILED : CLI_OK;
-	}
-	json_decref(places);
-	return fflush(stdout) ? CLI_FAILED : CLI_OK;
+	all = json_pack("{so}", "places", places);
+	if (cli->json)
+		r = cli_print_json(all);
+	json_decref(all);
+	return fflush(stdout) ? CLI_FAILED : r;
 }
 
 static void say_end(const struct pool_server *s)
@@ -131,17 +134,17 @@ static int serve_loop(struct pool_server *s, int signals)
 	}
 }
 
-static int serve(struct cli *cli, struct pool_server_options *o)
+static int serve(struct cli *cli, struct pool_cli *c)
 {
-	char own[4200];
+	struct pool_server_options *o = &c->serve;
 	struct pool_server *s;
 	struct hearth_err err;
 	sigset_t set;
 	int FD_AUTO signals = -1, r;
 
 	if (!o->n_listen) {
-		snprintf(own, sizeof(own), "unix:%s/pool.sock", cli->run_dir);
-		o->listen[o->n_listen++] = own;
+		snprintf(c->own_place, sizeof(c->own_place), "unix:%s/pool.sock", cli->run_dir);
+		o->listen[o->n_listen++] = c->own_place;
 		r = dir_make(cli->run_dir, 0700);
 		if (r < 0)
 			return err_set(&err, r, "%s: %s", cli->run_dir, strerror(-r)), cli_fail(cli, &err);
@@ -248,5 +251,5 @@ int cmd_pool(struct cli *cli, int argc, char **argv)
 		return pool_key_access(stdout, c.print_access, &err) < 0 ? cli_fail(cli, &err) : CLI_OK;
 	if (c.new_key)
 		return new_key(cli, c.new_key);
-	return c.status ? status(cli, &c) : serve(cli, &c.serve);
+	return c.status ? status(cli, &c) : serve(cli, &c);
 }

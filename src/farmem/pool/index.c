@@ -53,8 +53,9 @@ struct pool_store_object {
 	UT_hash_handle hh;
 };
 
+/* among those of its object; and, while it is FORM_RAW, among those that are */
 struct link {
-	uint32_t prev, next;
+	uint32_t prev, next, raw_prev, raw_next;
 };
 
 struct index {
@@ -63,7 +64,7 @@ struct index {
 	struct link *link;
 	struct pool_store_object *object, *by_id;
 	struct tenant *tenants;
-	uint32_t free_record;
+	uint32_t free_record, raw_first, raw_last;
 	uint64_t pages, zero_pages, stored_bytes, slots;
 };
 
@@ -224,7 +225,8 @@ static uint32_t number_of(const struct index *x, const struct entry *e)
 
 static void link_in(struct index *x, struct pool_store_object *o, uint32_t n)
 {
-	x->link[n] = (struct link){ NONE, o->head };
+	x->link[n].prev = NONE;
+	x->link[n].next = o->head;
 	if (o->head != NONE)
 		x->link[o->head].prev = n;
 	o->head = n;
@@ -242,6 +244,31 @@ static void link_out(struct index *x, struct pool_store_object *o, uint32_t n)
 		x->link[l.next].prev = l.prev;
 }
 
+static void raw_in(struct index *x, uint32_t n)
+{
+	x->link[n].raw_prev = x->raw_last;
+	x->link[n].raw_next = NONE;
+	if (x->raw_last != NONE)
+		x->link[x->raw_last].raw_next = n;
+	else
+		x->raw_first = n;
+	x->raw_last = n;
+}
+
+static void raw_out(struct index *x, uint32_t n)
+{
+	struct link l = x->link[n];
+
+	if (l.raw_prev != NONE)
+		x->link[l.raw_prev].raw_next = l.raw_next;
+	else
+		x->raw_first = l.raw_next;
+	if (l.raw_next != NONE)
+		x->link[l.raw_next].raw_prev = l.raw_prev;
+	else
+		x->raw_last = l.raw_prev;
+}
+
 const struct value *pool_index_get(const struct index *x, const struct pool_store_object *o, uint64_t page)
 {
 	struct entry *room;
@@ -250,12 +277,16 @@ const struct value *pool_index_get(const struct index *x, const struct pool_stor
 	return e ? value_of(e) : NULL;
 }
 
-static void replace(struct entry *e, const struct value *v)
+static void replace(struct index *x, struct entry *e, const struct value *v)
 {
 	bool second = e->state == FIRST;
 
+	if (value_of(e)->form == FORM_RAW)
+		raw_out(x, number_of(x, e));
 	e->value[second] = *v;
 	set_state(e, second ? SECOND : FIRST);
+	if (v->form == FORM_RAW)
+		raw_in(x, number_of(x, e));
 }
 
 int pool_index_set(struct index *x, struct pool_store_object *o, uint64_t page, const struct value *v, struct value *ret_old, uint32_t *ret_entry)
@@ -265,7 +296,7 @@ int pool_index_set(struct index *x, struct pool_store_object *o, uint64_t page, 
 	if (e) {
 		*ret_old = *value_of(e);
 		*ret_entry = number_of(x, e);
-		replace(e, v);
+		replace(x, e, v);
 		return 1;
 	}
 	/* look-ups end at entries that are EMPTY: there have to be some */
@@ -278,6 +309,8 @@ int pool_index_set(struct index *x, struct pool_store_object *o, uint64_t page, 
 	set_state(room, FIRST);
 	*ret_entry = number_of(x, room);
 	link_in(x, o, *ret_entry);
+	if (v->form == FORM_RAW)
+		raw_in(x, *ret_entry);
 	return 0;
 }
 
@@ -298,6 +331,8 @@ static void clear(struct index *x, struct entry *e)
 static void remove_entry(struct index *x, struct pool_store_object *o, struct entry *e, struct value *ret_old)
 {
 	*ret_old = *value_of(e);
+	if (ret_old->form == FORM_RAW)
+		raw_out(x, number_of(x, e));
 	link_out(x, o, number_of(x, e));
 	clear(x, e);
 }
@@ -317,7 +352,7 @@ bool pool_index_remove_any(struct index *x, struct pool_store_object *o, struct 
 	return true;
 }
 
-const struct value *pool_index_entry(struct index *x, uint32_t entry, struct pool_store_object **ret_o)
+static const struct value *value_at(struct index *x, uint32_t entry, struct pool_store_object **ret_o)
 {
 	const struct entry *e = &x->h->entry[entry];
 
@@ -327,17 +362,23 @@ const struct value *pool_index_entry(struct index *x, uint32_t entry, struct poo
 	return value_of(e);
 }
 
+const struct value *pool_index_raw(struct index *x, uint32_t *ret_entry, struct pool_store_object **ret_o)
+{
+	*ret_entry = x->raw_first;
+	return x->raw_first == NONE ? NULL : value_at(x, x->raw_first, ret_o);
+}
+
 const struct value *pool_index_value(struct index *x, uint32_t entry, uint64_t tenant)
 {
 	struct pool_store_object *o;
-	const struct value *v = pool_index_entry(x, entry, &o);
+	const struct value *v = value_at(x, entry, &o);
 
 	return v && o->id.tenant == tenant ? v : NULL;
 }
 
 void pool_index_replace(struct index *x, uint32_t entry, const struct value *v)
 {
-	replace(&x->h->entry[entry], v);
+	replace(x, &x->h->entry[entry], v);
 }
 
 /* ---- counts ---- */
@@ -411,6 +452,8 @@ static int adopt_entry(struct index *x, struct entry *e, int (*each)(void *ctx, 
 		return 0;
 	}
 	link_in(x, &x->object[e->object], number_of(x, e));
+	if (value_of(e)->form == FORM_RAW)
+		raw_in(x, number_of(x, e));
 	return each(ctx, x, &x->object[e->object], value_of(e));
 }
 
@@ -474,7 +517,7 @@ int pool_index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, s
 		return -ENOMEM;
 	x->bytes = pool_index_bytes(memory);
 	x->entries = pool_index_entries(memory);
-	x->free_record = NONE;
+	x->free_record = x->raw_first = x->raw_last = NONE;
 	x->object = calloc(OBJECTS, sizeof(*x->object));
 	x->h = mmap(NULL, x->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	x->link = mmap(NULL, x->entries * sizeof(*x->link), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

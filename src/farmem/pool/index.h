@@ -70,9 +70,9 @@ int pool_index_set(struct index *x, struct pool_store_object *o, uint64_t page, 
 void pool_index_remove(struct index *x, struct pool_store_object *o, uint64_t page, struct value *ret_old);
 /** pool_index_remove_any - some page of the object. Return: false: it has none. */
 bool pool_index_remove_any(struct index *x, struct pool_store_object *o, struct value *ret_old);
-/** pool_index_entry - value and object of the entry with a number; NULL: it is free */
-const struct value *pool_index_entry(struct index *x, uint32_t entry, struct pool_store_object **ret_o);
-/** pool_index_value - the same, if it is of that tenant */
+/** pool_index_raw - the entry that has been FORM_RAW for the longest time, its object and value; NULL: there is none */
+const struct value *pool_index_raw(struct index *x, uint32_t *ret_entry, struct pool_store_object **ret_o);
+/** pool_index_value - the value of the entry with a number; NULL: it is free, or not of that tenant */
 const struct value *pool_index_value(struct index *x, uint32_t entry, uint64_t tenant);
 /** pool_index_replace - another value for the same page */
 void pool_index_replace(struct index *x, uint32_t entry, const struct value *v);

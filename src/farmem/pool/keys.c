@@ -57,8 +57,8 @@ int keys_read(const char *path, bool pool, struct keys *ret, struct hearth_err *
 {
 	unsigned number = 0;
 	struct stat st;
-	char *text, *rest, *line;
-	size_t len;
+	char *text = NULL, *rest, *line;
+	size_t len = 0;
 	int r = sodium_init() < 0 ? -EIO : stat(path, &st) < 0 ? -errno : 0;
 
 	memset(ret, 0, sizeof(*ret));

@@ -90,10 +90,11 @@ static struct both *both_new(struct pair *p, struct pool_op *op)
 {
 	size_t n = op->n ? op->n : 1, page = sizeof(struct pool_ref) + sizeof(void *) + sizeof(unsigned) + 2 * sizeof(int);
 	struct both *b = calloc(1, sizeof(*b) + n * page);
-	uint8_t *at = (uint8_t *)(b + 1);
+	uint8_t *at;
 
 	if (!b)
 		return NULL;
+	at = (uint8_t *)(b + 1);
 	b->pair = p;
 	b->op = op;
 	b->refs = (struct pool_ref *)(void *)at;
@@ -115,10 +116,12 @@ static void end(struct both *b, int result)
 	op->done(op);
 }
 
-/* What is said of a page that neither gave: that one did not answer, if so, as it may have it. */
+/* What is said of a page that neither gave: that one did not answer, if so, as it may have it; that one does not have it only if neither has. */
 static int worse(int a, int b)
 {
-	return a == -ECONNREFUSED || b == -ECONNREFUSED ? -ECONNREFUSED : a;
+	if (a == -ECONNREFUSED || b == -ECONNREFUSED)
+		return -ECONNREFUSED;
+	return a == -ENOENT ? b : a;
 }
 
 static void wrote(struct pool_op *child)

@@ -128,7 +128,7 @@ static void set_timer(struct remote *r)
 
 static void set_events(struct remote *r)
 {
-	struct epoll_event e = { .events = r->state == CONNECTING ? EPOLLOUT : EPOLLIN | (r->conn.out.len ? EPOLLOUT : 0) };
+	struct epoll_event e = { .events = r->state == CONNECTING ? EPOLLOUT : EPOLLIN | (conn_blocked(&r->conn) ? EPOLLOUT : 0) };
 
 	if (r->state == AWAY || e.events == r->events)
 		return;
@@ -164,7 +164,7 @@ static void connect_now(struct remote *r)
 		disconnect(r, fd);
 		return;
 	}
-	conn_init(&r->conn, fd);
+	conn_init(&r->conn, fd, false);
 	r->state = CONNECTING;
 }
 
@@ -175,7 +175,7 @@ static int connected(struct remote *r)
 	if (e < 0)
 		return e;
 	r->state = GREETING;
-	return 0;
+	return r->place.shared ? conn_share(&r->conn) : 0;
 }
 
 /* ---- joining ---- */
@@ -245,7 +245,7 @@ static int add_page(struct remote *r, const struct key *key, const struct pool_o
 		i.digest = pool_store_digest(&op->object, op->refs[k], key, data, i.len);
 		buf_commit(&r->conn.out, i.len);
 	}
-	wire_items(&r->conn.out, at)[k] = i;
+	wire_set_item(&r->conn.out, at, k, &i);
 	return 0;
 }
 
@@ -350,7 +350,7 @@ static int result(struct remote *r, const struct wire_frame *f)
 	return 0;
 }
 
-static int receive(struct remote *r)
+static int receive_some(struct remote *r)
 {
 	struct wire_frame f;
 	int e = conn_fill(&r->conn), more;
@@ -364,6 +364,16 @@ static int receive(struct remote *r)
 		conn_drop(&r->conn, &f);
 	}
 	return more;
+}
+
+static int receive(struct remote *r)
+{
+	int e;
+
+	do {
+		e = receive_some(r);
+	} while (e >= 0 && r->conn.more);
+	return e;
 }
 
 /* ---- all of it ---- */

@@ -44,7 +44,7 @@ struct pool_server {
 	struct owners *owners;
 	struct keys keys;
 	int epoll, tick;
-	struct { int fd; uint16_t port; } place[POOL_SERVER_PLACES];
+	struct { int fd; uint16_t port; bool shared; } place[POOL_SERVER_PLACES];
 	unsigned places;
 	struct client *clients;
 	uint64_t lease_ns;
@@ -69,7 +69,7 @@ static void client_close(struct pool_server *s, struct client *c)
 
 static void client_name(struct client *c)
 {
-	struct sockaddr_in6 a;
+	struct sockaddr_in6 a = { 0 };
 	socklen_t n = sizeof(a);
 	pid_t pid = 0;
 	uid_t uid = 0;
@@ -95,7 +95,7 @@ static void refuse(struct pool_server *s, struct client *c, const char *why)
 	(void)wire_small(&c->conn.session, &c->conn.out, WIRE_REFUSED, 0, NULL, 0);
 }
 
-static void accept_one(struct pool_server *s, int listener)
+static void accept_one(struct pool_server *s, int listener, bool shared)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct epoll_event e = { .events = EPOLLIN };
@@ -110,7 +110,7 @@ static void accept_one(struct pool_server *s, int listener)
 		return;
 	}
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-	conn_init(&c->conn, fd);
+	conn_init(&c->conn, fd, shared);
 	client_name(c);
 	c->since_ns = clock_mono_ns();
 	c->events = EPOLLIN;
@@ -216,7 +216,7 @@ static int put_one(struct pool_server *s, struct pool_store_object *o, const str
 static void put(struct pool_server *s, struct client *c, const struct wire_frame *f, size_t at)
 {
 	struct pool_store_object *o = pool_store_object(s->store, &f->head.object, true);
-	struct wire_item *out = wire_items(&c->conn.out, at);
+	struct wire_item out;
 	const uint8_t *data = f->data;
 
 	/* without memory for it the object is nobody's, and ends with DEL only */
@@ -226,7 +226,8 @@ static void put(struct pool_server *s, struct client *c, const struct wire_frame
 
 		if (k == f->head.n / 2)
 			(void)fault_point("pool-in-put");
-		out[k] = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? put_one(s, o, f, &i, data) : -ENOSPC };
+		out = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? put_one(s, o, f, &i, data) : -ENOSPC };
+		wire_set_item(&c->conn.out, at, k, &out);
 		data += i.len;
 	}
 }
@@ -256,7 +257,7 @@ static int get_one(struct pool_server *s, struct client *c, struct pool_store_ob
 		s->stat.got_pages++;
 	}
 	s->stat.bad_pages += r == -EBADMSG;
-	wire_items(&c->conn.out, at)[k] = out;
+	wire_set_item(&c->conn.out, at, k, &out);
 	return 0;
 }
 
@@ -283,7 +284,7 @@ static int get(struct pool_server *s, struct client *c, const struct wire_frame 
 
 static void del(struct pool_server *s, struct client *c, const struct wire_frame *f, size_t at)
 {
-	struct wire_item *out = wire_items(&c->conn.out, at);
+	struct wire_item out;
 	struct pool_store_object *o = pool_store_object(s->store, &f->head.object, false);
 
 	if (!f->head.n && o) {
@@ -293,11 +294,21 @@ static void del(struct pool_server *s, struct client *c, const struct wire_frame
 	for (unsigned k = 0; k < f->head.n; k++) {
 		struct wire_item i = wire_item(f, k);
 
-		out[k] = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? pool_store_del(s->store, o, (struct pool_ref){ i.page, i.epoch }) : -ENOENT };
+		out = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? pool_store_del(s->store, o, (struct pool_ref){ i.page, i.epoch }) : -ENOENT };
+		wire_set_item(&c->conn.out, at, k, &out);
 		o = pool_store_object(s->store, &f->head.object, false);
 	}
 	if (!o)
 		owners_forget(s->owners, &f->head.object);
+}
+
+static void refuse_pages(struct client *c, const struct wire_frame *f, size_t at)
+{
+	for (unsigned k = 0; k < f->head.n; k++) {
+		struct wire_item i = wire_item(f, k), out = { .page = i.page, .epoch = i.epoch, .status = -EACCES };
+
+		wire_set_item(&c->conn.out, at, k, &out);
+	}
 }
 
 static int stat_result(struct pool_server *s, struct client *c, const struct wire_frame *f, const struct pool_store_object *o)
@@ -321,8 +332,7 @@ static int operate(struct pool_server *s, struct client *c, const struct wire_fr
 	if (wire_begin(&c->conn.out, &head, &at) < 0)
 		return -ENOMEM;
 	if (!whole && !may(s, c, f)) {
-		for (unsigned k = 0; k < f->head.n; k++)
-			wire_items(&c->conn.out, at)[k].status = -EACCES;
+		refuse_pages(c, f, at);
 	} else if (f->head.kind == WIRE_PUT) {
 		put(s, c, f, at);
 	} else if (f->head.kind == WIRE_GETV) {
@@ -362,13 +372,24 @@ static int client_turn(struct pool_server *s, struct client *c)
 	return 0;
 }
 
+/* What is to bring it back. Frames that have come and were not this turn's: EPOLLOUT does, at once. */
+static uint32_t client_events(const struct client *c)
+{
+	const struct conn *n = &c->conn;
+	bool full = n->out.len >= CONN_OUT_BYTES;
+	struct wire_frame f;
+	uint32_t out = conn_blocked(n) || (!full && !c->closing && (n->more || wire_decode(buf_head(&n->in), n->in.len, &f))) ? EPOLLOUT : 0;
+
+	/* with shared memory, what comes on the socket may be that there is room */
+	return out | ((full || c->closing) && !n->pipes ? 0 : EPOLLIN);
+}
+
 static void client_work(struct pool_server *s, struct client *c, uint32_t events)
 {
 	struct epoll_event e = { .data.ptr = c };
-	struct wire_frame f;
 	int r = 0;
 
-	if (events & EPOLLIN && c->conn.in.len < CONN_OUT_BYTES)
+	if ((events & EPOLLIN || c->conn.more) && (c->conn.pipes || c->conn.in.len < CONN_OUT_BYTES))
 		r = conn_fill(&c->conn);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		r = -ECONNRESET;
@@ -380,8 +401,7 @@ static void client_work(struct pool_server *s, struct client *c, uint32_t events
 		client_close(s, c);
 		return;
 	}
-	/* frames that have come and were not this turn's: EPOLLOUT brings it back at once */
-	e.events = (c->closing || c->conn.out.len >= CONN_OUT_BYTES ? 0 : EPOLLIN) | (c->conn.out.len || wire_decode(buf_head(&c->conn.in), c->conn.in.len, &f) ? EPOLLOUT : 0);
+	e.events = client_events(c);
 	if (e.events != c->events && epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->conn.fd, &e) < 0) {
 		client_close(s, c);
 		return;
@@ -445,6 +465,7 @@ static int open_place(struct pool_server *s, const char *uri, struct hearth_err 
 	if (fd < 0)
 		return err_set(err, fd, "%s: %s", uri, strerror(-fd));
 	s->place[s->places].fd = fd;
+	s->place[s->places].shared = p.shared;
 	return watch(s, fd, &s->place[s->places++], err);
 }
 
@@ -527,7 +548,7 @@ void pool_server_work(struct pool_server *s)
 
 		for (unsigned p = 0; p < s->places; p++)
 			if (e.data.ptr == &s->place[p]) {
-				accept_one(s, s->place[p].fd);
+				accept_one(s, s->place[p].fd, s->place[p].shared);
 				listener = true;
 			}
 		if (e.data.ptr == &s->tick)

@@ -23,6 +23,7 @@
 struct like {
 	uint32_t tag, entry;
 };
+#define LIKE_WAYS 8u
 
 struct store {
 	struct index *x;
@@ -30,8 +31,6 @@ struct store {
 	int fds[2];
 	struct like *like;
 	uint64_t like_mask;
-	uint64_t raw;                   /* pages that were never tried to be compressed */
-	uint64_t tidy;                  /* where pool_store_tidy() goes on */
 	uint64_t memory_bytes, quota_bytes;
 	struct squeeze *squeeze;
 };
@@ -107,7 +106,6 @@ static int adopt(void *ctx, struct index *x, struct pool_store_object *o, const 
 		if (r < 0)
 			return r;
 	}
-	s->raw += v->form == FORM_RAW;
 	pool_index_count(x, o, 1, zero(v));
 	if (!zero(v) && pool_slots_refs(s->slots, v->where) == 1)
 		pool_index_charge(x, o, 1, pool_slots_size(value_len(v)));
@@ -136,7 +134,8 @@ static int store_map(struct store *s, const struct pool_options *options, struct
 	s->quota_bytes = options->quota_bytes ? options->quota_bytes : bytes;
 	s->slots = pool_slots_new(s->fds[1], bytes);
 	s->squeeze = squeeze_new();
-	s->like_mask = pool_index_entries(bytes) - 1;
+	/* one for each page that is not compressed */
+	s->like_mask = pool_index_entries(bytes) / 4 - 1;
 	s->like = mmap(NULL, (s->like_mask + 1) * sizeof(*s->like), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	r = !s->slots || !s->squeeze || s->like == MAP_FAILED ? -ENOMEM : pool_index_new(s->fds[0], bytes, options->adopt, adopt, s, &s->x);
 	if (r < 0)
@@ -204,7 +203,6 @@ static int unfold(const struct store *s, const struct value *v, void *out)
 
 static void drop_value(struct store *s, struct pool_store_object *o, const struct value *v)
 {
-	s->raw -= v->form == FORM_RAW;
 	pool_index_count(s->x, o, -1, zero(v));
 	if (!zero(v) && pool_slots_drop(s->slots, v->where) == 0)
 		pool_index_charge(s->x, o, -1, -(int64_t)pool_slots_size(value_len(v)));
@@ -235,14 +233,43 @@ static uint64_t like_hash(const struct pool_store_object *o, XXH128_hash_t conte
 	return content.low64 ^ pool_index_object_id(o).tenant * 0x9e3779b97f4a7c15ull;
 }
 
+/* A hash may be in any of a line's places. */
+static struct like *like_line(const struct store *s, uint64_t hash)
+{
+	return &s->like[hash & s->like_mask & ~(uint64_t)(LIKE_WAYS - 1)];
+}
+
+/* In the place of one that is gone, or of another tenant, if there is one. */
+static void like_note(struct store *s, struct pool_store_object *o, uint64_t hash, uint32_t entry)
+{
+	struct like *line = like_line(s, hash), *at = &line[(hash >> 29) % LIKE_WAYS];
+
+	for (unsigned k = 0; k < LIKE_WAYS; k++)
+		if (!line[k].tag || !pool_index_value(s->x, line[k].entry, pool_index_object_id(o).tenant)) {
+			at = &line[k];
+			break;
+		}
+	*at = (struct like){ (uint32_t)(hash >> 32), entry };
+}
+
+static const struct like *like_find(const struct store *s, uint64_t hash)
+{
+	const struct like *line = like_line(s, hash);
+
+	for (unsigned k = 0; k < LIKE_WAYS; k++)
+		if (line[k].tag == (uint32_t)(hash >> 32))
+			return &line[k];
+	return NULL;
+}
+
 /* The same contents elsewhere in the tenant. Return: with one reference more; NULL: none. */
 static const struct value *find_like(struct store *s, struct pool_store_object *o, uint64_t hash, const void *page)
 {
-	const struct like *l = &s->like[hash & s->like_mask];
+	const struct like *l = like_find(s, hash);
 	uint8_t other[POOL_PAGE_BYTES];
 	const struct value *v;
 
-	if (l->tag != (uint32_t)(hash >> 32))
+	if (!l)
 		return NULL;
 	v = pool_index_value(s->x, l->entry, pool_index_object_id(o).tenant);
 	if (!v || zero(v) || v->form == FORM_SEALED || unfold(s, v, other) < 0 || memcmp(other, page, POOL_PAGE_BYTES))
@@ -304,7 +331,6 @@ static int publish(struct store *s, struct pool_store_object *o, struct pool_ref
 			pool_slots_drop(s->slots, v->where);
 		return r;
 	}
-	s->raw += v->form == FORM_RAW;
 	pool_index_count(s->x, o, 1, zero(v));
 	if (alone)
 		pool_index_charge(s->x, o, 1, pool_slots_size(value_len(v)));
@@ -343,7 +369,7 @@ int pool_store_put(struct store *s, struct pool_store_object *o, struct pool_ref
 	alone = !zero(&v) && pool_slots_refs(s->slots, v.where) == 1;
 	r = publish(s, o, ref, &v, alone, &entry);
 	if (!r && alone)
-		s->like[hash & s->like_mask] = (struct like){ (uint32_t)(hash >> 32), entry };
+		like_note(s, o, hash, entry);
 	return r;
 }
 
@@ -461,7 +487,6 @@ static bool tidy_one(struct store *s, uint32_t entry, struct pool_store_object *
 		next.where = pool_slots_take(s->slots, len);
 	if (len && next.where == SLOTS_NONE)
 		return false;
-	s->raw--;
 	next.form = FORM_KEPT;
 	if (!len) {
 		pool_index_replace(s->x, entry, &next);
@@ -478,18 +503,12 @@ static bool tidy_one(struct store *s, uint32_t entry, struct pool_store_object *
 
 unsigned pool_store_tidy(struct store *s, unsigned pages)
 {
-	uint64_t entries = s->like_mask + 1;
+	struct pool_store_object *o;
+	const struct value *v;
 	unsigned looked = 0;
+	uint32_t entry;
 
-	for (uint64_t k = 0; k < entries && looked < pages && s->raw; k++, s->tidy = (s->tidy + 1) & s->like_mask) {
-		struct pool_store_object *o;
-		const struct value *v = pool_index_entry(s->x, (uint32_t)s->tidy, &o);
-
-		if (!v || v->form != FORM_RAW)
-			continue;
-		if (!tidy_one(s, (uint32_t)s->tidy, o, v))
-			break;
+	while (looked < pages && (v = pool_index_raw(s->x, &entry, &o)) && tidy_one(s, entry, o, v))
 		looked++;
-	}
 	return looked;
 }

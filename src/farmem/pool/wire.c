@@ -99,9 +99,10 @@ int wire_begin(struct buf *b, const struct wire_head *head, size_t *ret)
 	return 0;
 }
 
-struct wire_item *wire_items(struct buf *b, size_t frame)
+/* frames begin anywhere in a buffer: nothing in them is aligned */
+void wire_set_item(struct buf *b, size_t frame, unsigned k, const struct wire_item *i)
 {
-	return (struct wire_item *)(void *)(buf_head(b) + frame + sizeof(struct wire_head));
+	memcpy(buf_head(b) + frame + sizeof(struct wire_head) + k * sizeof(*i), i, sizeof(*i));
 }
 
 void wire_end(struct wire_session *s, struct buf *b, size_t frame)

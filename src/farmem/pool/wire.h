@@ -92,7 +92,7 @@ int wire_check(struct wire_session *s, const struct wire_frame *f);
  * @ret: where it begins, from the buffer's head. Return: 0, -ENOMEM.
  */
 int wire_begin(struct buf *b, const struct wire_head *head, size_t *ret);
-struct wire_item *wire_items(struct buf *b, size_t frame);
+void wire_set_item(struct buf *b, size_t frame, unsigned k, const struct wire_item *i);
 /** wire_end - its length and tag */
 void wire_end(struct wire_session *s, struct buf *b, size_t frame);
 /** wire_small - a frame without items. Return: 0, -ENOMEM. */

@@ -10,7 +10,7 @@
 #include "farmem/engine.h"
 
 /*
- * Where pages are while they are not in a process: in this process's own store ("embedded:"), or at a `hearth pool` ("tcp:HOST:PORT", "unix:PATH"), or at two of those at once ("A,B": every page is at both).
+ * Where pages are while they are not in a process: in this process's own store ("embedded:"), or at a `hearth pool` ("tcp:HOST:PORT", "unix:PATH", "shm:PATH"), or at two of those at once ("A,B": every page is at both).
  *
  * A page is of an object and has a number and an epoch. Its owner raises the epoch each time it puts a page that it has changed; what a GETV gives is the page with exactly the epoch that is asked for, whole, and
  * of that object, or an error of that page and of no other. Where a page's status is not 0, what its memory holds then means nothing.
@@ -86,7 +86,7 @@ struct pool_options {
 /**
  * pool_open - find or make a pool
  * A remote one need not answer yet: operations wait for it as long as they may.
- * @uri: "embedded:", "tcp:HOST:PORT" (HOST: a number), "unix:PATH", or two of the latter with a comma between
+ * @uri: "embedded:", "tcp:HOST:PORT" (HOST: a number), "unix:PATH", "shm:PATH" (a Unix socket and shared memory), or two of the latter with a comma between
  * Return: 0, -EINVAL (@uri), -ENOMEM, -EUCLEAN (@fds are not of a store), -errno; with message.
  */
 int pool_open(const char *uri, const struct pool_options *options, struct pool **ret, struct hearth_err *err);
@@ -107,7 +107,7 @@ void pool_submit(struct pool *pool, struct pool_op *op);
 int pool_fd(const struct pool *pool);
 void pool_work(struct pool *pool);
 /**
- * pool_tidy - compress contents of an embedded store that were put as they are
+ * pool_tidy - compress contents of an embedded store that were put as they are, oldest first
  * For a moment with nothing better to do: a page costs a few microseconds.
  * @pages: to look at, at most
  * Return: how many were looked at; 0: nothing is left to do.

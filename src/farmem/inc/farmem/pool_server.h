@@ -16,7 +16,7 @@ struct pool_server;
 
 /**
  * struct pool_server_options
- * @listen:     @n_listen places: "tcp:HOST:PORT" (0 picks a port) or "unix:PATH"
+ * @listen:     @n_listen places: "tcp:HOST:PORT" (0 picks a port), "unix:PATH" or "shm:PATH" (a Unix socket and shared memory)
  * @key_file:   with the access key of each tenant; NULL: whoever can connect may do all, for which only loopback and Unix sockets are good enough
  * @lease_s:    a node that has had no connection for so long is forgotten, with all that only it has put or read; 0: never
  */

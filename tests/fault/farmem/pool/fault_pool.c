@@ -33,6 +33,7 @@ struct server {
 };
 
 static char folder[] = "/tmp/fault-pool-XXXXXX";
+static const char *transport = "tcp";   /* or unix, shm: then a port is a number in the path */
 
 static const char *in_folder(const char *name)
 {
@@ -46,6 +47,8 @@ static const char *in_folder(const char *name)
 
 /* ---- a server in a process of its own ---- */
 
+static int server_log = -1;             /* where the next one writes what it does */
+
 static void serve(struct pool_server_options *o, const char *fault, int ready)
 {
 	struct pool_server *s;
@@ -53,7 +56,9 @@ static void serve(struct pool_server_options *o, const char *fault, int ready)
 	uint16_t port;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	log_set_level(LOG_LEVEL_ERROR);
+	log_set_level(server_log < 0 ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
+	if (server_log >= 0)
+		dup2(server_log, STDERR_FILENO);
 	if (fault)
 		setenv("HEARTH_FAULT", fault, 1);
 	if (pool_server_open(o, &s, &err) < 0) {
@@ -71,14 +76,25 @@ static void serve(struct pool_server_options *o, const char *fault, int ready)
 	}
 }
 
+static void name_place(char *place, size_t n, uint16_t port)
+{
+	if (strcmp(transport, "tcp"))
+		snprintf(place, n, "%s:%s/%u", transport, folder, (unsigned)port);
+	else
+		snprintf(place, n, "tcp:127.0.0.1:%u", (unsigned)port);
+}
+
 /* @port: 0 picks one */
 static struct server start(uint16_t port, struct pool_server_options o, const char *fault)
 {
+	static uint16_t paths;
 	struct server s;
 	char place[64];
 	int ready[2];
 
-	snprintf(place, sizeof(place), "tcp:127.0.0.1:%u", (unsigned)port);
+	if (!port && strcmp(transport, "tcp"))
+		port = ++paths;
+	name_place(place, sizeof(place), port);
 	o.listen[0] = place;
 	o.n_listen = 1;
 	o.memory_bytes = o.memory_bytes ? o.memory_bytes : 16u << 20;
@@ -89,19 +105,17 @@ static struct server start(uint16_t port, struct pool_server_options o, const ch
 	close(ready[1]);
 	assert_int_equal(read(ready[0], &s.port, sizeof(s.port)), sizeof(s.port));
 	close(ready[0]);
-	snprintf(s.uri, sizeof(s.uri), "tcp:127.0.0.1:%u", (unsigned)s.port);
+	s.port = s.port ? s.port : port;
+	name_place(s.uri, sizeof(s.uri), s.port);
 	return s;
-}
-
-static void reap(struct server *s)
-{
-	assert_int_equal(waitpid(s->pid, NULL, 0), s->pid);
 }
 
 static void stop(struct server *s)
 {
 	kill(s->pid, SIGKILL);
-	reap(s);
+	assert_int_equal(waitpid(s->pid, NULL, 0), s->pid);
+	if (strcmp(transport, "tcp"))
+		unlink(strchr(s->uri, ':') + 1);
 }
 
 /* ---- a client ---- */
@@ -512,6 +526,48 @@ static void test_two_nodes(void **state)
 	stop(&a);
 }
 
+/* A node that is gone for as long as its lease is forgotten with its pages. */
+static void test_lease(void **state)
+{
+	char text[4096] = "";
+	size_t n = 0;
+	struct server a;
+	struct pool *p;
+	int log[2];
+
+	assert_int_equal(pipe(log), 0);
+	server_log = log[1];
+	a = start(0, (struct pool_server_options){ .lease_s = 1 }, NULL);
+	server_log = -1;
+	close(log[1]);
+	p = client(a.uri, (struct pool_options){ 0 });
+	assert_int_equal(put(p, mine, 1), 0);
+	pool_close(p);
+	while (n + 1 < sizeof(text) && !strstr(text, "1 objects of nodes that have vanished are forgotten")) {
+		ssize_t got = read(log[0], text + n, sizeof(text) - 1 - n);
+
+		assert_true(got > 0);
+		n += (size_t)got;
+	}
+	p = client(a.uri, (struct pool_options){ 0 });
+	assert_int_equal(get(p, mine, 1), -ENOENT);
+	pool_close(p);
+	close(log[0]);
+	stop(&a);
+}
+
+static int connect_to(const struct server *s)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(s->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd;
+
+	if (strcmp(transport, "tcp"))
+		return sock_unix_connect(strchr(s->uri, ':') + 1);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
 static void test_garbage(void **state)
 {
 	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
@@ -521,18 +577,16 @@ static void test_garbage(void **state)
 
 	assert_int_equal(put(p, mine, 1), 0);
 	for (unsigned round = 0; round < 50; round++) {
-		struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(a.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-		int FD_AUTO fd = socket(AF_INET, SOCK_STREAM, 0);
+		int FD_AUTO fd = connect_to(&a);
 		uint8_t reply[4096];
 
-		assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 		for (unsigned k = 0; k < sizeof(noise); k++)
 			noise[k] = (uint8_t)((x = x * 6364136223846793005ull + 1) >> 56);
 		/* some begin as a frame does, some end in the middle of one */
 		if (round % 2)
 			memcpy(noise, "HPL1", 4);
 		noise[4] = round % 4 == 3 ? 2 : noise[4];
-		assert_true(send(fd, noise, round % 3 ? sizeof(noise) : 20, MSG_NOSIGNAL) > 0);
+		(void)!send(fd, noise, round % 3 ? sizeof(noise) : 20, MSG_NOSIGNAL);
 		shutdown(fd, SHUT_WR);
 		while (recv(fd, reply, sizeof(reply), 0) > 0)
 			;
@@ -542,16 +596,17 @@ static void test_garbage(void **state)
 	stop(&a);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_in_put), cmocka_unit_test(test_killed_in_get), cmocka_unit_test(test_never_there), cmocka_unit_test(test_hangs), cmocka_unit_test(test_closed_with_work),
 		cmocka_unit_test(test_full), cmocka_unit_test(test_quota), cmocka_unit_test(test_flipped_bit), cmocka_unit_test(test_rotten_memory), cmocka_unit_test(test_old_epoch),
 		cmocka_unit_test(test_foreign_page), cmocka_unit_test(test_replica), cmocka_unit_test(test_replica_hangs), cmocka_unit_test(test_replica_lies), cmocka_unit_test(test_strangers),
-		cmocka_unit_test(test_refused_at_open), cmocka_unit_test(test_two_nodes), cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_refused_at_open), cmocka_unit_test(test_two_nodes), cmocka_unit_test(test_lease), cmocka_unit_test(test_garbage),
 	};
 	int r;
 
+	transport = argc > 1 ? argv[1] : transport;
 	log_set_level(LOG_LEVEL_ERROR);
 	if (!mkdtemp(folder))
 		return 1;
