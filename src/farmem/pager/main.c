@@ -37,7 +37,8 @@ static const char usage[] =
 static int parse_options(int argc, char **argv, struct pager_options *o)
 {
 	static const struct option longs[] = {
-		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
+		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' },
+		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
 	enum log_level level;
 	int c, r = 0;

@@ -159,7 +159,7 @@ struct pager {
 	struct client *clients;
 	struct worker *workers;
 	unsigned workers_n, around_pages;
-	unsigned spaces_top;            /* no space at or behind this one was ever served */
+	unsigned spaces_top;            /* no space at or behind this one was ever open */
 	int epoll_fd, bell, device;
 	bool stop;
 };

@@ -401,8 +401,11 @@ void space_readable(struct space *s, struct worker *w)
 
 int space_open(struct pager *p, struct space *s)
 {
+	unsigned top = (unsigned)(s - p->spaces) + 1, now = __atomic_load_n(&p->spaces_top, __ATOMIC_RELAXED);
 	int r = where_open(&s->where, s->st->index_fd);
 
+	while (now < top && !__atomic_compare_exchange_n(&p->spaces_top, &now, top, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 	s->p = p;
 	s->pidfd = s->st->pid ? pidfd_of(s->st->pid) : -1;
 	s->pagemap = -1;

@@ -16,7 +16,9 @@
 /* the next one of a target's spaces; @after: NULL begins. Return: NULL: there are no more */
 static struct space *next_space(struct pager *p, const struct target *t, struct space *after)
 {
-	for (struct space *s = after ? after + 1 : p->spaces; s < p->spaces + SPACES_MAX; s++)
+	const struct space *end = p->spaces + __atomic_load_n(&p->spaces_top, __ATOMIC_RELAXED);
+
+	for (struct space *s = after ? after + 1 : p->spaces; s < end; s++)
 		if (s->st->used == SPACE_LIVE && &p->targets[s->st->target] == t)
 			return s;
 	return NULL;

@@ -58,10 +58,6 @@ static int join(struct space *s, struct worker *w)
 
 int worker_adopt(struct space *s)
 {
-	unsigned top = (unsigned)(s - s->p->spaces) + 1, now = __atomic_load_n(&s->p->spaces_top, __ATOMIC_RELAXED);
-
-	while (now < top && !__atomic_compare_exchange_n(&s->p->spaces_top, &now, top, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
 	return join(s, worker_of(s));
 }
 
