@@ -3,7 +3,7 @@
 """The eleven functions under a trace, live: average local memory and P95 latency by keep-alive, TMO's formula, cold for 60 s, and this project's policy
 
 All four run in the same node with the same engine, which moves memory; what differs is the policy (hearthd(8), farmem_policy), and keep-alive has no engine at all. Idle instances end after 600 s. Of a trace
-that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not. Each function is called once before the trace begins,
+that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not, and a function has two instances at most, as bursts that come so much faster would start many. Each function is called once before the trace begins,
 and P95 is that of calls that found an instance: how many had to start one is a line of its own.
 FaaSMem (ASPLOS 2024) reports 9.9% to 79.8% less local memory than keep-alive. Its pool is another machine's; the embedded one takes memory of this machine, which is a line of its own.
 """

@@ -23,6 +23,7 @@ def add_options(parser):
     farmem.options(parser)
     parser.set_defaults(functions=['html_server', 'graph_bfs', 'bert'])
     parser.add_argument('--seed', type=int, default=1, help='of the first trace')
+    parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function (%(default)s)')
     parser.add_argument('--calls', type=lambda s: [int(n) for n in s.split(',')], default=list(CALLS), metavar='N,N...', help='of each trace, over 20 minutes before compression')
     parser.add_argument('--lite', action='store_true', help='three of the traces, 40 times faster')
     parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 40')

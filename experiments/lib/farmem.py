@@ -175,7 +175,7 @@ def measure(args, policy, trace, compress, functions, **keys):
     Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)]}"""
     with Node(args, policy, compress) as node:
         for name in functions:
-            node.deploy(name, **keys)
+            node.deploy(name, max_instances=str(args.max_instances), **keys)
         for name in functions:
             node.invoke(name)
         node.watch()
@@ -211,8 +211,9 @@ def change(found, base, key):
 def trace_options(parser):
     parser.add_argument('--trace', metavar='FILE', help='of calls, see hearth-trace(1); the Azure sample where it is, else a generated one')
     parser.add_argument('--seed', type=int, default=1, help='of a generated trace')
-    parser.add_argument('--lite', action='store_true', help='for a quick look: time goes 20 times faster than it was recorded')
-    parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 20')
+    parser.add_argument('--lite', action='store_true', help='for a quick look: time goes 10 times faster than it was recorded')
+    parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 10')
+    parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function: calls that come in a burst wait rather than start many (%(default)s)')
 
 
 def trace_of(args):
@@ -224,7 +225,7 @@ def trace_of(args):
 
 
 def factor(args):
-    return args.compress or (20 if args.lite else 2)
+    return args.compress or (10 if args.lite else 2)
 
 
 def quantile(values, q):
