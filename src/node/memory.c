@@ -276,6 +276,10 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 	switch (e->kind) {
 	case FARMEM_ATTACHED:
 		m->attached = true;
+		if (m->inst && m->recall) {
+			ops(m)->detach(m->target, FARMEM_RECALL);
+			break;
+		}
 		ops(m)->refresh(m->target);
 		if (m->inst && !m->detaching)
 			catch_up(m);
@@ -414,7 +418,9 @@ bool memory_recall(struct instance *inst)
 		return false;
 	ev_timer_stop(m->node->loop, &m->timer);
 	m->recall = m->detaching = true;
-	ops(m)->detach(m->target, FARMEM_RECALL);
+	/* half attached it could be left with what no image can hold: once it is told that it is attached, or refused */
+	if (m->attached)
+		ops(m)->detach(m->target, FARMEM_RECALL);
 	return true;
 }
 

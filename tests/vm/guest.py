@@ -364,7 +364,8 @@ def reclaim(mglru):
         put(LRU, "y" if mglru else "n")
         same("debugfs", os.path.exists("/sys/kernel/debug/lru_gen"), True)
         same("MGLRU", bool(int(read(LRU), 16) & 1), mglru)
-        node.hearth("up", "-d", "--state", "/var/tmp" + run[4:], "--listen", "127.0.0.1:0")
+        put("/tmp/reclaim.yaml", "farmem: reclaim\n")         # the newer kernel has the pager too
+        node.hearth("up", "-d", "--config", "/tmp/reclaim.yaml", "--state", "/var/tmp" + run[4:], "--listen", "127.0.0.1:0")
         answer = json.loads(node.hearth("--json", "doctor", check=False))
         [item] = [i for i in answer["items"] if i["name"] == "memory reclaim"]
         same("doctor: " + item["detail"], (item["ok"], "MGLRU: segments" in item["detail"], "0.5 GiB of swap" in item["detail"]), (True, mglru, True))

@@ -304,7 +304,7 @@ class Node:
         known = {i["pid"] for i in self.instances() if i["pid"]} if self.daemon.poll() is None else set()
         left = [f"cgroup {p}" for p in self.cgroups() if not any(i["id"] in p for i in self.instances() if i["pid"])]
         left += [f"process {p} {comm(p)}" for p in self.in_cgroups() if p not in known and not any(p in children(k) for k in known)]
-        left += [f"child {p} {comm(p)} {state_of(p)}" for p in children(self.daemon.pid) if p not in known and comm(p) not in ("hearth-init", "hearth-standby")]
+        left += [f"child {p} {comm(p)} {state_of(p)}" for p in children(self.daemon.pid) if p not in known and comm(p) not in ("hearth-init", "hearth-standby", "hearth-pager", "pager-spare", "pager-holder")]
         left += glob.glob(self.run + "/work/*")
         left += [p for p in glob.glob(self.state + "/images/*/.*") if not p.endswith(".log")]
         return left

@@ -308,10 +308,14 @@ class Node:
         """The hearth-box that waits for the next wake: sometimes there, sometimes not yet again."""
         return {pid for pid in descendants(self.pid) if read_proc(pid, "comm") == "hearth-standby\n"}
 
+    def pagers(self):
+        """hearth-pager and its two, where idle memory can be moved: there from the beginning, started again should it end."""
+        return {pid for pid in descendants(self.pid) if read_proc(pid, "comm").strip() in ("hearth-pager", "pager-spare", "pager-holder")}
+
     def held(self):
         """What a leak would make more of; the cgroups of other daemons are left out, and so is the hearth-box that stands by."""
         roots = os.path.join(self.run, "roots")
-        return {"processes": sorted(descendants(self.pid) - self.standing_by()), "fds": self.fds(), "cgroups": sorted(g for g in self.cgroups() if self.mine(g)),
+        return {"processes": sorted(descendants(self.pid) - self.standing_by() - self.pagers()), "fds": self.fds(), "cgroups": sorted(g for g in self.cgroups() if self.mine(g)),
                 "roots": sorted(os.listdir(roots)) if os.path.isdir(roots) else []}
 
     def mine(self, group):
