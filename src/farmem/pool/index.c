@@ -48,7 +48,7 @@ struct tenant {
 struct pool_store_object {
 	struct farmem_object id;
 	struct tenant *tenant;
-	uint64_t pages, zero_pages;
+	uint64_t pages, zero_pages, like_pages, bytes;
 	uint32_t number, head, next_free;
 	UT_hash_handle hh;
 };
@@ -383,14 +383,17 @@ void pool_index_replace(struct index *x, uint32_t entry, const struct value *v)
 
 /* ---- counts ---- */
 
-void pool_index_count(struct index *x, struct pool_store_object *o, int pages, bool zero)
+void pool_index_count(struct index *x, struct pool_store_object *o, int n, const struct value *v, uint32_t bytes)
 {
-	o->pages += (uint64_t)(int64_t)pages;
-	x->pages += (uint64_t)(int64_t)pages;
-	if (!zero)
-		return;
-	o->zero_pages += (uint64_t)(int64_t)pages;
-	x->zero_pages += (uint64_t)(int64_t)pages;
+	uint64_t add = (uint64_t)(int64_t)n;
+	bool zero = v->where == VALUE_ZERO;
+
+	o->pages += add;
+	o->zero_pages += zero ? add : 0;
+	o->like_pages += v->like ? add : 0;
+	o->bytes += add * bytes;
+	x->pages += add;
+	x->zero_pages += zero ? add : 0;
 }
 
 void pool_index_charge(struct index *x, struct pool_store_object *o, int slots, int64_t bytes)
@@ -405,17 +408,11 @@ uint64_t pool_index_tenant_bytes(const struct pool_store_object *o)
 	return o->tenant->bytes;
 }
 
-void pool_index_each(const struct index *x, const struct pool_store_object *o, void (*each)(void *ctx, const struct value *v), void *ctx)
-{
-	for (uint32_t n = o->head; n != NONE; n = x->link[n].next)
-		each(ctx, value_of(&x->h->entry[n]));
-}
-
 void pool_index_stat(const struct index *x, const struct pool_store_object *o, struct pool_stat *ret)
 {
 	*ret = (struct pool_stat){ .pages = x->pages, .zero_pages = x->zero_pages, .shared_pages = x->pages - x->zero_pages - x->slots, .stored_bytes = x->stored_bytes };
 	if (o)
-		*ret = (struct pool_stat){ .pages = o->pages, .zero_pages = o->zero_pages };
+		*ret = (struct pool_stat){ .pages = o->pages, .zero_pages = o->zero_pages, .shared_pages = o->like_pages, .stored_bytes = o->bytes };
 }
 
 /* ---- making and adopting ---- */

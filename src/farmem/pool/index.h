@@ -25,13 +25,13 @@ enum form {
 
 #define VALUE_ZERO UINT64_MAX
 
-/** struct value - contents of a page: @where in the slots, or VALUE_ZERO; @digest of contents and of whose, which and when they are */
+/** struct value - contents of a page: @where in the slots, or VALUE_ZERO; @digest of contents and of whose, which and when they are; @like: another page had them when this was put */
 struct value {
 	uint64_t where, digest;
 	uint32_t epoch;
 	uint16_t len;
 	uint8_t form;
-	uint8_t pad;
+	uint8_t like;
 };
 
 static inline uint32_t value_len(const struct value *v)
@@ -77,14 +77,12 @@ const struct value *pool_index_value(struct index *x, uint32_t entry, uint64_t t
 /** pool_index_replace - another value for the same page */
 void pool_index_replace(struct index *x, uint32_t entry, const struct value *v);
 
-/** pool_index_count - to the counts of object and all: @pages (-1, 1), of zeros or not */
-void pool_index_count(struct index *x, struct pool_store_object *o, int pages, bool zero);
+/** pool_index_count - a page more (@n is 1) or less (-1) in the counts of object and all; @bytes: of its slot, 0 for zeros */
+void pool_index_count(struct index *x, struct pool_store_object *o, int n, const struct value *v, uint32_t bytes);
 /** pool_index_charge - to what the object's tenant and all have: @slots, @bytes, negative when given back. A slot that several pages share counts once. */
 void pool_index_charge(struct index *x, struct pool_store_object *o, int slots, int64_t bytes);
 uint64_t pool_index_tenant_bytes(const struct pool_store_object *o);
-/** pool_index_each - every page of an object */
-void pool_index_each(const struct index *x, const struct pool_store_object *o, void (*each)(void *ctx, const struct value *v), void *ctx);
-/** pool_index_stat - without quota_bytes; of an object (@o; NULL: of all) without shared_pages and stored_bytes */
+/** pool_index_stat - without quota_bytes; of an object (@o), or (NULL) of all */
 void pool_index_stat(const struct index *x, const struct pool_store_object *o, struct pool_stat *ret);
 
 #endif

@@ -93,6 +93,12 @@ static bool zero(const struct value *v)
 	return v->where == VALUE_ZERO;
 }
 
+/* what its slot takes */
+static uint32_t page_bytes(const struct value *v)
+{
+	return zero(v) ? 0 : pool_slots_size(value_len(v));
+}
+
 /* An entry of an index that is adopted. */
 static int adopt(void *ctx, struct index *x, struct pool_store_object *o, const struct value *v)
 {
@@ -106,7 +112,7 @@ static int adopt(void *ctx, struct index *x, struct pool_store_object *o, const 
 		if (r < 0)
 			return r;
 	}
-	pool_index_count(x, o, 1, zero(v));
+	pool_index_count(x, o, 1, v, page_bytes(v));
 	if (!zero(v) && pool_slots_refs(s->slots, v->where) == 1)
 		pool_index_charge(x, o, 1, pool_slots_size(value_len(v)));
 	return 0;
@@ -203,7 +209,7 @@ static int unfold(const struct store *s, const struct value *v, void *out)
 
 static void drop_value(struct store *s, struct pool_store_object *o, const struct value *v)
 {
-	pool_index_count(s->x, o, -1, zero(v));
+	pool_index_count(s->x, o, -1, v, page_bytes(v));
 	if (!zero(v) && pool_slots_drop(s->slots, v->where) == 0)
 		pool_index_charge(s->x, o, -1, -(int64_t)pool_slots_size(value_len(v)));
 }
@@ -295,6 +301,7 @@ static int place(struct store *s, struct pool_store_object *o, const void *page,
 		v->where = same->where;
 		v->form = same->form;
 		v->len = same->len;
+		v->like = 1;
 		return 0;
 	}
 	r = take(s, o, POOL_PAGE_BYTES, instead, &v->where);
@@ -331,7 +338,7 @@ static int publish(struct store *s, struct pool_store_object *o, struct pool_ref
 			pool_slots_drop(s->slots, v->where);
 		return r;
 	}
-	pool_index_count(s->x, o, 1, zero(v));
+	pool_index_count(s->x, o, 1, v, page_bytes(v));
 	if (alone)
 		pool_index_charge(s->x, o, 1, pool_slots_size(value_len(v)));
 	if (r)
@@ -447,27 +454,10 @@ void pool_store_del_object(struct store *s, struct pool_store_object *o)
 	pool_index_object_done(s->x, o);
 }
 
-/* of an object: what it shares is charged to each that does in equal parts */
-struct sum {
-	const struct store *s;
-	struct pool_stat *stat;
-};
-
-static void sum_up(void *ctx, const struct value *v)
-{
-	struct sum *sum = ctx;
-	uint32_t refs = zero(v) ? 0 : pool_slots_refs(sum->s->slots, v->where);
-
-	sum->stat->shared_pages += refs > 1;
-	sum->stat->stored_bytes += refs ? pool_slots_size(value_len(v)) / refs : 0;
-}
-
 void pool_store_stat(const struct store *s, const struct pool_store_object *o, struct pool_stat *ret)
 {
 	pool_index_stat(s->x, o, ret);
 	ret->quota_bytes = o ? s->quota_bytes : s->memory_bytes;
-	if (o)
-		pool_index_each(s->x, o, sum_up, &(struct sum){ s, ret });
 }
 
 /* ---- compressing what was put as it is ---- */
@@ -495,7 +485,9 @@ static bool tidy_one(struct store *s, uint32_t entry, struct pool_store_object *
 	next.form = FORM_LZ4;
 	next.len = (uint16_t)len;
 	memcpy(pool_slots_at(s->slots, next.where), small, len);
+	pool_index_count(s->x, o, -1, v, POOL_PAGE_BYTES);
 	pool_index_replace(s->x, entry, &next);
+	pool_index_count(s->x, o, 1, &next, pool_slots_size(len));
 	pool_slots_drop(s->slots, where);
 	pool_index_charge(s->x, o, 0, (int64_t)pool_slots_size(len) - POOL_PAGE_BYTES);
 	return true;

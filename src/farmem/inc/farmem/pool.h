@@ -34,8 +34,8 @@ enum pool_kind { POOL_PUT, POOL_GETV, POOL_DEL, POOL_STAT };
 
 /**
  * struct pool_stat - of an object, or of all of the pool
- * @pages:        that it holds; of those @zero_pages take no memory and @shared_pages none of their own, as another page of the tenant is alike
- * @stored_bytes: memory that the contents take; @quota_bytes: what they may take (of an object: its tenant's)
+ * @pages:        that it holds; of those @zero_pages take no memory and @shared_pages none of their own, as another page of the tenant was alike when they were put
+ * @stored_bytes: memory that the contents take, of an object with what it shares; @quota_bytes: what they may take (of an object: its tenant's)
  */
 struct pool_stat {
 	uint64_t pages, zero_pages, shared_pages, stored_bytes, quota_bytes;

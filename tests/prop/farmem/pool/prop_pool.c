@@ -110,7 +110,7 @@ static void check_all(struct pool *p)
 static struct pool *adopt(struct pool *p)
 {
 	struct pool_options options = { .adopt = true };
-	struct pool_stat before = stat_of(p, (struct farmem_object){ 0 }), after;
+	struct pool_stat before = stat_of(p, (struct farmem_object){ 0 }), one_before = stat_of(p, object(1)), after;
 	struct hearth_err err;
 	struct pool *next;
 	int fds[2];
@@ -120,6 +120,8 @@ static struct pool *adopt(struct pool *p)
 	assert_int_equal(pool_open("embedded:", &options, &next, &err), 0);
 	after = stat_of(next, (struct farmem_object){ 0 });
 	assert_memory_equal(&before, &after, sizeof(before));
+	after = stat_of(next, object(1));
+	assert_memory_equal(&one_before, &after, sizeof(after));
 	pool_close(p);
 	return next;
 }
