@@ -358,8 +358,7 @@ class Real(unittest.TestCase):
         self.right(2, "warm")
         self.warm()
         self.right(3, "warm")
-        memory = node.functions("f")["memory"]
-        self.assertGreater(memory["faults"] + memory["prefetched_pages"], 1000)
+        wait_for("the figures", lambda: sum(node.functions("f")["memory"][k] for k in ("faults", "prefetched_pages")) > 1000)
 
     def test_parked_and_woken(self):
         node = self.node
