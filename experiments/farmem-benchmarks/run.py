@@ -35,6 +35,8 @@ def table(e, found):
     base = found.get('keepalive')
     if base:
         e.row('to keep-alive, % (P95: mean of the functions)', *both(found, lambda one: farmem.change(one, base, 'local_mib'), lambda one: farmem.change(one, base, 'p95_ms')))
+    # what else the machine did: where these differ much, latencies say little
+    e.row('load of the machine before it', *both(found, lambda one: None, lambda one: one['load']))
     e.row('calls that started an instance | errors', *both(found, lambda one: one['starts']['cold'], lambda one: one['errors']))
 
 

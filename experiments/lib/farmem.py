@@ -172,7 +172,8 @@ class Node:
 
 def measure(args, policy, trace, compress, functions, **keys):
     """A node, the functions called once each, and the trace. @keys: of the functions' manifests.
-    Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)]}"""
+    Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)], 'load': of the machine before}"""
+    load = os.getloadavg()[0]
     with Node(args, policy, compress) as node:
         for name in functions:
             node.deploy(name, max_instances=str(args.max_instances), **keys)
@@ -190,7 +191,7 @@ def measure(args, policy, trace, compress, functions, **keys):
         rows[f['name']] = {'local_mib': local, 'away_mib': away, 'p50_ms': f['p50_ms'], 'p95_ms': f['found_p95_ms'], 'p95_with_starts_ms': f['p95_ms'], 'calls': f['requests'], 'errors': f['errors'],
                            'cold': f['cold'], 'warm': f['warm'], **{key: moved[f['name']].get(key, 0) for key in ('faults', 'prefetched_pages', 'prefetch_hits')}}
     series = [(at - node.samples[0][0], sum(local for local, _ in held.values()) / MIB) for at, held, _ in node.samples]
-    return {'functions': rows, 'pool': pool, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series}
+    return {'functions': rows, 'pool': pool, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series, 'load': load}
 
 
 def of_all(found, key):
