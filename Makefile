@@ -7,7 +7,7 @@ ifdef CI
 MESON_OPTIONS += -Dwerror=true
 endif
 
-.PHONY: build help setup demo test test-slow bench bench-node bench-sched bench-pager lint asan tsan fuzz vm gpu install clean
+.PHONY: build help setup demo test test-slow bench bench-node bench-sched bench-farmem lint asan tsan fuzz vm gpu install clean
 
 build: $(BUILD)/build.ninja
 	@meson compile -C $(BUILD)
@@ -18,7 +18,7 @@ help:
 	@echo 'make demo       set up, build, and replay a trace on a node [TRACE=FILE]'
 	@echo 'make test       set up, build, and run the tests'
 	@echo 'make test-slow  the same and the slow ones'
-	@echo 'make bench      all benchmarks; bench-node: the node against nginx; bench-sched: the scheduler; bench-pager: far memory'
+	@echo 'make bench      all benchmarks; bench-node: the node against nginx; bench-sched: the scheduler; bench-farmem: far memory'
 	@echo 'make lint       clang-tidy, cppcheck, shellcheck, every header alone'
 	@echo 'make asan       the tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
 	@echo 'make fuzz       every fuzzer for a while [TIME=60]'
@@ -48,7 +48,7 @@ test-slow:
 	@$(MAKE) --no-print-directory build
 	@tools/run-tests --slow $(BUILD)
 
-bench: bench-node bench-sched bench-pager
+bench: bench-node bench-sched bench-farmem
 
 bench-node:
 	@tools/setup bench
@@ -60,10 +60,10 @@ bench-sched:
 	@$(MAKE) --no-print-directory build
 	@tools/bench-sched
 
-bench-pager:
+bench-farmem:
 	@tools/setup bench
 	@$(MAKE) --no-print-directory build
-	@tools/bench-pager
+	@tools/bench-farmem --build $(BUILD) --out $(BUILD)
 
 lint:
 	@tools/setup lint

@@ -17,6 +17,8 @@ static const char *const isolation_names[] = { "full", "none", "auto", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 
 const char *const node_farmem_names[] = { "auto", "off", "uffd", "reclaim", NULL };
+/* in the order of enum farmem_rule */
+static const char *const farmem_policy_names[] = { "hearth", "tmo", "cold60", "off", NULL };
 static const char *const keeper_names[] = { "auto", "on", "off", NULL };
 
 #define DAY_NS (86400 * NS_PER_S)
@@ -44,6 +46,8 @@ static const struct yaml_key config_keys[] = {
 	KEY(ckpt_pool_bytes, YAML_BYTES),
 	KEY(ckpt_hold_bytes, YAML_BYTES),
 	KEY(farmem, YAML_ENUM, .names = node_farmem_names),
+	KEY(farmem_policy, YAML_ENUM, .names = farmem_policy_names),
+	KEY(farmem_compress, YAML_INT, .min = 1, .max = 10000),
 	KEY(ckpt_hold_time, YAML_DURATION, .min = 0, .max = 366 * DAY_NS),
 	{ 0 },
 };
@@ -129,6 +133,7 @@ int node_config_init(struct node_config *cfg, struct hearth_err *err)
 		.slots = 0,
 		.policy = SCHED_MINIMAX,
 		.policy_window = 1000,
+		.farmem_compress = 1,
 		.ckpt_hold_bytes = HOLD_ALL,
 		.ckpt_hold_time = 600 * NS_PER_S,
 	};

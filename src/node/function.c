@@ -82,7 +82,7 @@ static struct function *function_new(struct node *n, struct manifest *m)
 	snprintf(dir, sizeof(dir), "%s/logs", n->cfg->state_dir);
 	fn->log = log_file_open(dir, m->name);
 	fn->m = *m;
-	memory_knobs(&fn->m, &fn->farmem.knobs);
+	memory_knobs(fn->node->cfg, &fn->m, &fn->farmem.knobs);
 	HASH_ADD_KEYPTR(hh, n->functions, fn->m.name, strlen(fn->m.name), fn);
 	fn->type = types_take(n->types, function_type_name(fn));
 	return fn;
@@ -151,7 +151,7 @@ static void replace_manifest(struct function *fn, struct manifest *m)
 	HASH_DELETE(hh, n->functions, fn);
 	manifest_done(&fn->m);
 	fn->m = *m;
-	memory_knobs(&fn->m, &fn->farmem.knobs);
+	memory_knobs(fn->node->cfg, &fn->m, &fn->farmem.knobs);
 	HASH_ADD_KEYPTR(hh, n->functions, fn->m.name, strlen(fn->m.name), fn);
 }
 

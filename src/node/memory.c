@@ -44,7 +44,7 @@ static uint64_t at_most(uint64_t v, uint64_t most)
 }
 
 /* What the manifest says of an instance's time bounds what the policy may learn: once keep_hot is over, idle memory leaves whatever was learnt, and just before it is parked nothing does. */
-void memory_knobs(const struct manifest *m, struct farmem_knobs *ret)
+void memory_knobs(const struct node_config *cfg, const struct manifest *m, struct farmem_knobs *ret)
 {
 	uint64_t keep_ns = m->keep_hot_ns + m->keep_warm_ns;
 
@@ -54,12 +54,15 @@ void memory_knobs(const struct manifest *m, struct farmem_knobs *ret)
 	ret->reuse_quantile = m->farmem.quantile;
 	ret->offload_per_s = m->farmem.rate;
 	ret->floor_bytes = m->farmem.floor_bytes;
+	ret->semiwarm_min_ns = m->farmem.min_idle_ns;
 	ret->rollback_ns = m->farmem.rollback_ns;
+	farmem_knobs_rule(ret, (enum farmem_rule)cfg->farmem_policy);
+	farmem_knobs_compress(ret, (unsigned)cfg->farmem_compress);
 	ret->keepalive_ns = keep_ns ? keep_ns : 1;     /* 0 would be for ever */
 	ret->keepalive_margin_ns = at_most(ret->keepalive_margin_ns, keep_ns / MARGIN_SHARE);
 	ret->pace_ns = at_most(ret->pace_ns, keep_ns / PACES > 50 * NS_PER_MS ? keep_ns / PACES : 50 * NS_PER_MS);
 	ret->semiwarm_max_ns = at_most(ret->semiwarm_max_ns, m->keep_hot_ns);
-	ret->semiwarm_min_ns = at_most(m->farmem.min_idle_ns, ret->semiwarm_max_ns);
+	ret->semiwarm_min_ns = at_most(ret->semiwarm_min_ns, ret->semiwarm_max_ns);
 	ret->semiwarm_first_ns = at_most(ret->semiwarm_first_ns, ret->semiwarm_max_ns);
 }
 

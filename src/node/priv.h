@@ -451,8 +451,8 @@ uint64_t memory_pool_bytes(const struct node *n);
 void memory_environment(const struct instance *inst, json_t *env);
 /** memory_mounts - folders that it wants to see */
 void memory_mounts(const struct instance *inst, json_t *mounts);
-/** memory_knobs - the policy's knobs, from the manifest */
-void memory_knobs(const struct manifest *m, struct farmem_knobs *ret);
+/** memory_knobs - the policy's knobs, from the manifest and the node's configuration */
+void memory_knobs(const struct node_config *cfg, const struct manifest *m, struct farmem_knobs *ret);
 /** memory_attach - the instance has a process, which nothing else is at: its memory may be moved from here on */
 void memory_attach(struct instance *inst);
 /** memory_runtime_loaded, memory_ready, memory_request_begin, memory_request_end - what happens to it; nothing where no engine has it */

@@ -438,6 +438,8 @@ void space_close(struct space *s)
 	fd_close(&s->st->index_fd);
 }
 
+#define FORGET_MAX_MS 1000
+
 void space_let_go(struct space *s)
 {
 	struct warm_msg m = { .version = WARM_VERSION, .op = WARM_FORGET };

@@ -17,6 +17,32 @@ void farmem_knobs_default(struct farmem_knobs *ret)
 	};
 }
 
+void farmem_knobs_rule(struct farmem_knobs *k, enum farmem_rule rule)
+{
+	k->rule = rule;
+	if (rule == FARMEM_RULE_HEARTH)
+		return;
+	k->segments = k->prefetch = false;
+	k->semiwarm = rule == FARMEM_RULE_COLD;
+	k->floor_bytes = k->keepalive_margin_ns = 0;
+	if (rule == FARMEM_RULE_TMO)
+		k->pace_ns = FARMEM_TMO_STEP_NS;
+	if (rule == FARMEM_RULE_COLD) {
+		k->semiwarm_min_ns = k->semiwarm_max_ns = k->semiwarm_first_ns = FARMEM_COLD_NS;
+		k->offload_per_s = 1;
+		k->pressure_low = k->pressure_high = 1;
+	}
+}
+
+void farmem_knobs_compress(struct farmem_knobs *k, unsigned by)
+{
+	uint64_t *times[] = { &k->semiwarm_min_ns, &k->semiwarm_max_ns, &k->semiwarm_first_ns, &k->pace_ns, &k->long_request_ns, &k->rollback_ns, &k->keepalive_margin_ns };
+
+	for (size_t t = 0; t < sizeof(times) / sizeof(times[0]); t++)
+		*times[t] /= by;
+	k->offload_per_s *= by;
+}
+
 static int check_share(const char *name, double v, double min, double max, struct hearth_err *err)
 {
 	if (v >= min && v <= max)

@@ -158,6 +158,11 @@ static void tick(struct step *s)
 	struct farmem_instance *i = s->i;
 	uint64_t bytes;
 
+	if (s->now_ns >= rule_due_ns(s->k, i)) {
+		unsigned segments = rule_turn(s->node, s->k, i, s->now_ns, s->seen, &bytes);
+
+		offload(s, segments, bytes);
+	}
 	if (s->now_ns >= long_request_due(s))
 		offload_segments(s, segments_due(s, UINT32_MAX));
 	if (i->running > 0 || i->idle_since_ns == 0 || s->now_ns < i->semiwarm_ns || (i->quota_ns && s->now_ns < i->quota_ns))
@@ -173,18 +178,25 @@ static void tick(struct step *s)
 		offload(s, FARMEM_ALL_SEGMENTS, bytes);
 }
 
-static uint64_t next_timer(const struct step *s)
+static uint64_t next_semiwarm(const struct step *s)
 {
 	const struct farmem_instance *i = s->i;
 	uint64_t due_ns = i->quota_ns ? i->quota_ns : i->semiwarm_ns;
 
-	if (i->ended)
-		return FARMEM_NEVER;
 	if (i->running > 0)
 		return long_request_due(s);
 	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || resident_bytes(s->seen) <= s->k->floor_bytes)
 		return FARMEM_NEVER;
 	return due_ns;
+}
+
+static uint64_t next_timer(const struct step *s)
+{
+	uint64_t rule_ns = rule_due_ns(s->k, s->i), semiwarm_ns = next_semiwarm(s);
+
+	if (s->i->ended)
+		return FARMEM_NEVER;
+	return rule_ns < semiwarm_ns ? rule_ns : semiwarm_ns;
 }
 
 /* ---- events ---- */
@@ -274,6 +286,8 @@ void farmem_step(struct farmem_node *node, struct farmem_function *f, struct far
 		break;
 	case FARMEM_ON_INIT_DONE:
 		barrier(&s, FARMEM_INIT);
+		if (i->ready_ns == 0)
+			i->ready_ns = s.now_ns;
 		if (i->running == 0 && i->idle_since_ns == 0)
 			become_idle(&s);
 		break;

@@ -22,20 +22,17 @@ const struct policy_ops keepalive_ops = { .ready = nothing_to_prepare, .elapse =
 
 /* ---- TMO (ASPLOS'22): every 6 s, current * 0.0005 * max(0, 1 - psi / 0.1) is reclaimed, the coldest first ---- */
 
-#define TMO_STEP_S 6.0
-#define TMO_SHARE 0.0005
-#define TMO_PSI_MAX 0.1
 #define PSI_WINDOW_S 10.0
 
 /* Seconds of full reclaim that a stretch is worth, as the pressure of the last stall fades over it. */
 static double tmo_worth(double psi, double from_s, double to_s)
 {
-	double calm_s = psi > TMO_PSI_MAX ? PSI_WINDOW_S * log(psi / TMO_PSI_MAX) : 0;
+	double calm_s = psi > FARMEM_TMO_PSI_MAX ? PSI_WINDOW_S * log(psi / FARMEM_TMO_PSI_MAX) : 0;
 	double from = fmax(from_s, calm_s);
 
 	if (to_s <= from)
 		return 0;
-	return to_s - from - psi / TMO_PSI_MAX * PSI_WINDOW_S * (exp(-from / PSI_WINDOW_S) - exp(-to_s / PSI_WINDOW_S));
+	return to_s - from - psi / FARMEM_TMO_PSI_MAX * PSI_WINDOW_S * (exp(-from / PSI_WINDOW_S) - exp(-to_s / PSI_WINDOW_S));
 }
 
 static double tmo_elapse(struct sim *s, struct instance *i, uint64_t now_ns)
@@ -44,7 +41,7 @@ static double tmo_elapse(struct sim *s, struct instance *i, uint64_t now_ns)
 	double worth_s = tmo_worth(i->tmo.psi, seconds(i->tmo.stalled_ns, i->synced_ns), seconds(i->tmo.stalled_ns, now_ns));
 
 	/* while it runs, what it touches stays */
-	take_coldest(s, i, current * (1 - exp(log1p(-TMO_SHARE) * worth_s / TMO_STEP_S)), i->busy ? VARY : INIT_HOT);
+	take_coldest(s, i, current * (1 - exp(log1p(-FARMEM_TMO_SHARE) * worth_s / (FARMEM_TMO_STEP_NS * 1e-9))), i->busy ? VARY : INIT_HOT);
 	return (before + resident_of(i)) / 2 * seconds(i->synced_ns, now_ns);
 }
 
@@ -66,12 +63,10 @@ const struct policy_ops tmo_ops = { .ready = tmo_ready, .elapse = tmo_elapse, .r
 
 /* ---- DAMON: what nobody touched for 60 s is paged out ---- */
 
-#define DAMON_COLD_NS (60 * NS_PER_S)
-
 /* @touched_ns: the last time. Return: byte-seconds. */
 static double damon_part(struct sim *s, struct instance *i, enum part part, uint64_t touched_ns, uint64_t now_ns)
 {
-	uint64_t out_ns = touched_ns + DAMON_COLD_NS;
+	uint64_t out_ns = touched_ns + FARMEM_COLD_NS;
 	double bytes = i->resident[part];
 
 	if (out_ns >= now_ns)

@@ -24,7 +24,26 @@
 /* ---- knobs ---- */
 
 /**
+ * enum farmem_rule - which policy decides; all but ours are what it is compared with, live and simulated
+ * @FARMEM_RULE_HEARTH: what the rest of this file is about
+ * @FARMEM_RULE_TMO:    TMO's formula (ASPLOS'22): every @pace_ns farmem_tmo_bytes() of all memory leave, the coldest first, whether requests run or not
+ * @FARMEM_RULE_COLD:   what DAMON does: what nobody has touched for @semiwarm_min_ns leaves at once; of an instance that is used all the time that is its first segments, so long after it was ready
+ * @FARMEM_RULE_OFF:    nothing leaves
+ */
+enum farmem_rule { FARMEM_RULE_HEARTH, FARMEM_RULE_TMO, FARMEM_RULE_COLD, FARMEM_RULE_OFF };
+
+/* as the published repository of FaaSMem has them */
+#define FARMEM_TMO_STEP_NS 6000000000ull
+#define FARMEM_TMO_SHARE 0.0005
+#define FARMEM_TMO_PSI_MAX 0.1
+#define FARMEM_COLD_NS 60000000000ull
+
+/** farmem_tmo_bytes - what TMO takes in one step of memory of @current bytes at a pressure of @psi (0..1) */
+double farmem_tmo_bytes(double current, double psi);
+
+/**
  * struct farmem_knobs - what a manifest may say; farmem_knobs_default() fills in what it does not
+ * @rule:              which policy; farmem_knobs_rule() sets what goes with it
  * @segments:          runtime and init segment leave after the first requests
  * @semiwarm:          an idle instance's memory leaves gradually
  * @prefetch:          the recorded working set comes back at once when a request arrives
@@ -45,6 +64,7 @@
  * @pressure_low, @pressure_high: PSI (share of time in which some task waits for memory, avg10, 0..1) at which offloading begins to hurry, and hurries as much as it may
  */
 struct farmem_knobs {
+	enum farmem_rule rule;
 	bool segments, semiwarm, prefetch;
 	double reuse_quantile, offload_per_s, return_max, pressure_low, pressure_high;
 	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
@@ -54,6 +74,10 @@ struct farmem_knobs {
 };
 
 void farmem_knobs_default(struct farmem_knobs *ret);
+/** farmem_knobs_rule - another policy: what is ours alone is switched off, and its own times are set */
+void farmem_knobs_rule(struct farmem_knobs *k, enum farmem_rule rule);
+/** farmem_knobs_compress - for time that goes @by times faster, as when a trace is replayed so: times are so much shorter and rates higher, but for keepalive_ns, which is the owner's */
+void farmem_knobs_compress(struct farmem_knobs *k, unsigned by);
 /** farmem_knobs_check - Return: 0, -EINVAL with message: which one, its value, what is allowed */
 int farmem_knobs_check(const struct farmem_knobs *k, struct hearth_err *err);
 
@@ -119,6 +143,8 @@ struct farmem_instance {
 	uint64_t semiwarm_ns;           /* when its memory begins to leave; FARMEM_NEVER */
 	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
 	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
+	uint64_t ready_ns;              /* since when it can take requests; 0: it cannot */
+	uint64_t rule_ns;               /* when another policy than ours has its next turn; 0: none yet */
 	uint64_t asked_bytes;           /* of offloads under way: what has not been reported yet */
 	uint64_t base_bytes;            /* its memory when it became semi-warm: what offload_per_s is a share of */
 	uint64_t left_bytes[FARMEM_SEGMENTS];   /* of a segment that was told to leave, until it was seen what came back; 0: not waiting for that */

@@ -555,6 +555,95 @@ static void knobs_are_checked(void **state)
 #undef REFUSES
 }
 
+/* ---- what ours is compared with ---- */
+
+static struct farmem_actions rule_step(struct farmem_function *f, struct farmem_instance *i, enum farmem_policy_event_kind kind, uint64_t at_ns, double psi)
+{
+	struct farmem_node node = { .psi = psi };
+	struct farmem_seen seen = { .resident_bytes = { 40 * MIB, 30 * MIB, 30 * MIB } };
+	struct farmem_actions a;
+
+	farmem_step(&node, f, i, &(struct farmem_policy_event){ .kind = kind }, at_ns, &seen, &a);
+	return a;
+}
+
+static struct farmem_function with_rule(enum farmem_rule rule)
+{
+	struct farmem_function f = { 0 };
+
+	farmem_knobs_default(&f.knobs);
+	farmem_knobs_rule(&f.knobs, rule);
+	return f;
+}
+
+/* Every 6 s, 0.05% of all memory, less under pressure, whether requests run or not. */
+static void tmo_is_its_formula(void **state)
+{
+	struct farmem_function f = with_rule(FARMEM_RULE_TMO);
+	struct farmem_instance i = { 0 };
+	struct farmem_actions a = rule_step(&f, &i, FARMEM_ON_INIT_DONE, T0, 0);
+
+	assert_true(a.timer_ns == T0 + 6 * S);
+	rule_step(&f, &i, FARMEM_ON_REQUEST_BEGIN, T0 + S, 0);
+	a = rule_step(&f, &i, FARMEM_ON_REQUEST_END, T0 + 2 * S, 0);
+	assert_int_equal(a.n, 0);
+	rule_step(&f, &i, FARMEM_ON_REQUEST_BEGIN, T0 + 3 * S, 0);
+	a = rule_step(&f, &i, FARMEM_ON_TIMER, T0 + 6 * S, 0);
+	assert_int_equal(a.n, 1);
+	assert_int_equal(a.action[0].kind, FARMEM_DO_OFFLOAD);
+	assert_int_equal(a.action[0].segments, FARMEM_ALL_SEGMENTS);
+	assert_int_equal(a.action[0].bytes, (uint64_t)(100 * MIB * 0.0005));
+	assert_true(a.timer_ns == T0 + 12 * S);
+	a = rule_step(&f, &i, FARMEM_ON_TIMER, T0 + 12 * S, 0.05);
+	assert_int_equal(a.action[0].bytes, (uint64_t)(100 * MIB * 0.00025));
+	assert_int_equal(rule_step(&f, &i, FARMEM_ON_TIMER, T0 + 18 * S, 0.1).n, 0);
+}
+
+/* Idle for 60 s: all of it. Used all the time: its first segments, once. */
+static void cold_leaves_at_once(void **state)
+{
+	struct farmem_function f = with_rule(FARMEM_RULE_COLD);
+	struct farmem_instance idle = { 0 }, busy = { 0 };
+	struct farmem_actions a;
+
+	assert_true(rule_step(&f, &idle, FARMEM_ON_INIT_DONE, T0, 0).timer_ns == T0 + 60 * S);
+	a = rule_step(&f, &idle, FARMEM_ON_TIMER, T0 + 60 * S, 0);
+	assert_int_equal(a.n, 2);
+	assert_int_equal(a.action[0].bytes + a.action[1].bytes, 100 * MIB);
+	rule_step(&f, &busy, FARMEM_ON_INIT_DONE, T0, 0);
+	rule_step(&f, &busy, FARMEM_ON_REQUEST_BEGIN, T0 + 30 * S, 0);
+	a = rule_step(&f, &busy, FARMEM_ON_TIMER, T0 + 60 * S, 0);
+	assert_int_equal(a.n, 1);
+	assert_int_equal(a.action[0].segments, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME) | FARMEM_SEGMENT_BIT(FARMEM_INIT));
+	assert_int_equal(a.action[0].bytes, 70 * MIB);
+	assert_true(a.timer_ns == FARMEM_NEVER);
+}
+
+static void off_moves_nothing(void **state)
+{
+	struct farmem_function f = with_rule(FARMEM_RULE_OFF);
+	struct farmem_instance i = { 0 };
+
+	assert_true(rule_step(&f, &i, FARMEM_ON_INIT_DONE, T0, 0).timer_ns == FARMEM_NEVER);
+	rule_step(&f, &i, FARMEM_ON_REQUEST_BEGIN, T0 + S, 0);
+	assert_int_equal(rule_step(&f, &i, FARMEM_ON_REQUEST_END, T0 + 2 * S, 0).n, 0);
+	assert_int_equal(rule_step(&f, &i, FARMEM_ON_TIMER, T0 + 3600 * S, 1).n, 0);
+}
+
+static void faster_time_is_shorter(void **state)
+{
+	struct farmem_function f = with_rule(FARMEM_RULE_TMO);
+	struct farmem_instance i = { 0 };
+	struct farmem_knobs k;
+
+	farmem_knobs_compress(&f.knobs, 20);
+	assert_true(rule_step(&f, &i, FARMEM_ON_INIT_DONE, T0, 0).timer_ns == T0 + 300 * NS_PER_MS);
+	farmem_knobs_default(&k);
+	farmem_knobs_compress(&k, 20);
+	assert_true(k.semiwarm_first_ns == 6 * S && k.rollback_ns == 1500 * NS_PER_MS && k.keepalive_ns == 600 * S);
+	assert_true(k.offload_per_s > 0.199 && k.offload_per_s < 0.201);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -564,7 +653,7 @@ int main(void)
 		cmocka_unit_test(memory_leaves_gradually), cmocka_unit_test(request_ends_semiwarm), cmocka_unit_test(prefetch_is_bounded), cmocka_unit_test(nothing_moves_at_the_end),
 		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
 		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
-		cmocka_unit_test(knobs_are_checked),
+		cmocka_unit_test(knobs_are_checked), cmocka_unit_test(tmo_is_its_formula), cmocka_unit_test(cold_leaves_at_once), cmocka_unit_test(off_moves_nothing), cmocka_unit_test(faster_time_is_shorter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

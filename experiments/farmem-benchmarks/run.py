@@ -1,0 +1,73 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The eleven functions under a trace, live: average local memory and P95 latency by keep-alive, TMO's formula, cold for 60 s, and this project's policy
+
+All four run in the same node with the same engine, which moves memory; what differs is the policy (hearthd(8), farmem_policy), and keep-alive has no engine at all. Idle instances end after 600 s. Of a trace
+that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not, and a function has two instances at most, as bursts that come so much faster would start many. Each function is called once before the trace begins,
+and P95 is that of calls that found an instance: how many had to start one is a line of its own.
+FaaSMem (ASPLOS 2024) reports 9.9% to 79.8% less local memory than keep-alive. Its pool is another machine's; the embedded one takes memory of this machine, which is a line of its own.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+
+import farmem  # noqa: E402
+from experiment import Experiment  # noqa: E402
+
+
+def add_options(parser):
+    farmem.options(parser)
+    farmem.trace_options(parser)
+    parser.add_argument('--policies', type=farmem.names(farmem.POLICIES), default=list(farmem.POLICIES), metavar='P,P...', help=', '.join(farmem.POLICIES))
+
+
+def both(found, memory, p95):
+    """The columns of a row. @memory, @p95: of what measure() returned."""
+    return [value for one in found.values() for value in (memory(one), p95(one))]
+
+
+def table(e, found):
+    for name in e.args.functions:
+        e.row(name, *both(found, lambda one, name=name: one['functions'][name]['local_mib'], lambda one, name=name: one['functions'][name]['p95_ms'] or None))
+    e.row('all', *both(found, lambda one: farmem.of_all(one, 'local_mib'), lambda one: None))
+    e.row('in the pool of this machine', *both(found, lambda one: one['pool'], lambda one: None))
+    base = found.get('keepalive')
+    if base:
+        e.row('to keep-alive, % (P95: mean of the functions)', *both(found, lambda one: farmem.change(one, base, 'local_mib'), lambda one: farmem.change(one, base, 'p95_ms')))
+    # what else the machine did: where these differ much, latencies say little
+    e.row('load of the machine before it', *both(found, lambda one: None, lambda one: one['load']))
+    e.row('calls that started an instance | errors', *both(found, lambda one: one['starts']['cold'], lambda one: one['errors']))
+
+
+def draw(axes, found, functions):
+    for axis, key, label in ((axes[0], 'local_mib', 'average local memory, MiB'), (axes[1], 'p95_ms', 'P95 latency, ms')):
+        for k, (policy, one) in enumerate(found.items()):
+            axis.bar([at + k * .2 for at in range(len(functions))], [one['functions'][f][key] for f in functions], .19, color=farmem.COLOURS[policy], label=policy)
+        axis.set_xticks([at + .3 for at in range(len(functions))], functions, rotation=60, ha='right', fontsize=7)
+        axis.set_yscale('log')
+        axis.set_ylabel(label)
+        axis.legend(fontsize=8)
+
+
+def main():
+    e = Experiment('farmem-benchmarks', __doc__, add_options=add_options, simulates=False)
+    e.columns = tuple(f'{policy} {what}' for policy in e.args.policies for what in ('MiB', 'P95 ms'))
+    compress, (trace, what) = farmem.factor(e.args), farmem.trace_of(e.args)
+    name, _ = farmem.engine()
+    found = {}
+    try:
+        for policy in e.args.policies:
+            found[policy] = farmem.measure(e.args, policy, trace, compress, e.args.functions)
+            print(f"{policy}: {found[policy]['wall_s']:.0f} s, {found[policy]['errors']} errors", file=sys.stderr, flush=True)
+    except farmem.Broken as error:
+        sys.exit(f'hearth experiment: {error}')
+    keys = list(next(iter(next(iter(found.values()))['functions'].values())))
+    e.csv(['policy', 'function', *keys], [[policy, f, *row.values()] for policy, one in found.items() for f, row in one['functions'].items()])
+    e.plot(lambda axes: draw(axes, found, e.args.functions), columns=2)
+    e.row(f'{what}{" (SYNTHETIC)" if trace[0] != "--synthetic" and next(iter(found.values()))["synthetic"] else ""}, {compress} times faster; engine {name}', *[None] * len(e.columns))
+    table(e, found)
+    e.finish()
+
+
+main()

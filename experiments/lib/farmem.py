@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the far memory experiments share: the functions, a node whose memory policy is chosen, what its instances hold while a trace is replayed, and calls one by one."""
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from experiment import HEARTH
+
+MIB = 1 << 20
+# lightest first: a trace's functions are laid on them in the order of their durations
+FUNCTIONS = ('html_server', 'float_operation', 'json_dumps_loads', 'chameleon', 'pyaes', 'linpack', 'matmul', 'image_processing', 'graph_bfs', 'gzip_compression', 'bert')
+# name: the node's configuration
+POLICIES = {'keepalive': {'farmem': 'off'}, 'tmo': {'farmem_policy': 'tmo'}, 'cold60': {'farmem_policy': 'cold60'}, 'hearth': {}}
+COLOURS = {'keepalive': 'tab:gray', 'tmo': 'tab:blue', 'cold60': 'tab:orange', 'hearth': 'tab:red'}
+KEEP_S = 600
+SAMPLE_S = .5
+PATIENCE_S = 300
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+AZURE = os.path.join(SOURCE, '..', 'shared', 'data', 'azure', 'Azure2021_200.csv')
+
+
+class Broken(Exception):
+    pass
+
+
+def options(parser):
+    parser.add_argument('--functions', type=names(FUNCTIONS), default=list(FUNCTIONS), metavar='F,F...', help='of functions/; all of them')
+    parser.add_argument('--functions-dir', default=os.path.join(SOURCE, 'functions'), metavar='DIR', help='where they are (%(default)s)')
+
+
+def names(of):
+    """Of an option: a list of some of these."""
+    def parse(text):
+        found = text.split(',')
+        for name in found:
+            if name not in of:
+                raise ValueError(name)
+        return found
+    parse.__name__ = 'list of ' + ', '.join(of)
+    return parse
+
+
+def skip(why):
+    print(f'hearth experiment: skipped: {why}', file=sys.stderr)
+    sys.exit(2)
+
+
+def run(*command, check=True):
+    done = subprocess.run([HEARTH, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=3600)
+    if check and done.returncode:
+        raise Broken(f"hearth {' '.join(command)}: {(done.stderr or done.stdout).strip()}")
+    return done
+
+
+def engine():
+    """Return: (name, what it uses) of the first engine of this machine; where there is none this says why and exits with 2."""
+    checks = json.loads(run('doctor', '--json', check=False).stdout)['items']
+    found = [c for c in checks if c['name'].startswith('memory ')]
+    for c in found:
+        if c['ok']:
+            return c['name'].removeprefix('memory '), c['detail']
+    return skip('no engine for far memory works here: ' + '; '.join(f"{c['name']}: {c['detail']}" for c in found))
+
+
+class Node:
+    """A node with folders of its own; what it held is sampled while it is watched."""
+
+    def __init__(self, args, policy=None, compress=1, **config):
+        self.args, self.compress = args, compress
+        self.config = {**(POLICIES[policy] if policy else {}), 'farmem_compress': compress, **config}
+        # a short path, as sockets need it
+        self.folder = tempfile.mkdtemp(prefix='hearth-fm-', dir='/tmp')
+        self.samples, self.stop = [], threading.Event()
+
+    def __enter__(self):
+        try:
+            self.up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *what):
+        self.call('down', check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def call(self, *command, check=True):
+        return run('--run', self.folder, *command, check=check)
+
+    def up(self):
+        config = os.path.join(self.folder, 'node.yaml')
+        with open(config, 'w', encoding='utf-8') as file:
+            file.writelines(f'{key}: {value}\n' for key, value in self.config.items())
+        self.call('up', '-d', '--config', config, '--state', self.folder + '/state', '--listen', '127.0.0.1:0', '--log', self.folder + '/hearthd.log')
+        self.gateway = self.ps()['node']['gateway']
+
+    def ps(self):
+        return json.loads(self.call('--json', 'ps').stdout)
+
+    def deploy(self, function, keep_s=KEEP_S, **keys):
+        """@keep_s: before compression; @keys: of the manifest. An idle instance is ended after it, as the systems do that this one is compared with, and not parked."""
+        keys = {'keep_hot': f'{keep_s / self.compress * 1000:.0f}ms', 'park': 'off', 'init_timeout': '5m', 'queue_timeout': '5m', 'timeout': '5m', **keys}
+        words = [word for key, value in keys.items() for word in ('--set', f'{key}={value}')]
+        self.call('deploy', *words, os.path.join(self.args.functions_dir, function, 'function.yaml'))
+
+    def invoke(self, name):
+        """One call. Return: (ms, how it started)."""
+        host, port = self.gateway.rsplit('/', 1)[-1].rsplit(':', 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+        began = time.monotonic()
+        try:
+            connection.request('POST', f'/2015-03-31/functions/{name}/invocations', body='{"replay":0}')
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200 or answer.headers['X-Amz-Function-Error'] or not answer.headers['X-Hearth-Start']:
+            raise Broken(f'{name} answers {answer.status}: {body[:200]!r}')
+        return (time.monotonic() - began) * 1e3, answer.headers['X-Hearth-Start']
+
+    # ---- memory ----
+
+    def watch(self):
+        self.samples, self.stop = [], threading.Event()
+        self.thread = threading.Thread(target=self.sample)
+        self.thread.start()
+
+    def sample(self):
+        while True:
+            ps = self.ps()
+            held = {}
+            for inst in ps['instances']:
+                local, away = held.get(inst['function'], (0, 0))
+                held[inst['function']] = local + inst['memory_bytes'], away + (inst.get('memory') or {}).get('remote_bytes', 0)
+            self.samples.append((time.monotonic(), held, ps['node']['farmem']['pool_bytes']))
+            if self.stop.wait(SAMPLE_S):
+                return
+
+    def watched(self):
+        """Averages in MiB: ({function: (local, away)}, pool), each sample counting for the time up to the next; and the most that was local of all."""
+        self.stop.set()
+        self.thread.join()
+        s = self.samples
+        spans = [max(b[0] - a[0], 1e-9) for a, b in zip(s, s[1:])] or [1]
+        whole = sum(spans)
+        def mean(of):
+            return sum(span * of(one) for span, one in zip(spans, s)) / whole / MIB
+        seen = {f for one in s for f in one[1]}
+        return ({f: tuple(mean(lambda one, f=f, k=k: one[1].get(f, (0, 0))[k]) for k in (0, 1)) for f in seen}, mean(lambda one: one[2]),
+                max(sum(local for local, _ in one[1].values()) for one in s) / MIB)
+
+    # ---- a trace ----
+
+    def replay(self, trace, functions):
+        """Return: hearth-replay's report. @trace: words that name it."""
+        out = self.folder + '/replay'
+        # it is told to wait for nothing after the last answer
+        done = self.call('replay', '--functions', ','.join(functions), '--gateway', self.gateway, '--compress', str(self.compress), '--keepalive', '1s', '--out', out, *trace, check=False)
+        try:
+            with open(out + '/report.json', encoding='utf-8') as file:
+                return json.load(file)
+        except OSError:
+            raise Broken(f'hearth replay: {(done.stderr or done.stdout).strip()}') from None
+
+
+def measure(args, policy, trace, compress, functions, **keys):
+    """A node, the functions called once each, and the trace. @keys: of the functions' manifests.
+    Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)], 'load': of the machine before}"""
+    load = os.getloadavg()[0]
+    with Node(args, policy, compress) as node:
+        for name in functions:
+            node.deploy(name, max_instances=str(args.max_instances), **keys)
+        for name in functions:
+            node.invoke(name)
+        node.watch()
+        try:
+            report = node.replay(trace, functions)
+        finally:
+            memory, pool, _ = node.watched()
+        moved = {f['name']: f.get('memory') or {} for f in node.ps()['functions']}
+    rows = {}
+    for f in report['functions']:
+        local, away = memory.get(f['name'], (0, 0))
+        rows[f['name']] = {'local_mib': local, 'away_mib': away, 'p50_ms': f['p50_ms'], 'p95_ms': f['found_p95_ms'], 'p95_with_starts_ms': f['p95_ms'], 'calls': f['requests'], 'errors': f['errors'],
+                           'cold': f['cold'], 'warm': f['warm'], **{key: moved[f['name']].get(key, 0) for key in ('faults', 'prefetched_pages', 'prefetch_hits')}}
+    series = [(at - node.samples[0][0], sum(local for local, _ in held.values()) / MIB) for at, held, _ in node.samples]
+    return {'functions': rows, 'pool': pool, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series, 'load': load}
+
+
+def of_all(found, key):
+    """The functions' sum."""
+    return sum(f[key] for f in found['functions'].values())
+
+
+def change(found, base, key):
+    """To another, in percent: the functions' sum for memory, their mean for a latency."""
+    pairs = [(f[key], base['functions'][name][key]) for name, f in found['functions'].items() if base['functions'][name][key] > 0 and f[key] > 0]
+    if not pairs:
+        return None
+    if key == 'local_mib':
+        return (sum(a for a, _ in pairs) / sum(b for _, b in pairs) - 1) * 100
+    return sum((a / b - 1) * 100 for a, b in pairs) / len(pairs)
+
+
+def trace_options(parser):
+    parser.add_argument('--trace', metavar='FILE', help='of calls, see hearth-trace(1); the Azure sample where it is, else a generated one')
+    parser.add_argument('--seed', type=int, default=1, help='of a generated trace')
+    parser.add_argument('--lite', action='store_true', help='for a quick look: time goes 10 times faster than it was recorded')
+    parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 10')
+    parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function: calls that come in a burst wait rather than start many (%(default)s)')
+
+
+def trace_of(args):
+    """Return: (words for hearth replay, what the table says of it)."""
+    path = args.trace or (AZURE if os.path.exists(AZURE) else None)
+    if path:
+        return [path], f'trace {os.path.basename(path)}'
+    return ['--synthetic', '--seed', str(args.seed)], f'SYNTHETIC trace, generated with seed {args.seed}'
+
+
+def factor(args):
+    return args.compress or (10 if args.lite else 2)
+
+
+def quantile(values, q):
+    """Of a list: the smallest one that so large a share does not exceed."""
+    values = sorted(values)
+    return values[min(len(values) - 1, max(0, -int(-q * len(values) // 1) - 1))] if values else None
+
+
+def median(values):
+    return statistics.median(values) if values else None

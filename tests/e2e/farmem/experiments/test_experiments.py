@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`hearth experiment farmem-*`, tiny: that they run on a real node with a real engine, answer every call, and say what they measured. What they say of memory and latency means nothing here."""
+import csv
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+BUILD = os.environ.get('HEARTH_BUILD', 'build')
+HEARTH = os.path.join(BUILD, 'bin', 'hearth')
+POLICIES = ('keepalive', 'tmo', 'cold60', 'hearth')
+CALLS = 8
+
+
+def engine():
+    done = subprocess.run([HEARTH, 'doctor', '--json'], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    return os.geteuid() == 0 and any(c['ok'] for c in json.loads(done.stdout)['items'] if c['name'].startswith('memory '))
+
+
+class Experiments(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix='hearth-fm-')
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def experiment(self, name, *words, code=0):
+        out = os.path.join(self.dir, name)
+        done = subprocess.run([HEARTH, '--json', 'experiment', 'farmem-' + name, '--out', out, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
+        self.assertEqual(done.returncode, code, done)
+        if code:
+            return done.stderr
+        with open(os.path.join(out, f'farmem-{name}.csv'), encoding='utf-8') as file:
+            return json.loads(done.stdout.splitlines()[-1])['rows'], list(csv.DictReader(file))
+
+    def trace(self):
+        path = os.path.join(self.dir, 'trace.csv')
+        subprocess.run([HEARTH, 'trace', 'generate', '--functions', '2', '--invocations', str(CALLS), '--span', '60', '-o', path], check=True, timeout=60)
+        return ['--trace', path, '--compress', '60']
+
+    @unittest.skipUnless(engine(), 'nothing moves memory here')
+    def test_benchmarks(self):
+        rows, points = self.experiment('benchmarks', '--functions', 'html_server,pyaes', *self.trace())
+        self.assertIn('SYNTHETIC', rows[0]['what'])
+        self.assertEqual([(p['policy'], p['function']) for p in points], [(policy, f) for policy in POLICIES for f in ('html_server', 'pyaes')])
+        for policy in POLICIES:
+            mine = [p for p in points if p['policy'] == policy]
+            self.assertEqual((sum(int(p['calls']) for p in mine), sum(int(p['errors']) for p in mine)), (CALLS, 0))
+            self.assertTrue(all(float(p['local_mib']) > 0 for p in mine), mine)
+        # keep-alive has nothing that could move memory
+        self.assertTrue(all(float(p['away_mib']) == 0 for p in points if p['policy'] == 'keepalive'))
+        self.assertIn('html_server', [row['what'] for row in rows])
+
+    @unittest.skipUnless(engine(), 'nothing moves memory here')
+    def test_ablation(self):
+        rows, points = self.experiment('ablation', '--functions', 'html_server', *self.trace())
+        self.assertEqual([row['what'] for row in rows[1:]], ['keepalive', 'all of it', 'without segments', 'without semi-warm', 'without prefetch'])
+        self.assertTrue(all(row['errors'] == 0 for row in rows[1:]), rows)
+        self.assertEqual({p['variant'] for p in points}, {row['what'] for row in rows[1:]})
+        self.assertEqual([row['prefetched pages'] for row in rows if row['what'] in ('keepalive', 'without prefetch')], [0, 0])
+
+    @unittest.skipUnless(engine(), 'nothing moves memory here')
+    def test_workloads(self):
+        rows, points = self.experiment('workloads', '--functions', 'html_server', '--calls', '3,5', '--compress', '600')
+        self.assertIn('SYNTHETIC', rows[0]['what'])
+        self.assertEqual([(p['calls'], p['errors']) for p in points], [('3', '0')] * 3 + [('5', '0')] * 3)
+
+    @unittest.skipUnless(engine(), 'nothing moves memory here')
+    def test_barrier(self):
+        rows, points = self.experiment('barrier', '--functions', 'html_server', '--runs', '2')
+        self.assertEqual(len(points), 4)
+        self.assertTrue(all(float(p['ms']) > 0 for p in points))
+        self.assertEqual(rows[1]['what'], 'html_server')
+
+    @unittest.skipUnless(engine(), 'nothing moves memory here')
+    def test_density(self):
+        rows, points = self.experiment('density', '--functions', 'html_server', '--base', '1', '--most', '2', '--rounds', '1', '--period', '10')
+        self.assertEqual([(p['policy'], p['instances']) for p in points if p['instances'] == '1'], [('keepalive', '1'), ('hearth', '1')])
+        self.assertTrue(rows[1]['what'].startswith('html_server: instances in '))
+
+    def test_wrong(self):
+        for name in ('ablation', 'barrier', 'benchmarks', 'density', 'workloads'):
+            self.assertIn('invalid list of', self.experiment(name, '--functions', 'no_such', code=2))
+        self.assertIn('invalid list of', self.experiment('benchmarks', '--policies', 'magic', code=2))
+
+
+if __name__ == '__main__':
+    unittest.main()
