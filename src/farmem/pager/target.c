@@ -168,6 +168,9 @@ static void recall(struct pager *p, struct target *t)
 		detached(t, t->st->lost, t->st->why);
 		return;
 	}
+	/* a helper that is being met would have its userfaultfd for nobody: what comes of that is let go then */
+	if (greet_pending(p, t))
+		return;
 	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
 		if (!at_home(s)) {

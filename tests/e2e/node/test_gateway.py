@@ -188,7 +188,7 @@ def test_metrics_are_prometheus_text(node):
             continue
         m = re.fullmatch(r"([a-zA-Z_:][\w:]*)(\{%s(?:,%s)*\})? (-?[\d.]+(?:e[+-]?\d+)?|\+Inf|NaN)" % (label, label), line)
         assert m, line
-        family = next((m[1][:-len(s)] for s in ("_bucket", "_sum", "_count") if m[1].endswith(s) and types.get(m[1][:-len(s)]) == "histogram"), m[1])
+        family = next((m[1][:-len(s)] for s in ("_bucket", "_sum", "_count") if m[1].endswith(s) and types.get(m[1][:-len(s)]) in ("histogram", "summary")), m[1])
         assert family in types, line
         assert family == last or family not in finished, "samples of %s are not together" % family
         finished.add(last)
