@@ -148,6 +148,16 @@ class Basics(PagerCase):
         self.assertEqual(self.stat(p)['remote'][0] >= away - MIB, True)
         self.assertEqual(p.do('check'), 'wrong 0')
 
+    def test_let_go_while_it_is_met(self):
+        """What was not attached yet is let go of as a whole: who is told so may checkpoint the program."""
+        for _ in range(20):
+            p = self.program()
+            p.lines.line()
+            self.shell.say(f'attach {p.name} {p.pid} {self.numbers}')
+            self.assertEqual(self.detach(p)['error'], 0)
+            fds = f'/proc/{p.pid}/fd'
+            self.assertEqual([fd for fd in os.listdir(fds) if 'userfaultfd' in os.readlink(os.path.join(fds, fd))], [])
+
     def test_pager_told_to_end(self):
         p = self.program()
         p.lines.line()
