@@ -10,7 +10,7 @@
 
 #include "step.h"
 
-#define TIDY_PAGES 4
+#define TIDY_PAGES 8
 #define EPOCH 1                         /* numbers are used once, so there is nothing to tell apart */
 
 struct depot {

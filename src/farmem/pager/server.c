@@ -21,6 +21,7 @@
 
 #define OUT_MAX (4u << 20)              /* of events that a client does not take */
 #define CLIENTS_MAX 16
+#define TIDY_MS 1                       /* between a few pages and the next few */
 
 bool steps_wanted;
 
@@ -190,11 +191,11 @@ static void on_event(struct pager *p, uint64_t tag)
 	}
 }
 
-/* what has left is made smaller while nobody asks for anything */
+/* what has left is made smaller while nobody asks for anything, little by little: it takes a processor from those that run */
 static void turn(struct pager *p)
 {
 	struct epoll_event events[64];
-	int n = epoll_wait(p->epoll_fd, events, 64, p->untidy ? 0 : -1);
+	int n = epoll_wait(p->epoll_fd, events, 64, p->untidy ? TIDY_MS : -1);
 
 	p->untidy = n != 0 || depot_tidy(p->depot);
 	for (int k = 0; k < n; k++)

@@ -199,6 +199,11 @@ class PagerCase(unittest.TestCase):
         self.shell.say(f'prefetch {p.name} {amount}')
         return self.event('prefetched')['bytes']
 
+    def begin(self, p):
+        """A request. The answer to the question after it says that the pager knows of it."""
+        self.shell.say(f'begin {p.name}')
+        self.stat(p)
+
     def stat(self, p):
         self.shell.say(f'stat {p.name}')
         return self.event('stat', name=p.name)

@@ -84,7 +84,7 @@ class Http(LoadTest):
         got = self.load(self.double(act).url, '--rate', 400, '--duration', '1s', '--arrivals', 'uniform', '--warmup', 0, *PATIENT)
         self.assertEqual(got['total']['status'], {'200': 200, '503': 100, '429': 100})
         self.assertEqual(got['total']['ok'], 100)
-        self.assertEqual(got['starts'], {'cold': 0, 'wake': 0, 'hot': 300})
+        self.assertEqual(got['starts'], {'cold': 0, 'wake': 0, 'warm': 0, 'hot': 300})
         self.assertAlmostEqual(got['total']['queue_us']['p50'], 1500, delta=15)
 
     def test_bodies_methods_headers(self):
