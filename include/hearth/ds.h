@@ -174,7 +174,8 @@ int hearth_ds_submit(struct hearth_ds_queue *queue, const struct hearth_ds_op *o
 /**
  * hearth_ds_reap - collect what has ended
  * @min:        wait for so many (fewer where fewer are under way)
- * @timeout_ms: of the wait; -1 = for ever
+ * @timeout_ms: of the wait; -1 = for ever, and this thread does the queue's work meanwhile
+ * Context: may call the driver; the thread's own CUDA context is as before when it returns.
  * Return: how many are in @ret, 0..@max.
  */
 ssize_t hearth_ds_reap(struct hearth_ds_queue *queue, struct hearth_ds_done *ret, size_t max, size_t min, int timeout_ms);

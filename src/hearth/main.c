@@ -32,7 +32,7 @@ static const struct command commands[] = {
 	  "how many calls run at a time and which, changed while they wait and run; record them" },
 	{ "doctor", cmd_doctor, "[--libexec DIR] [--criu PROGRAM]", "what this machine can do, and what is missing" },
 	{ "serve", cmd_serve, "[--check] CONFIG.yaml", "answer requests over UDP, AF_XDP or DPDK with an application, scheduled by type; --check: only say what would run" },
-	{ "ds", cmd_ds, "probe FILE DEVICE | copy [--verify] [--path PATH] FILE FILE|DEVICE | bench [--block N] [--depth N] [--queues N] [--sync] [--batch | --stream] [--end-to-end] [--random] [--write] [--handles] [--verify] [--by hearth|pread|uring|cufile] [--path PATH] [--cache auto|never|always] [--threads N] [--ring N] [--seconds N] [--seed N] FILE DEVICE | load [--filter GLOB]... [--verify] [--list] [--kv] [--path PATH] FILE|STORE [DEVICE]",
+	{ "ds", cmd_ds, "probe FILE DEVICE | copy [--verify] [--path PATH] FILE FILE|DEVICE | bench [--block N] [--depth N] [--io-depth N] [--queues N] [--sync] [--batch | --stream] [--end-to-end] [--random] [--write] [--handles] [--verify] [--by hearth|pread|uring|cufile] [--path PATH] [--cache auto|never|always] [--threads N] [--ring N] [--seconds N] [--seed N] FILE DEVICE | load [--filter GLOB]... [--verify] [--list] [--kv] [--path PATH] FILE|STORE [DEVICE]",
 	  "between files and device memory: which paths there are and why, copy and verify, measure" },
 	{ "pool", cmd_pool, "[--listen PLACE]... [--memory BYTES] [--quota BYTES] [--lease SECONDS] [--key-file FILE] | --status PLACE [--key-file FILE] | --new-key TENANT | --print-access FILE",
 	  "keep memory of idle functions for this node or others; its state; keys of tenants" },
