@@ -6,6 +6,7 @@
 #include "ctx.h"
 #include "gate.h"
 #include "gatefile.h"
+#include "host.h"
 #include "link.h"
 #include "log.h"
 #include "mem.h"
@@ -54,6 +55,7 @@ static void fork_child(void)
 	link_fork_child();
 	service_fork_child();
 	refuse_fork_child();
+	host_fork_child();
 	capture_fork_child();
 	mem_fork_child();
 	ctx_fork_child();

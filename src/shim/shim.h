@@ -17,7 +17,7 @@
  *   gate.c     the gate                      vmm.c     cuMemCreate and its like                                  service.c  the service thread: what the keeper asks
  *   ctx.c      contexts, peers, waiting      attr.c    questions about addresses                                 detach.c   memory goes and comes back
  *   capture.c  stream captures               refuse.c  what cannot be checkpointed                               init.c     cuInit, fork
- *   copy.c     copies between devices
+ *   copy.c     copies between devices                                 host.c    pinned host memory, and where it is
  */
 extern pthread_mutex_t shim_lock SHIM_HIDDEN;
 

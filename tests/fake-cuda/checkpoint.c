@@ -69,6 +69,40 @@ static CUresult save_all(void)
 	return r;
 }
 
+/* how many pages of registered memory are there: those that a userfaultfd still has to fill in are not */
+static uint64_t pages_present(int pagemap, const struct host *h)
+{
+	uint64_t first = h->at.va / 4096, last = (h->at.va + h->at.bytes - 1) / 4096, n = 0, entries[512];
+
+	for (uint64_t at = first; at <= last; at += 512) {
+		size_t want = last - at + 1 < 512 ? last - at + 1 : 512;
+		ssize_t got = pread(pagemap, entries, want * 8, (off_t)(at * 8));
+
+		for (ssize_t k = 0; k < got / 8; k++)
+			n += entries[k] >> 63;
+	}
+	return n;
+}
+
+/* the driver pins registered memory anew, and the kernel does not wait for a page that is still to come */
+static CUresult pin_all(bool again)
+{
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	CUresult r = pagemap < 0 ? CUDA_ERROR_OPERATING_SYSTEM : CUDA_SUCCESS;
+
+	for (size_t k = 0; !r && k < fake.hosts.n; k++) {
+		struct host *h = (struct host *)fake.hosts.v[k];
+		uint64_t n = h->registered ? pages_present(pagemap, h) : 0;
+
+		if (again && n < h->present)
+			r = CUDA_ERROR_INVALID_VALUE;
+		h->present = again ? h->present : n;
+	}
+	if (pagemap >= 0)
+		close(pagemap);
+	return r;
+}
+
 static CUresult do_lock(unsigned timeout_ms)
 {
 	CUresult r;
@@ -91,6 +125,8 @@ static CUresult do_checkpoint(void)
 	if (own.state != CU_PROCESS_STATE_LOCKED)
 		return CUDA_ERROR_ILLEGAL_STATE;
 	r = call_step("target.checkpoint");
+	if (!r)
+		r = pin_all(false);
 	if (r)
 		return r;
 	r = save_all();
@@ -150,6 +186,8 @@ static CUresult do_restore(const struct fake_process *box)
 	if (fake.machine->driver_version != own.driver_version)
 		return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
 	r = devices_there(box);
+	if (!r)
+		r = pin_all(true);
 	if (!r)
 		r = machine_join();
 	if (r)

@@ -56,7 +56,7 @@ struct alloc {
 	struct block *block;
 };
 struct block { struct block *next; uint64_t va, bytes; struct mapping *map; struct ctx *ctx; unsigned device, users; bool slab; uint64_t used[GRANULARITY / 512 / 64]; };
-struct host { struct span at; unsigned flags; bool registered; };
+struct host { struct span at; unsigned flags; bool registered; uint64_t present; };        /* present: pages that were there when the process was checkpointed */
 struct pool { struct pool *next; unsigned device; uint64_t threshold, used, used_high; };   /* a limit is not kept: what is freed goes back at once */
 
 struct ctx {

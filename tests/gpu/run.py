@@ -76,7 +76,7 @@ class Suites:
             return function(*args)
         except (Broken, OSError, subprocess.TimeoutExpired, KeyError) as error:
             print(f'{what}: {error!r}', flush=True)
-            self.table.add(what, f'broken: {error}'[:160].replace('\n', ' '), passed=False)
+            self.table.add(what, f'broken: …{str(error)[-150:]}'.replace('\n', ' '), passed=False)
             return None
 
     # ---- train: 15 GiB that change in every step ----

@@ -3,8 +3,9 @@
  * A program with state in device memory, for the fake CUDA driver: each step changes every buffer and prints a loss that depends on all that went before, so that a
  * program that goes on from an image prints exactly what the one before would have printed.
  *
- *   gpu_counter [--steps N] [--buffers N] [--bytes N] [--devices N] [--threads N] [--graph] [--churn] [--pinned] [--pace USEC] [--still] [--host BYTES]
+ *   gpu_counter [--steps N] [--buffers N] [--bytes N] [--devices N] [--threads N] [--graph] [--churn] [--pinned] [--pace USEC] [--still] [--host BYTES] [--registered BYTES]
  *       buffers and bytes are each thread's; thread T is on device T modulo devices; still: buffers change at the first step only
+ *       registered: so much memory of each thread is registered with the driver, anew every 64 steps; what is in it is looked at before
  *       host: a thread writes over so many bytes of ordinary memory without a pause, and ends the program when it finds any but what it wrote
  */
 #include <getopt.h>
@@ -23,7 +24,7 @@
 #define BUFFERS_MAX 256
 
 static const char module_text[] = "fake-cuda\nkernel train 8 8 8\nkernel increment 8\nkernel chase 8 8\nkernel bump\nglobal count 8\n";
-static struct { unsigned long steps, buffers, bytes, pace, host; unsigned devices, threads; bool graph, churn, pinned, still; } o = {
+static struct { unsigned long steps, buffers, bytes, pace, host, registered; unsigned devices, threads; bool graph, churn, pinned, still; } o = {
 	.steps = ~0ul, .buffers = 4, .bytes = 1 << 20, .devices = 1, .threads = 1, .pace = 1000,
 };
 static pthread_barrier_t begin, end;
@@ -37,7 +38,7 @@ struct worker {
 	CUfunction train, increment, chase, bump;
 	CUdeviceptr buffer[BUFFERS_MAX], links, sums, extra, count;    /* sums: loss, counter, sum of the list */
 	CUgraphExec graph;
-	uint64_t *seen, plain[4];
+	uint64_t *seen, plain[4], *registered;
 	bool built;
 };
 
@@ -81,6 +82,31 @@ static void make_links(struct worker *w)
 	CHECK(cuMemcpyHtoD(w->links, list, sizeof(list)));
 }
 
+static void make_registered(struct worker *w)
+{
+	size_t words = o.registered / 8;
+
+	w->registered = mmap(NULL, o.registered, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (w->registered == MAP_FAILED) {
+		perror("gpu_counter: mmap");
+		exit(1);
+	}
+	for (size_t k = 0; k < words; k++)
+		w->registered[k] = k * 0x9e3779b97f4a7c15ull;
+	CHECK(cuMemHostRegister(w->registered, o.registered, 0));
+}
+
+static void register_anew(struct worker *w)
+{
+	for (size_t k = 0; k < o.registered / 8; k += 509)
+		if (w->registered[k] != k * 0x9e3779b97f4a7c15ull) {
+			fprintf(stderr, "gpu_counter: word %zu of the registered memory is %lx\n", k, (unsigned long)w->registered[k]);
+			_exit(3);
+		}
+	CHECK(cuMemHostUnregister(w->registered));
+	CHECK(cuMemHostRegister(w->registered, o.registered, 0));
+}
+
 static void setup(struct worker *w)
 {
 	CUmodule module;
@@ -107,6 +133,8 @@ static void setup(struct worker *w)
 	w->seen = w->plain;
 	if (o.pinned)
 		CHECK(cuMemAllocHost((void **)&w->seen, sizeof(w->plain)));
+	if (o.registered)
+		make_registered(w);
 }
 
 static void build_graph(struct worker *w)
@@ -150,6 +178,8 @@ static void *work(void *arg)
 		build_graph(w);
 	for (unsigned long n = 0; n < o.steps; n++) {
 		pthread_barrier_wait(&begin);
+		if (o.registered && n % 64 == 63)
+			register_anew(w);
 		step(w);
 		pthread_barrier_wait(&end);
 	}
@@ -186,7 +216,7 @@ static void parse(int argc, char **argv)
 	static const struct option options[] = {
 		{ "steps", 1, NULL, 's' }, { "buffers", 1, NULL, 'n' }, { "bytes", 1, NULL, 'b' }, { "devices", 1, NULL, 'd' }, { "threads", 1, NULL, 't' }, { "graph", 0, NULL, 'g' },
 		{ "churn", 0, NULL, 'c' }, { "pinned", 0, NULL, 'p' }, { "pace", 1, NULL, 'w' }, { "still", 0, NULL, 'i' },
-		{ "host", 1, NULL, 'h' }, { 0 },
+		{ "host", 1, NULL, 'h' }, { "registered", 1, NULL, 'R' }, { 0 },
 	};
 	int c;
 
@@ -203,6 +233,7 @@ static void parse(int argc, char **argv)
 		case 'w': o.pace = strtoul(optarg, NULL, 0); break;
 		case 'i': o.still = true; break;
 		case 'h': o.host = strtoul(optarg, NULL, 0); break;
+		case 'R': o.registered = strtoul(optarg, NULL, 0); break;
 		default: exit(2);
 		}
 	if (o.buffers > BUFFERS_MAX || o.threads > THREADS_MAX || o.threads == 0 || o.devices == 0)

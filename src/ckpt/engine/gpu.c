@@ -22,7 +22,7 @@ struct gpu {
 	char dir[PATH_MAX];
 	bool stop;
 	pid_t pids[KEEPER_PIDS_MAX];
-	size_t n;
+	size_t n, without_shim;         /* that many of them */
 	json_t *notes;
 	char hold[64];                  /* name of what the keeper keeps of it; "": nothing */
 	pthread_t thread;
@@ -57,8 +57,10 @@ static int choose(struct gpu *g, const pid_t *tree, size_t n, struct hearth_err 
 	if (r == 0 && i->refusals)
 		r = err_set(err, -EOPNOTSUPP, "cannot checkpoint: %s", i->why);
 	for (size_t k = 0; r == 0 && k < i->n; k++)
-		if (i->process[k].cuda || i->process[k].shim)
+		if (i->process[k].cuda || i->process[k].shim) {
+			g->without_shim += !i->process[k].shim;
 			g->pids[g->n++] = i->process[k].pid;
+		}
 	if (r == 0 && g->n)
 		add_note(g->notes, i->notes);
 	free(i);
@@ -204,7 +206,7 @@ json_t *gpu_describe(const struct gpu *g)
 
 	for (size_t k = 0; g && k < g->n; k++)
 		json_array_append_new(pids, json_integer(g->pids[k]));
-	return g ? json_pack("{s:o,s:s*}", "pids", pids, "hold", g->hold[0] ? g->hold : NULL) : NULL;
+	return g ? json_pack("{s:o,s:s*,s:b}", "pids", pids, "hold", g->hold[0] ? g->hold : NULL, "pinned_known", !g->without_shim) : NULL;
 }
 
 size_t gpu_processes(const struct gpu *g)

@@ -30,6 +30,7 @@
 #include "gpu.h"
 #include "memory.h"
 #include "pages.h"
+#include "pinned.h"
 #include "relay.h"
 #include "rewind.h"
 #include "tree.h"
@@ -109,7 +110,7 @@ static int open_image(struct back *b)
 	for (size_t k = 0; k < store_image_objects(b->img); k++)
 		if (!strncmp(store_image_object_name(b->img, (int)k), "mem/", 4))
 			b->bytes += store_image_object_bytes(b->img, (int)k);
-	b->lazy = !b->o->eager && b->bytes >= LAZY_MIN_BYTES;
+	b->lazy = !b->o->eager && b->bytes >= LAZY_MIN_BYTES && pinned_known(json_object_get(meta, "gpu"));
 	return 0;
 }
 
@@ -498,6 +499,8 @@ static int make(struct back *b)
 	/* before the driver's part, which runs in the program and may need any page: from here on a pager that fails ends the program, and nobody waits for it */
 	if (r == 0 && b->lazy)
 		r = let_pager_go(b);
+	if (r == 0 && b->lazy)
+		r = pinned_fill(json_object_get(store_image_meta(b->img), "gpu"), b->err);
 	if (r == 0)
 		r = gpu_restore(b->device, &b->gpu, b->err);
 	b->device = gpu_back_free(b->device);

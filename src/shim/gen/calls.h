@@ -85,6 +85,8 @@ enum shim_call_number {
 	CALL_cuMemAllocAsync_ptsz,
 	CALL_cuMemAllocFromPoolAsync,
 	CALL_cuMemAllocFromPoolAsync_ptsz,
+	CALL_cuMemAllocHost,
+	CALL_cuMemAllocHost_v2,
 	CALL_cuMemAllocManaged,
 	CALL_cuMemAllocPitch_v2,
 	CALL_cuMemAlloc_v2,
@@ -98,12 +100,17 @@ enum shim_call_number {
 	CALL_cuMemExportToShareableHandle,
 	CALL_cuMemFreeAsync,
 	CALL_cuMemFreeAsync_ptsz,
+	CALL_cuMemFreeHost,
 	CALL_cuMemFree_v2,
 	CALL_cuMemGetAccess,
 	CALL_cuMemGetAddressRange_v2,
 	CALL_cuMemGetAllocationGranularity,
 	CALL_cuMemGetAllocationPropertiesFromHandle,
 	CALL_cuMemGetHandleForAddressRange,
+	CALL_cuMemHostAlloc,
+	CALL_cuMemHostRegister,
+	CALL_cuMemHostRegister_v2,
+	CALL_cuMemHostUnregister,
 	CALL_cuMemImportFromShareableHandle,
 	CALL_cuMemMap,
 	CALL_cuMemMapArrayAsync,
@@ -426,6 +433,10 @@ typedef CUresult fn_cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, 
 fn_cuMemAllocFromPoolAsync cuMemAllocFromPoolAsync;
 typedef CUresult fn_cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream);
 fn_cuMemAllocFromPoolAsync_ptsz cuMemAllocFromPoolAsync_ptsz;
+typedef CUresult fn_cuMemAllocHost(void **pp, unsigned int bytesize);
+fn_cuMemAllocHost cuMemAllocHost;
+typedef CUresult fn_cuMemAllocHost_v2(void **pp, size_t bytesize);
+fn_cuMemAllocHost_v2 cuMemAllocHost_v2;
 typedef CUresult fn_cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags);
 fn_cuMemAllocManaged cuMemAllocManaged;
 typedef CUresult fn_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height, unsigned int ElementSizeBytes);
@@ -452,6 +463,8 @@ typedef CUresult fn_cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream);
 fn_cuMemFreeAsync cuMemFreeAsync;
 typedef CUresult fn_cuMemFreeAsync_ptsz(CUdeviceptr dptr, CUstream hStream);
 fn_cuMemFreeAsync_ptsz cuMemFreeAsync_ptsz;
+typedef CUresult fn_cuMemFreeHost(void *p);
+fn_cuMemFreeHost cuMemFreeHost;
 typedef CUresult fn_cuMemFree_v2(CUdeviceptr dptr);
 fn_cuMemFree_v2 cuMemFree_v2;
 typedef CUresult fn_cuMemGetAccess(unsigned long long *flags, const CUmemLocation *location, CUdeviceptr ptr);
@@ -463,6 +476,14 @@ typedef CUresult fn_cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *
 fn_cuMemGetAllocationPropertiesFromHandle cuMemGetAllocationPropertiesFromHandle;
 typedef CUresult fn_cuMemGetHandleForAddressRange(void *handle, CUdeviceptr dptr, size_t size, CUmemRangeHandleType handleType, unsigned long long flags);
 fn_cuMemGetHandleForAddressRange cuMemGetHandleForAddressRange;
+typedef CUresult fn_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags);
+fn_cuMemHostAlloc cuMemHostAlloc;
+typedef CUresult fn_cuMemHostRegister(void *p, size_t bytesize, unsigned int Flags);
+fn_cuMemHostRegister cuMemHostRegister;
+typedef CUresult fn_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags);
+fn_cuMemHostRegister_v2 cuMemHostRegister_v2;
+typedef CUresult fn_cuMemHostUnregister(void *p);
+fn_cuMemHostUnregister cuMemHostUnregister;
 typedef CUresult fn_cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *osHandle, CUmemAllocationHandleType shHandleType);
 fn_cuMemImportFromShareableHandle cuMemImportFromShareableHandle;
 typedef CUresult fn_cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags);

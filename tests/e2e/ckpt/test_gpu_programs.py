@@ -114,6 +114,15 @@ class Gpu(Base):
                 self.check()
                 self.kill('g')
 
+    def test_registered_memory_is_there_before_the_driver(self):
+        """The rest of the memory still comes when the program runs again; it registers memory that is on its way, too."""
+        self.start_counter('--registered', str(192 << 20), '--threads', '2')
+        for _ in range(3):
+            made = self.checkpoint('g', '--stop')
+            self.assertTrue(self.restore(made['image'])['lazy'])
+            self.goes_on('g', 200)
+        self.check()
+
     def test_two_devices_fill_a_store_in_memory(self):
         """Segments of the store are mapped, and registered with the driver, by whichever device's copies need them."""
         self.start_counter('--threads', '2', '--devices', '2', '--buffers', '4', '--bytes', str(96 << 20), '--still')
@@ -216,13 +225,13 @@ class Gpu(Base):
     def test_the_driver_alone(self):
         """Without the shim: nobody waits for a connection of it."""
         self.words = ()
-        self.start_words('g', 'env', '-u', 'LD_PRELOAD', COUNTER, '--pace', '2000')
+        self.start_words('g', 'env', '-u', 'LD_PRELOAD', COUNTER, '--pace', '2000', '--registered', str(64 << 20))
         self.goes_on('g', 5)
         made = self.checkpoint('g')
         self.assertIn('without the shim', ' '.join(made['notes']))
         self.goes_on('g', 5)
         self.kill('g')
-        self.restore(made['image'])
+        self.assertFalse(self.restore(made['image'])['lazy'], 'nobody knows what the driver pins')
         self.goes_on('g', 10)
         self.check()
 

@@ -64,6 +64,20 @@ struct shim_gate {
 };
 enum shim_state { SHIM_RUNNING = 1, SHIM_CLOSED, SHIM_DETACHED, SHIM_ATTACHING };
 
+/*
+ * The host table: a memfd of this name, mapped shared in every process that has host memory which the driver pins. When a process comes back with its memory still on its way (a userfaultfd), all of it must
+ * be there before the driver restores the process: the kernel does not wait for a page that it is to pin, the driver's call just fails. @range may name more than is pinned, never less.
+ */
+#define SHIM_HOST_NAME "hearth-host"
+#define SHIM_HOST_MAGIC 0x68736774u
+#define SHIM_HOST_MAX ((1u << 20) - 1)
+struct shim_host_range { uint64_t start, bytes; };
+struct shim_host {
+	uint32_t magic, n;
+	uint64_t unused;
+	struct shim_host_range range[];         /* room for SHIM_HOST_MAX */
+};
+
 /* environment of a program: set by `hearth run` */
 #define SHIM_ENV_SOCKET "HEARTH_KEEPER"         /* path of the keeper's socket */
 #define SHIM_ENV_GATE "HEARTH_GATE"             /* path of the gate file */
