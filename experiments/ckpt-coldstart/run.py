@@ -13,9 +13,8 @@ import ckpt  # noqa: E402
 
 
 def main():
-    e = ckpt.begin('ckpt-coldstart', __doc__)
-    with ckpt.Bench(e) as bench:
-        found = ckpt.measure(e, bench)
+    e = ckpt.begin('ckpt-coldstart', __doc__, ckpt.measured_option)
+    found = ckpt.measure(e)
     ckpt.write_csv(e, found)
     e.plot(lambda axes: ckpt.bars(axes[0], found, lambda one: one['first'], 'to the end of the first step, s'))
     for program, (ours, driver) in found.items():

@@ -18,6 +18,7 @@ RATES = (.01, .03, .1, .3, 1, 3)
 
 
 def options(parser):
+    ckpt.measured_option(parser)
     parser.add_argument('--gpus', type=int, default=8, metavar='N', help='default 8')
     parser.add_argument('--failures', type=float, default=1, metavar='F', help='of each GPU an hour; default 1')
 
@@ -45,8 +46,7 @@ def draw(axis, found, gpus):
 
 def main():
     e = ckpt.begin('ckpt-frequency', __doc__, options)
-    with ckpt.Bench(e) as bench:
-        found = ckpt.measure(e, bench)
+    found = ckpt.measure(e)
     ckpt.write_csv(e, found)
     n, rate = e.args.gpus, e.args.failures
     e.plot(lambda axes: draw(axes[0], found, n))

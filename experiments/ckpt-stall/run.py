@@ -14,9 +14,8 @@ import ckpt  # noqa: E402
 
 
 def main():
-    e = ckpt.begin('ckpt-stall', __doc__)
-    with ckpt.Bench(e) as bench:
-        found = ckpt.measure(e, bench)
+    e = ckpt.begin('ckpt-stall', __doc__, ckpt.measured_option)
+    found = ckpt.measure(e)
     ckpt.write_csv(e, found)
     e.plot(lambda axes: [ckpt.bars(axes[0], found, lambda one: one['stop'], 'whole stop, s'), ckpt.bars(axes[1], found, lambda one: one['data'], "stop for the data, s")], columns=2)
     for program, (ours, driver) in found.items():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the checkpoint experiments share: one program measured under `hearth run` and under the driver's own way, on this machine."""
+import csv
 import os
 import shutil
 import sys
@@ -15,6 +16,8 @@ from experiment import Experiment  # noqa: E402
 
 COLUMNS = ('published', 'ours', "driver's own")
 PROGRAMS = ('transformer', 'resnet', 'decoder')
+WHO = COLUMNS[1:]
+KEYS = ('cold', 'stop', 'data', 'down', 'restore', 'first', 'bytes', 'new_bytes')
 POOL_BYTES = 40 << 30
 # one program runs until it has been measured
 ENDLESS = '1000000'
@@ -27,13 +30,19 @@ def options(parser):
     parser.add_argument('--without-driver', action='store_true', help="leave out the driver's own way")
 
 
+def measured_option(parser):
+    parser.add_argument('--measured', metavar='FILE', help='measure nothing: the CSV file of an earlier ckpt-stall, ckpt-frequency or ckpt-coldstart')
+
+
 def begin(name, doc, add_options=None):
-    """Return: the experiment. Where there is no GPU this says so and exits with 2."""
+    """Return: the experiment. Where there is no GPU, and nothing that was measured before, this says so and exits with 2."""
     def all_options(parser):
         options(parser)
         if add_options:
             add_options(parser)
     experiment = Experiment(name, doc, add_options=all_options, simulates=False, columns=COLUMNS)
+    if getattr(experiment.args, 'measured', None):
+        return experiment
     if gpulib.fake_driver():
         experiment.args.without_driver = True
     try:
@@ -114,9 +123,28 @@ class Bench:
             tool.remove(program)
 
 
-def measure(experiment, bench):
-    """Return: {program: (ours, driver's own or None)}"""
-    return {program: (bench.ours(program), bench.driver(program)) for program in experiment.args.programs}
+def read_csv(experiment, path):
+    """What write_csv() wrote; a clear end if it is not that."""
+    found = {}
+    try:
+        with open(path, newline='', encoding='utf-8') as file:
+            for row in csv.DictReader(file):
+                experiment.machine = {'gpu': row['gpu'], 'driver': row['driver']}
+                pair = found.setdefault(row['program'], [None, None])
+                pair[WHO.index(row['who'])] = {key: float(row[key]) for key in KEYS}
+        if not found or not all(pair[0] for pair in found.values()):
+            raise ValueError('it has no measurements of ours')
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        sys.exit(f'hearth experiment: {path} is not what ckpt-stall writes: {error!r}')
+    return found
+
+
+def measure(experiment):
+    """Return: {program: (ours, driver's own or None)}, measured or from --measured"""
+    if experiment.args.measured:
+        return read_csv(experiment, experiment.args.measured)
+    with Bench(experiment) as bench:
+        return {program: (bench.ours(program), bench.driver(program)) for program in experiment.args.programs}
 
 
 def of(found, key):
@@ -136,6 +164,5 @@ def bars(axis, found, value, label):
 
 
 def write_csv(experiment, found):
-    keys = ('cold', 'stop', 'data', 'down', 'restore', 'first', 'bytes', 'new_bytes')
-    experiment.csv(['program', 'who', 'gpu', 'driver', *keys], [[program, who, experiment.machine['gpu'], experiment.machine['driver'], *(one[k] for k in keys)]
-                                                                for program, pair in found.items() for who, one in zip(('ours', "driver's own"), pair) if one])
+    experiment.csv(['program', 'who', 'gpu', 'driver', *KEYS], [[program, who, experiment.machine['gpu'], experiment.machine['driver'], *(one[k] for k in KEYS)]
+                                                                for program, pair in found.items() for who, one in zip(WHO, pair) if one])

@@ -39,6 +39,20 @@ class Experiments(unittest.TestCase):
                 with open(os.path.join(self.dir, name, name + '.csv'), encoding='utf-8') as file:
                     self.assertEqual(len(file.readlines()), 2)
 
+    def test_from_what_was_measured_before(self):
+        path = os.path.join(self.dir, 'before.csv')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write("program,who,gpu,driver,cold,stop,data,down,restore,first,bytes,new_bytes\nresnet,ours,G,1,9,0.5,0.02,1,0.4,0.5,1e9,1e9\nresnet,driver's own,G,1,9,5,4,10,5,6,1e9,1e9\n")
+        for name, row in (('ckpt-stall', 'resnet, 1.0 GB: whole stop, s'), ('ckpt-coldstart', "resnet: times shorter than the driver's own"), ('ckpt-frequency', 'resnet: GPU time wasted, %')):
+            command = [HEARTH, '--json', 'experiment', name, '--out', os.path.join(self.dir, name), '--measured', path]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+            self.assertIn(row, [r['what'] for r in json.loads(done.stdout.splitlines()[-1])['rows']])
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write('program,who\nresnet,nobody\n')
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('is not what ckpt-stall writes', done.stderr)
+
     @unittest.skipIf(shutil.which('nvidia-smi'), 'there may be a GPU here')
     def test_without_a_gpu(self):
         for name in EXPERIMENTS:
