@@ -79,7 +79,7 @@ class Bench:
         """Checkpoints that leave it running, then one that ends it, and its restore. @store: default the node's memory; @back: told of the image, returns the store it comes back from.
         Return: {'stop', 'data', 'down', 'restore', 'first', 'cold', 'bytes', 'new_bytes'}, seconds and bytes."""
         store = store or self.node.memory
-        began = time.monotonic()
+        began = time.time()           # as the times of the lines
         target = gpulib.Run(self.node, program, self.command(program))
         try:
             cold, _, _ = target.wait('step 0 ')
@@ -89,7 +89,7 @@ class Bench:
                 target.wait('step', target.out.count())
             end = target.checkpoint('--stop', '--to', store)
             gpulib.wait_gone(target.pid, gpulib.PATIENCE)
-            stopped = time.monotonic()
+            stopped = time.time()
             source = back(end) if back else store
             seen = target.out.count()
             restored = target.restore(source, end['image'])
@@ -105,7 +105,7 @@ class Bench:
         if self.args.without_driver:
             return None
         tool = gpulib.Driver(os.path.join(self.work, 'driver'))
-        began = time.monotonic()
+        began = time.time()           # as the times of the lines
         target = gpulib.Plain(self.command(program))
         try:
             cold, _, _ = target.wait('step 0 ')
@@ -113,7 +113,7 @@ class Bench:
             dump = tool.dump(target, program)
             target.wait('step', target.out.count())
             target.kill()
-            seen, again = target.out.count(), time.monotonic()
+            seen, again = target.out.count(), time.time()
             back = tool.restore(target, program)
             first, _ = target.out.first_step(seen, again, target.alive)
             return {'cold': cold - began, 'stop': dump['total'], 'data': dump['checkpoint'], 'down': dump['lock'] + dump['checkpoint'] + dump['criu'] + first - again,
