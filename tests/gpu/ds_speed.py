@@ -354,6 +354,9 @@ class Suite:
         self.rows.add('safetensors, 1 = both loaders gave the same bytes', float(found['same']), bar=1)
         for cache, bar in (('warm', 7), ('cold', 1.9)):
             self.rows.add(f'safetensors, {gb:.1f} GB, {cache} / safetensors.torch.load_file', gb / found[cache]['ours'], 'GB/s', gb / found[cache]['peer'], bar)
+        # more than the drive gives nobody can load
+        self.cold()
+        self.rows.add('the same, cold / the drive, 64 x 1 MiB', gb / found['cold']['ours'], 'GB/s', median([drive(self.file, self.options.seconds, MIB, 64, 'read')['gb_s'] for _ in range(self.options.rounds)]))
 
     def handles(self):
         found = self.bench('--handles', '--block', MIB)
