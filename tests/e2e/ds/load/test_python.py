@@ -188,7 +188,8 @@ class Capsules(Case):
 
     def test_fork(self):
         """A child that drops what the parent loaded takes nothing from the parent, and may load itself."""
-        found = self.run_script('''import os, hearth_ds
+        found = self.run_script('''import os, warnings, hearth_ds
+warnings.simplefilter('ignore', DeprecationWarning)    # Python 3.12: of forks beside threads
 x = hearth_ds.load_safetensors(path, "host", framework="dlpack")
 pid = os.fork()
 if pid == 0:
