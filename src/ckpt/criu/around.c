@@ -20,13 +20,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/proc.h"
 
 #define SMAPS_MAX (64u << 20)
-#define SERVERS_MAX 64
 
 /* CRIU reads live TCP connections in repair mode; one that was killed leaves them in it, and they would transmit nothing more */
 static void unrepair(pid_t pid)
@@ -99,36 +99,43 @@ static bool is_in(const pid_t *tree, ssize_t n, pid_t pid)
 	return false;
 }
 
-/* pidfds of those outside of the tree that serve somebody's memory. Return: how many */
-static size_t find_servers(const pid_t *tree, ssize_t n, struct pollfd p[SERVERS_MAX])
+/* pidfds of those outside of the tree that serve somebody's memory: which of them serves ours, the kernel does not tell. Return: how many; *ret: new array */
+static size_t find_servers(const pid_t *tree, ssize_t n, struct pollfd **ret)
 {
+	size_t found = 0, cap = 0;
 	DIR *d = opendir("/proc");
 	struct dirent *e;
-	size_t found = 0;
 
-	while (d && found < SERVERS_MAX && (e = readdir(d))) {
+	*ret = NULL;
+	while (d && (e = readdir(d))) {
 		pid_t pid = (pid_t)atoi(e->d_name);
 
 		if (pid <= 0 || pid == getpid() || is_in(tree, n, pid) || !proc_any_fd(pid, is_userfaultfd))
 			continue;
-		p[found] = (struct pollfd){ .fd = pidfd_of(pid), .events = POLLIN };
-		found += p[found].fd >= 0;
+		if (array_grow((void **)ret, &cap, found + 1, sizeof(**ret)) < 0)
+			break;
+		(*ret)[found] = (struct pollfd){ .fd = pidfd_of(pid), .events = POLLIN };
+		found += (*ret)[found].fd >= 0;
 	}
 	if (d)
 		closedir(d);
 	return found;
 }
 
-/* until one of them ends. Return: whether there was one to wait for */
+/*
+ * until one of them ends, unless nothing waits any more: ours may have ended before it was found, and the others, which serve strangers, need not end for long
+ * Return: whether there was one to wait for
+ */
 static bool wait_for_server(const pid_t *tree, ssize_t n, int limit_ms)
 {
-	struct pollfd p[SERVERS_MAX];
-	size_t servers = find_servers(tree, n, p);
+	struct pollfd *p;
+	size_t servers = find_servers(tree, n, &p);
 
-	if (servers)
+	if (servers && any_waits(tree, n))
 		(void)poll(p, servers, limit_ms);
 	for (size_t k = 0; k < servers; k++)
 		close(p[k].fd);
+	free(p);
 	return servers > 0;
 }
 

@@ -264,7 +264,11 @@ class Node:
         return self.ask("ps", name=name)["functions"][0]
 
     def in_state(self, name, state, seconds=20):
-        return wait_for(f"{name} {state}", lambda: [i for i in self.instances(name) if i["state"] == state], seconds)
+        try:
+            return wait_for(f"{name} {state}", lambda: [i for i in self.instances(name) if i["state"] == state], seconds)
+        except AssertionError as error:
+            with open(self.log, errors="replace") as f:
+                raise AssertionError(f"{error}; instances: {self.instances(name)}; the daemon's last words:\n{''.join(f.readlines()[-30:])}") from None
 
     def park(self, name):
         self.ask("park", name=name)

@@ -600,6 +600,18 @@ class Crowds(Life):
         wait_for("everything as before", lambda: held() == before or None, 5) if held() != before else None
         self.assertEqual(held(), before)
 
+    def test_strangers_that_serve_memory(self):
+        """Who is woken lazily is parked once its own pager is done, whoever else on the machine has a userfaultfd, and keeps it."""
+        holder = subprocess.Popen([sys.executable, "-c", "import ctypes, sys; print(ctypes.CDLL(None).syscall(323, 0o2000001), flush=True); sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            self.assertGreaterEqual(int(holder.stdout.readline()), 0)
+            name = self.node.deploy("lambda", "lambda", env={"BALLAST": str(40 << 20)})
+            for k in range(12):
+                self.assertEqual(self.node.count(name).count, k + 1)
+                self.node.park(name)
+        finally:
+            holder.communicate(timeout=10)
+
     def test_a_thousand_images(self):
         node = self.node
         for k in range(100):
