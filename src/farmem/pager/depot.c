@@ -140,6 +140,16 @@ bool depot_tidy(struct depot *d)
 	return looked > 0;
 }
 
+bool depot_ease(struct depot *d)
+{
+	bool more;
+
+	pthread_mutex_lock(&d->lock);
+	more = pool_ease(d->pool);
+	pthread_mutex_unlock(&d->lock);
+	return more;
+}
+
 uint64_t depot_bytes(struct depot *d, const struct farmem_object *object)
 {
 	struct pool_stat st = { 0 };

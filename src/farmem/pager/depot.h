@@ -62,6 +62,8 @@ int depot_fd(const struct depot *d);
 void depot_work(struct depot *d);
 /** depot_tidy - make contents of a pool in this process smaller, a few pages at a time: faults do not wait for longer. Return: whether there may be more. */
 bool depot_tidy(struct depot *d);
+/** depot_ease - see pool_ease() */
+bool depot_ease(struct depot *d);
 /** depot_bytes - memory of this machine that an object takes */
 uint64_t depot_bytes(struct depot *d, const struct farmem_object *object);
 

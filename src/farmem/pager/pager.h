@@ -161,7 +161,7 @@ struct pager {
 	unsigned workers_n, around_pages;
 	unsigned spaces_top;            /* no space at or behind this one was ever open */
 	int epoll_fd, bell, device;
-	bool untidy;                    /* the pool has perhaps something that could be smaller */
+	bool untidy, uneasy;            /* the pool has perhaps something that could be smaller; memory that it could give back */
 	bool stop;
 };
 

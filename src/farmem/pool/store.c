@@ -504,3 +504,8 @@ unsigned pool_store_tidy(struct store *s, unsigned pages)
 		looked++;
 	return looked;
 }
+
+bool pool_store_ease(struct store *s)
+{
+	return pool_slots_ease(s->slots) > 0;
+}

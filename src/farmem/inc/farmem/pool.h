@@ -113,5 +113,12 @@ void pool_work(struct pool *pool);
  * Return: how many were looked at; 0: nothing is left to do.
  */
 unsigned pool_tidy(struct pool *pool, unsigned pages);
+/**
+ * pool_ease - give back memory that an embedded store keeps for what is put next
+ * What pages that were deleted leave behind is kept, up to 1/32 of the store and 256 MiB, as new memory is several times as dear. To be called about once a second while nothing else is to be done: an eighth goes back
+ * to the kernel each time, unless some was used since the last.
+ * Return: whether there is more to give back.
+ */
+bool pool_ease(struct pool *pool);
 
 #endif
