@@ -94,7 +94,7 @@ bool depot_submit(struct depot *d, struct depot_op *op)
 		op->refs[k] = (struct pool_ref){ op->ids[k], EPOCH };
 	op->depot = d;
 	op->complete = op->waits = false;
-	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status ? op->status : op->unused_status, .n = op->n,
+	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status, .n = op->n,
 		.done = done, .ctx = op };
 	pthread_mutex_lock(&d->lock);
 	pool_submit(d->pool, &op->pool_op);

@@ -42,7 +42,6 @@ struct depot_op {
 	bool complete, waits;
 	struct pool_op pool_op;
 	struct pool_ref refs[DEPOT_PAGES];
-	int unused_status[DEPOT_PAGES];
 };
 
 struct depot;
