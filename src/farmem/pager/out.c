@@ -410,7 +410,7 @@ static bool commit(struct space *s, const struct put *p)
 		bool ours = entry_state(entry) == PAGE_LEAVING && entry_id(entry) == p->id[i];
 
 		if (ours && p->status[i] == 0) {
-			(void)where_set(&s->where, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)ENTRY_FETCHED);
+			(void)where_set(&s->where, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)(ENTRY_FETCHED | ENTRY_SAMPLE));
 			s->st->figures.offloaded_pages++;
 			s->out.done_pages++;
 		} else if (p->status[i] == 0 && entry_id(entry) != p->id[i]) {
