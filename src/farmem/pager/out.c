@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/pagemap.h"
 #include "space.h"
 
 #define BUCKETS (2 * FARMEM_SEGMENTS)   /* not in the working set; in it */
@@ -72,7 +73,7 @@ int out_scan(struct space *s, struct look_spans *ret, uint64_t uncovered[LOOK_RE
 {
 	struct look_spans *maps = &s->maps, runs = { 0 };
 	int r = look_mappings(s->st->pid, s->st->own, OWN_MAX, maps, uncovered);
-	FD_AUTO int pagemap = look_pagemap(s->st->pid);        /* opened anew: after an exec it would show what was before */
+	FD_AUTO int pagemap = pagemap_open(s->st->pid);        /* opened anew: after an exec it would show what was before */
 
 	if (r == 0 && pagemap < 0)
 		r = pagemap;

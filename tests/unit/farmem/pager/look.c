@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/pagemap.h"
 #include "where.h"
 #include "look.h"
 
@@ -64,7 +65,7 @@ static void present(void **state)
 {
 	uint8_t *p = mmap(NULL, 64 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct look_spans s = { 0 };
-	int pagemap = look_pagemap(getpid()), r;
+	int pagemap = pagemap_open(getpid()), r;
 
 	madvise(p, 64 * PAGE_BYTES, MADV_NOHUGEPAGE);
 	for (int k = 8; k < 16; k++)
