@@ -2,9 +2,9 @@
 /*
  * What the kernel charges for the operations that far memory is made of, bare: nothing of ours is in it, so that what ours costs can be held against it. usage: bench_pages
  *
- *   WHAT us=X
+ *   NAME us=X  WHAT
  *
- * Microseconds a page of 4096 bytes, the best of some rounds, of this thread's processor time (fault_*: the median of what the thread that touches waits). What each line is: rows[] below.
+ * Microseconds a page of 4096 bytes, the best of some rounds, of this thread's processor time (fault_*: the median of what the thread that touches waits).
  * Exit status 77: this kernel lacks what is measured.
  */
 #include <errno.h>
@@ -28,6 +28,11 @@
 #include "base/clock.h"
 #include "base/hist.h"
 #include "uffd.h"
+
+/* Linux 6.1's, which older headers lack */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 #define PAGE   4096ul
 #define PAGES  16384ul
@@ -148,9 +153,20 @@ static double come_one(void)
 
 /* ---- where they go ---- */
 
-enum ahead { AS_TOUCHED, ALLOCATED, POPULATED, BIG, AGAIN, IN_CHUNKS, WRITTEN };
+/* how its memory comes about, which is part of what is measured but for AGAIN */
+enum how_made { TOUCHED, IN_CHUNKS, WRITTEN, HUGE_PAGES, AGAIN };
 
-static double memfd(enum ahead how)
+static void make(uint8_t *at, enum how_made how, size_t page)
+{
+	if (how == IN_CHUNKS && page % CHUNK == 0 && madvise(at, CHUNK * PAGE, MADV_POPULATE_WRITE) < 0)
+		die("populate");
+	if (how == HUGE_PAGES && page % (HUGE / PAGE) == 0) {
+		*(volatile uint8_t *)at = 0;
+		(void)madvise(at, HUGE, MADV_COLLAPSE);
+	}
+}
+
+static double memfd(enum how_made how)
 {
 	int fd = memfd_create("bench-pages", MFD_CLOEXEC);
 	size_t bytes = PAGES * PAGE;
@@ -160,18 +176,11 @@ static double memfd(enum ahead how)
 
 	if (fd < 0 || room == MAP_FAILED || ftruncate(fd, (off_t)bytes) < 0 || mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
 		die("memfd");
-	if (how == ALLOCATED && fallocate(fd, 0, 0, (off_t)bytes) < 0)
-		die("fallocate");
-	if (how == POPULATED && madvise(at, bytes, MADV_POPULATE_WRITE) < 0)
-		die("populate");
-	if (how == BIG)
-		(void)madvise(at, bytes, MADV_HUGEPAGE);
 	if (how == AGAIN)
 		memset(at, 1, bytes);
 	t = cpu();
 	for (size_t k = 0; k < PAGES; k++) {
-		if (how == IN_CHUNKS && k % CHUNK == 0 && madvise(at + k * PAGE, CHUNK * PAGE, MADV_POPULATE_WRITE) < 0)
-			die("populate");
+		make(at + k * PAGE, how, k);
 		if (how == WRITTEN && pwrite(fd, buf + k % BATCH * PAGE, PAGE, (off_t)(k * PAGE)) != (ssize_t)PAGE)
 			die("pwrite");
 		else if (how != WRITTEN)
@@ -183,13 +192,11 @@ static double memfd(enum ahead how)
 	return (double)t;
 }
 
-static double store_touched(void) { return memfd(AS_TOUCHED); }
-static double store_allocated(void) { return memfd(ALLOCATED); }
-static double store_populated(void) { return memfd(POPULATED); }
-static double store_big(void) { return memfd(BIG); }
-static double store_again(void) { return memfd(AGAIN); }
+static double store_touched(void) { return memfd(TOUCHED); }
 static double store_chunks(void) { return memfd(IN_CHUNKS); }
 static double store_written(void) { return memfd(WRITTEN); }
+static double store_huge(void) { return memfd(HUGE_PAGES); }
+static double store_again(void) { return memfd(AGAIN); }
 
 static double hash(void)
 {
@@ -203,10 +210,8 @@ static double hash(void)
 
 /* ---- a fault, answered with one page by another thread ---- */
 
-enum how { SLEEPS, SPINS };
-
 struct answers {
-	enum how how;
+	bool spins;
 	int on_cpu;
 	atomic_bool stop;
 };
@@ -228,7 +233,7 @@ static void *answer(void *arg)
 
 	stay_on(a->on_cpu);
 	while (!atomic_load(&a->stop)) {
-		if (a->how == SLEEPS)
+		if (!a->spins)
 			(void)poll(&p, 1, 100);
 		while (read(uffd, &m, sizeof(m)) == sizeof(m))
 			if (m.event == UFFD_EVENT_PAGEFAULT)
@@ -237,9 +242,9 @@ static void *answer(void *arg)
 	return NULL;
 }
 
-static double fault(enum how how, int other)
+static double fault(bool spins, int other)
 {
-	struct answers a = { .how = how };
+	struct answers a = { .spins = spins };
 	static struct hist h;
 	cpu_set_t mine;
 	pthread_t thread;
@@ -266,9 +271,9 @@ static double fault(enum how how, int other)
 	return (double)hist_quantile(&h, 0.5) * PAGES;
 }
 
-static double fault_same(void) { return fault(SLEEPS, 0); }
-static double fault_other(void) { return fault(SLEEPS, 1); }
-static double fault_spin(void) { return fault(SPINS, 1); }
+static double fault_same(void) { return fault(false, 0); }
+static double fault_other(void) { return fault(false, 1); }
+static double fault_spin(void) { return fault(true, 1); }
 
 /* ---- all of it ---- */
 
@@ -283,11 +288,9 @@ static const struct {
 	{ "drop", "MADV_DONTNEED of it", drop_stage, 1 },
 	{ "hash", "XXH3_128bits, contents in the cache", hash, 1 },
 	{ "store_touched", "memcpy to a memfd's page that nobody has touched", store_touched, 1 },
-	{ "store_allocated", "to one that fallocate has made", store_allocated, 1 },
-	{ "store_populated", "to one that MADV_POPULATE_WRITE has made", store_populated, 1 },
-	{ "store_big", "to one of a memfd with MADV_HUGEPAGE", store_big, 1 },
 	{ "store_chunks", "to one that MADV_POPULATE_WRITE makes then, 32 at a time", store_chunks, 1 },
 	{ "store_written", "pwrite to one that nobody has touched", store_written, 1 },
+	{ "store_huge", "to one of a huge page that MADV_COLLAPSE makes then", store_huge, 1 },
 	{ "store_again", "to one that was written before", store_again, 1 },
 	{ "come", "UFFDIO_COPY of 64 pages", come_many, 1 },
 	{ "come_one", "the same, a page a call", come_one, 1 },
@@ -319,7 +322,7 @@ int main(void)
 			best = ns < best ? ns : best;
 		}
 		if (best < 1e18)
-			printf("%-16s us=%.3f\n", rows[k].name, best / PAGES / 1e3);
+			printf("%-16s us=%-8.3f %s\n", rows[k].name, best / PAGES / 1e3, rows[k].what);
 	}
 	return 0;
 }
