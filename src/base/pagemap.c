@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#define REGIONS 1024
+#define REGIONS 512             /* what the kernel collects before it writes: of more it has been seen to tell of some twice */
 
 int pagemap_open(pid_t pid)
 {

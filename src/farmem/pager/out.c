@@ -205,6 +205,17 @@ static int ascending(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* a page that were in it twice would be moved once and not the other time, and be forgotten where it is */
+static uint32_t without_twins(uint64_t *v, uint32_t n)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t k = 0; k < n; k++)
+		if (!kept || v[k] != v[kept - 1])
+			v[kept++] = v[k];
+	return kept;
+}
+
 /* Return: whether there is one */
 static bool fill_batch(struct space *s)
 {
@@ -221,6 +232,7 @@ static bool fill_batch(struct space *s)
 	if (!b->n)
 		return false;
 	qsort(b->address, b->n, sizeof(b->address[0]), ascending);
+	b->n = without_twins(b->address, b->n);
 	b->seq = ++s->st->seq;
 	b->first_id = s->st->next_id + 1;
 	s->st->next_id += b->n;
