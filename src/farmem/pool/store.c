@@ -367,8 +367,11 @@ int pool_store_put(struct store *s, struct pool_store_object *o, struct pool_ref
 	const struct value *now;
 	uint32_t entry;
 	bool alone;
-	int r = before_put(s, o, ref, v.digest, &now);
+	int r;
 
+	/* anywhere in a large table: on its way while the index is looked at */
+	__builtin_prefetch(like_line(s, hash));
+	r = before_put(s, o, ref, v.digest, &now);
 	if (r)
 		return r < 0 ? r : 0;
 	r = place(s, o, page, hash, now, &v);
