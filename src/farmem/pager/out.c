@@ -205,7 +205,7 @@ static int ascending(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* a page that were in it twice would be moved once and not the other time, and be forgotten where it is */
+/* a page that is in it twice would be moved once and refused the other time, which says that it stayed: nobody would know where it is */
 static uint32_t without_twins(uint64_t *v, uint32_t n)
 {
 	uint32_t kept = 0;

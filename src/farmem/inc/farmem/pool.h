@@ -45,7 +45,7 @@ struct pool_stat {
  * struct pool_op - one operation
  * @refs:   of the pages; for DEL, n = 0 means all of the object, and a page with a higher epoch than the one given stays
  * @pages:  PUT: where they are; GETV: where they go; 4096 bytes each, none twice; not used otherwise
- * @status: of each page, set before done(): 0, -ENOENT (the pool does not have it), -ESTALE (it has another epoch of it; PUT: a newer one), -EBADMSG (what it has is damaged or another page),
+ * @status: of each page (DEL: may be NULL), set before done(): 0, -ENOENT (the pool does not have it), -ESTALE (it has another epoch of it; PUT: a newer one), -EBADMSG (what it has is damaged or another page),
  *          -ENOSPC (the pool is full), -EDQUOT (the tenant's share is), -EACCES (no key for the tenant), -ECONNREFUSED (not one pool answered in time), -ENOMEM
  * @stat:   STAT: of the object; of all if the object is all zero
  * @result: 0, or the status of the first page that is not 0
