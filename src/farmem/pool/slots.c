@@ -406,7 +406,7 @@ void pool_slots_settle(struct slots *s)
 {
 	for (uint32_t k = 0; k < s->n && k < s->begun * BLOCK_CHUNKS; k++)
 		if (!s->chunk[k].refs)
-			release(s, (uint64_t)k * SLOTS_CHUNK_BYTES, SLOTS_CHUNK_BYTES);
+			give_back_chunk(s, k);
 	if (s->begun < s->blocks)
 		release(s, (uint64_t)s->begun * BLOCK_BYTES, s->bytes - (uint64_t)s->begun * BLOCK_BYTES);
 }
