@@ -21,6 +21,7 @@
 
 /* pages that are looked at between two looks at the connections */
 #define TIDY_PAGES 32u
+#define EASE_MS 1000
 
 struct pool_cli {
 	struct pool_server_options serve;
@@ -115,22 +116,27 @@ static void say_end(const struct pool_server *s)
 		 (unsigned long long)st.accepted, (unsigned long long)st.refused, (unsigned long long)st.forgotten_objects);
 }
 
-/* Until a signal ends it. With nothing else to do it compresses. */
+/* Until a signal ends it. With nothing else to do it compresses, then gives memory back. */
 static int serve_loop(struct pool_server *s, int signals)
 {
 	struct pollfd fds[2] = { { .fd = pool_server_fd(s), .events = POLLIN }, { .fd = signals, .events = POLLIN } };
-	bool more = true;
+	bool more = true, uneasy = true;
 
 	for (;;) {
-		int n = poll(fds, 2, more ? 0 : -1);
+		int n = poll(fds, 2, more ? 0 : uneasy ? EASE_MS : -1);
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (fds[1].revents)
 			return 0;
-		if (n > 0)
+		if (n > 0) {
 			pool_server_work(s);
-		more = n > 0 || pool_server_tidy(s, TIDY_PAGES) > 0;
+			more = uneasy = true;
+		} else if (more) {
+			more = pool_server_tidy(s, TIDY_PAGES) > 0;
+		} else {
+			uneasy = pool_server_ease(s);
+		}
 	}
 }
 

@@ -15,7 +15,6 @@
 #include "uffd.h"
 
 #define PAGE 4096ull
-#define REGIONS 4096
 
 int uffd_enable(int uffd)
 {
@@ -89,37 +88,25 @@ int track_mappings(pid_t pid, struct track_spans *ret)
 	return r;
 }
 
-/*
- * One mapping. A page is clean if it is not written and its mapping is protected: mappings that were moved, or made since, keep no protection, and their pages are dirty.
- * Return: 0, -errno
- */
-static int scan_one(int pagemap, struct track_span map, bool tracked, bool protect, struct page_region *v, struct track_spans *ret)
+struct scan {
+	struct track_spans *to;
+	bool tracked;
+};
+
+/* A page is clean if it is not written and its mapping is protected: mappings that were moved, or made since, keep no protection, and their pages are dirty. */
+static int add_run(void *ctx, const struct page_region *run)
 {
-	struct pm_scan_arg a = { .size = sizeof(a), .flags = protect ? PM_SCAN_WP_MATCHING : 0, .start = map.start, .end = map.end, .vec = (uintptr_t)v, .vec_len = REGIONS,
-		.category_inverted = PAGE_IS_PFNZERO, .category_mask = PAGE_IS_PFNZERO, .category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.return_mask = PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN };
-	int r = 0;
+	const struct scan *s = ctx;
 
-	while (a.start < a.end && r == 0) {
-		int n = ioctl(pagemap, PAGEMAP_SCAN, &a);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		for (int k = 0; k < n && r == 0; k++)
-			r = add(ret, (struct track_span){ v[k].start, v[k].end, !tracked || (v[k].categories & PAGE_IS_WRITTEN) || !(v[k].categories & PAGE_IS_WPALLOWED) });
-		a.start = a.walk_end;
-	}
-	return r;
+	return add(s->to, (struct track_span){ run->start, run->end, !s->tracked || (run->categories & PAGE_IS_WRITTEN) || !(run->categories & PAGE_IS_WPALLOWED) });
 }
 
 /* with protection, mappings that are not protected are passed over by the kernel: those are looked at without */
-static int scan_mapping(int pagemap, int uffd, struct track_span map, bool protect, struct page_region *v, struct track_spans *ret)
+static int scan_mapping(int pagemap, int uffd, struct track_span map, bool protect, struct track_spans *ret)
 {
 	bool ours = uffd >= 0 && (!protect || uffd_protect_range(uffd, map.start, map.end) == 0);
 
-	return scan_one(pagemap, map, uffd >= 0, protect && ours, v, ret);
+	return pagemap_each(pagemap, map.start, map.end, protect && ours ? PM_SCAN_WP_MATCHING : 0, PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN, add_run, &(struct scan){ ret, uffd >= 0 });
 }
 
 static int by_address(const void *a, const void *b)
@@ -156,21 +143,16 @@ static void tidy(struct track_spans *s)
 int track_scan_pages(pid_t pid, int uffd, bool protect, struct track_spans *ret)
 {
 	struct track_spans maps = { 0 };
-	struct page_region *v = malloc(REGIONS * sizeof(*v));
-	char path[64];
-	int r = v ? track_mappings(pid, &maps) : -ENOMEM;
+	int r = track_mappings(pid, &maps);
+	FD_AUTO int pagemap = pagemap_open(pid);
 
-	/* opened anew each time: an old descriptor would go on showing the memory from before an exec */
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
-	FD_AUTO int pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	if (r == 0 && pagemap < 0)
-		r = errno == ENOENT ? -ESRCH : -errno;
+		r = pagemap;
 	ret->n = 0;
 	for (size_t k = 0; k < maps.n && r == 0; k++)
-		r = scan_mapping(pagemap, uffd, maps.v[k], protect, v, ret);
+		r = scan_mapping(pagemap, uffd, maps.v[k], protect, ret);
 	tidy(ret);
 	track_spans_done(&maps);
-	free(v);
 	return r;
 }
 
@@ -185,18 +167,17 @@ static bool probe(void)
 {
 	uint8_t *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	FD_AUTO int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	FD_AUTO int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	FD_AUTO int pagemap = pagemap_open(getpid());
 	struct track_span map = { (uintptr_t)page, (uintptr_t)page + PAGE, true };
-	struct page_region v[REGIONS > 4 ? 4 : REGIONS];
 	struct track_spans s = { 0 };
 	bool ok = page != MAP_FAILED && uffd >= 0 && pagemap >= 0 && uffd_enable(uffd) == 0 && uffd_protect_range(uffd, map.start, map.end) == 0;
 
 	for (int k = 0; k < 2 && ok; k++) {
 		*(volatile uint8_t *)page = 1;
 		s.n = 0;
-		ok = scan_one(pagemap, map, true, true, v, &s) == 0 && s.n == 1 && s.v[0].dirty;
+		ok = scan_mapping(pagemap, uffd, map, true, &s) == 0 && s.n == 1 && s.v[0].dirty;
 		s.n = 0;
-		ok = ok && scan_one(pagemap, map, true, false, v, &s) == 0 && s.n == 1 && !s.v[0].dirty;
+		ok = ok && scan_mapping(pagemap, uffd, map, false, &s) == 0 && s.n == 1 && !s.v[0].dirty;
 	}
 	track_spans_done(&s);
 	if (page != MAP_FAILED)

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/pagemap.h"
 #include "base/proc.h"
 #include "farmem/engine.h"
 #include "pager_wire.h"

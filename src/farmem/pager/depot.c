@@ -94,7 +94,7 @@ bool depot_submit(struct depot *d, struct depot_op *op)
 		op->refs[k] = (struct pool_ref){ op->ids[k], EPOCH };
 	op->depot = d;
 	op->complete = op->waits = false;
-	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status ? op->status : op->unused_status, .n = op->n,
+	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status, .n = op->n,
 		.done = done, .ctx = op };
 	pthread_mutex_lock(&d->lock);
 	pool_submit(d->pool, &op->pool_op);
@@ -138,6 +138,16 @@ bool depot_tidy(struct depot *d)
 	looked = pool_tidy(d->pool, TIDY_PAGES);
 	pthread_mutex_unlock(&d->lock);
 	return looked > 0;
+}
+
+bool depot_ease(struct depot *d)
+{
+	bool more;
+
+	pthread_mutex_lock(&d->lock);
+	more = pool_ease(d->pool);
+	pthread_mutex_unlock(&d->lock);
+	return more;
 }
 
 uint64_t depot_bytes(struct depot *d, const struct farmem_object *object)

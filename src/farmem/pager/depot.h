@@ -42,7 +42,6 @@ struct depot_op {
 	bool complete, waits;
 	struct pool_op pool_op;
 	struct pool_ref refs[DEPOT_PAGES];
-	int unused_status[DEPOT_PAGES];
 };
 
 struct depot;
@@ -62,6 +61,8 @@ int depot_fd(const struct depot *d);
 void depot_work(struct depot *d);
 /** depot_tidy - make contents of a pool in this process smaller, a few pages at a time: faults do not wait for longer. Return: whether there may be more. */
 bool depot_tidy(struct depot *d);
+/** depot_ease - see pool_ease() */
+bool depot_ease(struct depot *d);
 /** depot_bytes - memory of this machine that an object takes */
 uint64_t depot_bytes(struct depot *d, const struct farmem_object *object);
 

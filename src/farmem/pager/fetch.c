@@ -59,9 +59,9 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 		n->sampled_used++;
 	if (used && __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED))
 		entry |= ENTRY_USED;
-	if (!used)
-		entry |= ENTRY_FETCHED;
-	(void)where_set(&s->where, f->address[k], entry & ~(uint64_t)ENTRY_SAMPLE);
+	/* one of the sample that came along with another is not used for that */
+	entry = used ? entry & ~(uint64_t)ENTRY_SAMPLE : entry | ENTRY_FETCHED;
+	(void)where_set(&s->where, f->address[k], entry);
 	space_forget(s, f->id[k]);
 	n->recalled_pages++;
 	if (!f->fault) {
@@ -124,15 +124,22 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
 }
 
-/* Last of all: whoever waits has our processor then, for as long as he likes. */
+void fetch_answered(struct space *s)
+{
+	struct uffdio_range r = { .start = s->answered.start, .len = s->answered.end - s->answered.start };
+
+	if (!r.len)
+		return;
+	s->answered.end = s->answered.start;
+	(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
+}
+
 static void answer(struct space *s, const struct fetch *f)
 {
-	struct uffdio_range r = { .start = f->address[0], .len = f->address[f->n - 1] + PAGE_BYTES - f->address[0] };
-
 	s->st->figures.faults++;
 	farmem_latency_add(&s->st->figures.latency, clock_mono_ns() - f->began_ns);
 	if (!f->parked)
-		(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
+		s->answered = (struct look_span){ f->address[0], f->address[f->n - 1] + PAGE_BYTES };
 }
 
 static void finish(struct space *s, struct fetch *f)
@@ -151,6 +158,7 @@ static void fetched(struct depot_op *op)
 
 	pthread_mutex_lock(&s->lock);
 	finish(s, f);
+	fetch_answered(s);
 	s->fetches--;
 	space_bell(s);
 	pthread_mutex_unlock(&s->lock);
@@ -191,10 +199,76 @@ static struct fetch *buffer(struct worker *w)
 	return w->fetch;
 }
 
+/* ---- what comes along ---- */
+
+static bool recording(const struct space *s)
+{
+	return __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED) != 0;
+}
+
+static bool went_by(void *ctx, uint64_t address, uint64_t entry)
+{
+	struct space *s = ctx;
+
+	if (entry_state(entry) != PAGE_LOCAL || !(entry & ENTRY_FETCHED))
+		return true;
+	if ((entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
+		s->st->figures.sampled_used++;
+	(void)where_set(&s->where, address, (entry & ~(uint64_t)(ENTRY_FETCHED | ENTRY_SAMPLE)) | ENTRY_USED);
+	return true;
+}
+
+/* the one that is at @address now, or a new one */
+static struct stream *stream_at(struct space *s, uint64_t address)
+{
+	struct stream *t = NULL;
+
+	for (unsigned k = 0; k < STREAMS && !t; k++)
+		if (s->stream[k].next == address)
+			t = &s->stream[k];
+	if (!t) {
+		t = &s->stream[s->stream_turn++ % STREAMS];
+		t->pages = 1;
+		return t;
+	}
+	/* what came with the last one was gone through */
+	if (recording(s))
+		where_each_in(&s->where, t->from, address, went_by, s);
+	t->pages = 2 * t->pages < s->p->around_pages ? 2 * t->pages : s->p->around_pages;
+	return t;
+}
+
+/* the next page that is away, if it is not far */
+static uint64_t next_away(const struct space *s, uint64_t address)
+{
+	for (unsigned k = 0; k < s->p->around_pages; k++, address += PAGE_BYTES)
+		if (entry_state(where_get(&s->where, address)) == PAGE_REMOTE)
+			break;
+	return address;
+}
+
+/*
+ * With a page that is touched comes what is around it and was used by requests before, and, where memory is gone through from front to back, what is next: a page, then twice as many each time. While a working set
+ * is recorded those next ones are in it once the stream has passed them: what does not fault cannot be told from what is not used.
+ */
+static void choose_around(struct space *s, struct fetch *f)
+{
+	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = f->fault & ~(bytes - 1), end = start + bytes;
+	struct stream *t = stream_at(s, f->fault);
+	uint64_t until = f->fault + t->pages * PAGE_BYTES;
+
+	for (uint64_t a = start; (a < end || a < until) && f->n < FETCH_PAGES; a += PAGE_BYTES) {
+		uint64_t entry = where_get(&s->where, a);
+
+		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && (entry & ENTRY_USED))))
+			add(f, a, entry);
+	}
+	t->from = f->fault + PAGE_BYTES;
+	t->next = next_away(s, until);
+}
+
 void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 {
-	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = address & ~(bytes - 1);
-	bool recording = __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED) != 0;
 	struct fetch *f = buffer(w);
 
 	if (!f) {
@@ -203,13 +277,7 @@ void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 	}
 	f->fault = address;
 	f->began_ns = clock_mono_ns();
-	for (uint64_t a = start; a < start + bytes; a += PAGE_BYTES) {
-		uint64_t entry = where_get(&s->where, a);
-
-		/* while a working set is recorded, only what is known to be in it comes along: what does not fault cannot be told from what is not used */
-		if (entry_state(entry) == PAGE_REMOTE && (a == address || !recording || (entry & ENTRY_USED)))
-			add(f, a, entry);
-	}
+	choose_around(s, f);
 	if (!submit(s, f))
 		w->fetch = NULL;
 }

@@ -12,10 +12,8 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/pagemap.h"
 #include "where.h"
-#include "uffd.h"
-
-#define REGIONS 512
 
 int look_spans_add(struct look_spans *s, uint64_t start, uint64_t end)
 {
@@ -104,41 +102,25 @@ int look_mappings(pid_t pid, const struct look_span *own, size_t own_n, struct l
 	return r;
 }
 
-int look_pagemap(pid_t pid)
-{
-	char path[64];
-	int fd;
+struct runs {
+	struct look_spans *to;
+	uint64_t from;                  /* runs before it are not of this scan */
+};
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? errno == ENOENT ? -ESRCH : -errno : fd;
+static int add_run(void *ctx, const struct page_region *run)
+{
+	struct runs *r = ctx;
+	struct look_span *last = r->to->n ? &r->to->v[r->to->n - 1] : NULL;
+
+	if (!last || last->end < run->start || last->start > run->start || last->start < r->from)
+		return look_spans_add(r->to, run->start, run->end);
+	last->end = run->end > last->end ? run->end : last->end;
+	return 0;
 }
 
 int look_present(int pagemap, struct look_span in, struct look_spans *ret)
 {
-	struct page_region v[REGIONS];
-	struct pm_scan_arg a = { .size = sizeof(a), .start = in.start, .end = in.end, .vec = (uintptr_t)v, .vec_len = REGIONS, .category_inverted = PAGE_IS_PFNZERO,
-		.category_mask = PAGE_IS_PFNZERO, .category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED, .return_mask = PAGE_IS_PRESENT };
-	int r = 0;
-
-	while (a.start < a.end && r == 0) {
-		int n = ioctl(pagemap, PAGEMAP_SCAN, &a);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		for (int k = 0; k < n && r == 0; k++) {
-			struct look_span *last = ret->n ? &ret->v[ret->n - 1] : NULL;
-
-			if (last && last->end >= v[k].start && last->start <= v[k].start && last->start >= in.start)
-				last->end = v[k].end > last->end ? v[k].end : last->end;
-			else
-				r = look_spans_add(ret, v[k].start, v[k].end);
-		}
-		a.start = a.walk_end;
-	}
-	return r;
+	return pagemap_each(pagemap, in.start, in.end, 0, PAGE_IS_PRESENT, add_run, &(struct runs){ ret, in.start });
 }
 
 /* "running", "-1 ..." (waits, but in no system call: not known), or the number of the call it waits in */

@@ -36,10 +36,8 @@ int look_mapping(const char *line, uint64_t *before_end, struct look_span *ret);
  * Return: 0, -ESRCH, -ENOMEM, -errno
  */
 int look_mappings(pid_t pid, const struct look_span *own, size_t own_n, struct look_spans *ret, uint64_t bytes[LOOK_REASONS]);
-/** look_present - runs of pages with contents in [start, end) (Linux 6.7). @pagemap: /proc/PID/pagemap. Added to @ret. Return: 0, -errno. */
+/** look_present - runs of pages with contents in [start, end) (Linux 6.7). @pagemap: of pagemap_open(). Added to @ret. Return: 0, -errno. */
 int look_present(int pagemap, struct look_span in, struct look_spans *ret);
-/** look_pagemap - open it. Return: descriptor, -errno. */
-int look_pagemap(pid_t pid);
 /**
  * look_outside - whether no thread of a process is in a system call that takes pages away, each looked at once
  * A thread that runs is not known to be outside. Return: true only if all were seen outside.

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/pagemap.h"
 #include "space.h"
 
 #define BUCKETS (2 * FARMEM_SEGMENTS)   /* not in the working set; in it */
@@ -72,7 +73,7 @@ int out_scan(struct space *s, struct look_spans *ret, uint64_t uncovered[LOOK_RE
 {
 	struct look_spans *maps = &s->maps, runs = { 0 };
 	int r = look_mappings(s->st->pid, s->st->own, OWN_MAX, maps, uncovered);
-	FD_AUTO int pagemap = look_pagemap(s->st->pid);        /* opened anew: after an exec it would show what was before */
+	FD_AUTO int pagemap = pagemap_open(s->st->pid);        /* opened anew: after an exec it would show what was before */
 
 	if (r == 0 && pagemap < 0)
 		r = pagemap;
@@ -204,6 +205,17 @@ static int ascending(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* a page that is in it twice would be moved once and refused the other time, which says that it stayed: nobody would know where it is */
+static uint32_t without_twins(uint64_t *v, uint32_t n)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t k = 0; k < n; k++)
+		if (!kept || v[k] != v[kept - 1])
+			v[kept++] = v[k];
+	return kept;
+}
+
 /* Return: whether there is one */
 static bool fill_batch(struct space *s)
 {
@@ -220,6 +232,7 @@ static bool fill_batch(struct space *s)
 	if (!b->n)
 		return false;
 	qsort(b->address, b->n, sizeof(b->address[0]), ascending);
+	b->n = without_twins(b->address, b->n);
 	b->seq = ++s->st->seq;
 	b->first_id = s->st->next_id + 1;
 	s->st->next_id += b->n;
@@ -410,7 +423,7 @@ static bool commit(struct space *s, const struct put *p)
 		bool ours = entry_state(entry) == PAGE_LEAVING && entry_id(entry) == p->id[i];
 
 		if (ours && p->status[i] == 0) {
-			(void)where_set(&s->where, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)ENTRY_FETCHED);
+			(void)where_set(&s->where, b->address[k], entry_with_state(entry, PAGE_REMOTE) & ~(uint64_t)(ENTRY_FETCHED | ENTRY_SAMPLE));
 			s->st->figures.offloaded_pages++;
 			s->out.done_pages++;
 		} else if (p->status[i] == 0 && entry_id(entry) != p->id[i]) {

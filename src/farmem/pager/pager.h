@@ -30,6 +30,7 @@
 #define SPACES_MAX 512
 #define OWN_MAX 3
 #define FETCH_PAGES 64                  /* at most for one fault, and of a batch of prefetch */
+#define STREAMS 4                       /* of a space */
 
 /* ---- what outlives a worker that is killed ---- */
 
@@ -113,6 +114,16 @@ struct job {
 	struct pages pages;
 };
 
+/**
+ * struct stream - memory that is gone through from front to back
+ * @from, @next: pages that came with the last fault, and the one whose touch says that it goes on
+ * @pages: that come with a fault
+ */
+struct stream {
+	uint64_t from, next;
+	unsigned pages;
+};
+
 struct space {
 	pthread_mutex_t lock;
 	struct pager *p;
@@ -130,7 +141,10 @@ struct space {
 	struct pages parked;            /* faults that wait for an event to be read */
 	struct pages dead;              /* ids that the pool is to forget */
 	uint8_t *buf;                   /* of the batch */
-	uint32_t faults_until_look;
+	uint32_t faults_until_look, look_every;
+	struct stream stream[STREAMS];
+	unsigned stream_turn;           /* the one to be forgotten for another */
+	struct look_span answered;      /* whoever waits for a page of it can go on; empty: nobody does */
 	uint64_t sample;
 };
 
@@ -161,7 +175,7 @@ struct pager {
 	unsigned workers_n, around_pages;
 	unsigned spaces_top;            /* no space at or behind this one was ever open */
 	int epoll_fd, bell, device;
-	bool untidy;                    /* the pool has perhaps something that could be smaller */
+	bool untidy, uneasy;            /* the pool has perhaps something that could be smaller; memory that it could give back */
 	bool stop;
 };
 

@@ -22,6 +22,7 @@
 #define OUT_MAX (4u << 20)              /* of events that a client does not take */
 #define CLIENTS_MAX 16
 #define TIDY_MS 1                       /* between a few pages and the next few */
+#define EASE_MS 1000                    /* between an eighth of what lies ready and the next */
 
 bool steps_wanted;
 
@@ -195,9 +196,14 @@ static void on_event(struct pager *p, uint64_t tag)
 static void turn(struct pager *p)
 {
 	struct epoll_event events[64];
-	int n = epoll_wait(p->epoll_fd, events, 64, p->untidy ? TIDY_MS : -1);
+	int n = epoll_wait(p->epoll_fd, events, 64, p->untidy ? TIDY_MS : p->uneasy ? EASE_MS : -1);
 
-	p->untidy = n != 0 || depot_tidy(p->depot);
+	if (n != 0)
+		p->untidy = p->uneasy = true;
+	else if (p->untidy)
+		p->untidy = depot_tidy(p->depot);
+	else
+		p->uneasy = depot_ease(p->depot);
 	for (int k = 0; k < n; k++)
 		on_event(p, events[k].data.u64);
 	for (struct target *t = p->targets; n > 0 && t < p->targets + TARGETS_MAX; t++)

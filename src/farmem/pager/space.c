@@ -376,6 +376,7 @@ void space_readable(struct space *s, struct worker *w)
 		/* straight into what outlives us: the kernel has told of it by the time it lets us be killed */
 		ssize_t n = read(s->st->uffd, m, sizeof(*m));
 
+		fetch_answered(s);
 		if (n != sizeof(*m)) {
 			if (n < 0 && errno != EAGAIN && errno != EINTR)
 				space_gone(s);
@@ -395,6 +396,7 @@ void space_readable(struct space *s, struct worker *w)
 			return;
 		}
 	}
+	fetch_answered(s);
 }
 
 /* ---- life ---- */
@@ -411,7 +413,9 @@ int space_open(struct pager *p, struct space *s)
 	s->pagemap = -1;
 	s->gone = s->held = s->querying = s->wants = false;
 	s->fetches = 0;
-	s->faults_until_look = 0;
+	s->faults_until_look = s->look_every = 0;
+	memset(s->stream, 0, sizeof(s->stream));
+	s->answered = (struct look_span){ 0 };
 	s->live = r == 0;
 	return r;
 }

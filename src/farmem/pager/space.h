@@ -37,7 +37,7 @@ bool space_children(const struct space *s);
 
 /* fetch.c: pages that come back */
 
-/** fetch_fault - the page of a fault and some around it */
+/** fetch_fault - the page of a fault and some around it; whoever waits goes on with fetch_answered() */
 void fetch_fault(struct space *s, struct worker *w, uint64_t address);
 /** fetch_begin - have pages come back. @all: all that is away, else the working set without its sample */
 int fetch_begin(struct space *s, bool all, uint64_t bytes);
@@ -48,6 +48,8 @@ bool fetch_complete(const struct space *s);
 /** fetch_copy - pages into the process. @from: contiguous. Return: how many, -EEXIST (the first is there), -EAGAIN (an event is to be read first), -ENOENT (no mapping), -ESRCH, -errno */
 int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages);
 void fetch_wake(struct space *s, uint64_t address);
+/** fetch_answered - those whose fault was answered last go on. Last of all: they have our processor then, for as long as they like. */
+void fetch_answered(struct space *s);
 
 /* out.c: pages that leave */
 

@@ -17,7 +17,9 @@
 #include "base/thread.h"
 #include "space.h"
 
-#define LOOK_EVERY 32                   /* faults until it is looked where the process runs */
+/* faults until it is looked where the process runs: after it has moved, and when it did not for long; a look costs more than a fault */
+#define LOOK_LEAST 32
+#define LOOK_MOST 256
 #define EVENTS 32
 
 enum { TAG_BELL, TAG_UFFD, TAG_HELPER };
@@ -51,7 +53,7 @@ static int join(struct space *s, struct worker *w)
 	if (r == 0)
 		r = watch(w, s, EPOLL_CTL_ADD, s->st->conn, TAG_HELPER, EPOLLIN);
 	s->home = w;
-	s->faults_until_look = LOOK_EVERY;
+	s->faults_until_look = s->look_every = LOOK_LEAST;
 	worker_ring(w);
 	return r;
 }
@@ -81,9 +83,11 @@ void worker_settle(struct space *s)
 {
 	struct worker *to = worker_of(s);
 
-	s->faults_until_look = LOOK_EVERY;
-	if (to == s->home)
+	if (to == s->home) {
+		s->look_every = s->look_every < LOOK_MOST ? 2 * s->look_every : LOOK_MOST;
+		s->faults_until_look = s->look_every;
 		return;
+	}
 	worker_leave(s);
 	if (join(s, to) < 0)
 		log_error("instance %s: its faults cannot be watched any more: out of memory", space_target(s)->st->name);

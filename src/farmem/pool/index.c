@@ -12,6 +12,8 @@
 #define OBJECTS 65536u
 #define GROUP   64u
 #define NONE    UINT32_MAX
+/* groups whose links are a page of memory */
+#define LINKED  (4096u / (GROUP * sizeof(struct link)))
 
 /* of an entry: which of its two values counts */
 enum state { EMPTY, REMOVED, FIRST, SECOND };
@@ -22,7 +24,7 @@ struct entry {
 	uint64_t page;
 	struct value value[2];
 };
-_Static_assert(sizeof(struct entry) == 64, "an entry is a cache line");
+_Static_assert(sizeof(struct entry) == 64 && GROUP * sizeof(struct entry) == 4096, "an entry is a cache line, a group a page");
 
 enum object_state { FREE, LIVE, DYING };
 
@@ -37,6 +39,7 @@ struct header {
 	struct record record[OBJECTS];
 	struct entry entry[];
 };
+_Static_assert(offsetof(struct header, entry) % 4096 == 0, "groups are pages");
 
 /* what a tenant has */
 struct tenant {
@@ -62,6 +65,7 @@ struct index {
 	struct header *h;
 	uint64_t bytes, entries, used;  /* used: entries that are not EMPTY */
 	struct link *link;
+	uint8_t *filled;                /* of each group, entries that are not EMPTY: where there is none, there is no memory */
 	struct pool_store_object *object, *by_id;
 	struct tenant *tenants;
 	uint32_t free_record, raw_first, raw_last;
@@ -199,6 +203,12 @@ static struct entry *entry_at(const struct index *x, uint64_t group, uint64_t pa
 	return &x->h->entry[group % (x->entries / GROUP) * GROUP + page % GROUP];
 }
 
+/* looking into a group without memory would give it some */
+static bool vacant(const struct index *x, uint64_t group, uint64_t page)
+{
+	return !x->filled[group % (x->entries / GROUP)] || entry_at(x, group, page)->state == EMPTY;
+}
+
 /* @ret_room: an entry that the page can have if it has none yet */
 static struct entry *find(const struct index *x, uint32_t object, uint64_t page, struct entry **ret_room)
 {
@@ -208,12 +218,14 @@ static struct entry *find(const struct index *x, uint32_t object, uint64_t page,
 	for (uint64_t k = 0; k < x->entries / GROUP; k++) {
 		struct entry *e = entry_at(x, group + k, page);
 
+		if (vacant(x, group + k, page)) {
+			*ret_room = *ret_room ? *ret_room : e;
+			break;
+		}
 		if (there(e) && e->object == object && e->page == page)
 			return e;
 		if (!there(e) && !*ret_room)
 			*ret_room = e;
-		if (e->state == EMPTY)
-			break;
 	}
 	return NULL;
 }
@@ -221,6 +233,28 @@ static struct entry *find(const struct index *x, uint32_t object, uint64_t page,
 static uint32_t number_of(const struct index *x, const struct entry *e)
 {
 	return (uint32_t)(e - x->h->entry);
+}
+
+static void fill(struct index *x, const struct entry *e)
+{
+	x->used++;
+	x->filled[number_of(x, e) / GROUP]++;
+}
+
+/* The memory of a group goes back with its last entry, its part of link with that of its neighbours. Numbers of pages are mostly used once: it would grow for ever. */
+static void empty(struct index *x, struct entry *e)
+{
+	uint64_t group = number_of(x, e) / GROUP, first = group / LINKED * LINKED;
+
+	set_state(e, EMPTY);
+	x->used--;
+	if (--x->filled[group])
+		return;
+	(void)madvise(&x->h->entry[group * GROUP], GROUP * sizeof(struct entry), MADV_REMOVE);
+	for (uint64_t k = first; k < first + LINKED; k++)
+		if (k >= x->entries / GROUP || x->filled[k])
+			return;
+	(void)madvise(&x->link[first * GROUP], LINKED * GROUP * sizeof(*x->link), MADV_DONTNEED);
 }
 
 static void link_in(struct index *x, struct pool_store_object *o, uint32_t n)
@@ -302,7 +336,8 @@ int pool_index_set(struct index *x, struct pool_store_object *o, uint64_t page, 
 	/* look-ups end at entries that are EMPTY: there have to be some */
 	if (!room || (room->state == EMPTY && x->used >= x->entries / 8 * 7))
 		return -ENOSPC;
-	x->used += room->state == EMPTY;
+	if (room->state == EMPTY)
+		fill(x, room);
 	room->object = o->number;
 	room->page = page;
 	room->value[0] = *v;
@@ -320,12 +355,10 @@ static void clear(struct index *x, struct entry *e)
 	uint64_t group = number_of(x, e) / GROUP, page = number_of(x, e) % GROUP, groups = x->entries / GROUP;
 
 	set_state(e, REMOVED);
-	if (entry_at(x, group + 1, page)->state != EMPTY)
+	if (!vacant(x, group + 1, page))
 		return;
-	for (uint64_t k = 0; k < groups && e->state == REMOVED; k++, e = entry_at(x, group + groups - k % groups, page)) {
-		set_state(e, EMPTY);
-		x->used--;
-	}
+	for (uint64_t k = 0; k < groups && !vacant(x, group + groups - k, page) && entry_at(x, group + groups - k, page)->state == REMOVED; k++)
+		empty(x, entry_at(x, group + groups - k, page));
 }
 
 static void remove_entry(struct index *x, struct pool_store_object *o, struct entry *e, struct value *ret_old)
@@ -356,7 +389,7 @@ static const struct value *value_at(struct index *x, uint32_t entry, struct pool
 {
 	const struct entry *e = &x->h->entry[entry];
 
-	if (!there(e))
+	if (!x->filled[entry / GROUP] || !there(e))
 		return NULL;
 	*ret_o = &x->object[e->object];
 	return value_of(e);
@@ -439,7 +472,7 @@ static int adopt_entry(struct index *x, struct entry *e, int (*each)(void *ctx, 
 {
 	if (state_of(e) == EMPTY)
 		return 0;
-	x->used++;
+	fill(x, e);
 	if (e->state == REMOVED)
 		return 0;
 	if (e->state > SECOND || e->object >= OBJECTS)
@@ -518,7 +551,8 @@ int pool_index_new(int fd, uint64_t memory, bool adopt, int (*each)(void *ctx, s
 	x->object = calloc(OBJECTS, sizeof(*x->object));
 	x->h = mmap(NULL, x->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	x->link = mmap(NULL, x->entries * sizeof(*x->link), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!x->object || x->h == MAP_FAILED || x->link == MAP_FAILED)
+	x->filled = calloc(x->entries / GROUP, sizeof(*x->filled));
+	if (!x->object || !x->filled || x->h == MAP_FAILED || x->link == MAP_FAILED)
 		goto err;
 	if (!adopt)
 		index_begin(x, memory);
@@ -544,6 +578,7 @@ struct index *pool_index_free(struct index *x)
 		free(t);
 	}
 	free(x->object);
+	free(x->filled);
 	if (x->link && x->link != MAP_FAILED)
 		munmap(x->link, x->entries * sizeof(*x->link));
 	if (x->h && x->h != MAP_FAILED)

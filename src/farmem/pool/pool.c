@@ -173,3 +173,8 @@ unsigned pool_tidy(struct pool *pool, unsigned pages)
 {
 	return pool->store ? pool_store_tidy(pool->store, pages) : 0;
 }
+
+bool pool_ease(struct pool *pool)
+{
+	return pool->store && pool_store_ease(pool->store);
+}

@@ -563,6 +563,11 @@ unsigned pool_server_tidy(struct pool_server *s, unsigned pages)
 	return pool_store_tidy(s->store, pages);
 }
 
+bool pool_server_ease(struct pool_server *s)
+{
+	return pool_store_ease(s->store);
+}
+
 void pool_server_stat(const struct pool_server *s, struct pool_server_stat *ret)
 {
 	*ret = s->stat;

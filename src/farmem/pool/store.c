@@ -15,6 +15,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "hash.h"
 #include "index.h"
 #include "slots.h"
 #include "squeeze.h"
@@ -43,16 +44,16 @@ struct identity {
 	uint64_t lo, hi;
 };
 
-static uint64_t bound(const struct farmem_object *o, struct pool_ref ref, bool sealed, XXH128_hash_t content)
+static uint64_t bound(const struct farmem_object *o, struct pool_ref ref, bool sealed, struct hash content)
 {
-	struct identity id = { .object = *o, .page = ref.page, .epoch_kind = (uint64_t)ref.epoch << 1 | sealed, .lo = content.low64, .hi = content.high64 };
+	struct identity id = { .object = *o, .page = ref.page, .epoch_kind = (uint64_t)ref.epoch << 1 | sealed, .lo = content.lo, .hi = content.hi };
 
 	return XXH3_64bits(&id, sizeof(id));
 }
 
 uint64_t pool_store_digest(const struct farmem_object *o, struct pool_ref ref, bool sealed, const void *data, uint32_t len)
 {
-	return bound(o, ref, sealed, XXH3_128bits(data, len));
+	return bound(o, ref, sealed, pool_hash(data, len));
 }
 
 /* of contents that are sealed, or not */
@@ -234,9 +235,9 @@ static bool all_zero(const void *page)
 	return !w[0] && !memcmp(page, (const uint8_t *)page + sizeof(*w), POOL_PAGE_BYTES - sizeof(*w));
 }
 
-static uint64_t like_hash(const struct pool_store_object *o, XXH128_hash_t content)
+static uint64_t like_hash(const struct pool_store_object *o, struct hash content)
 {
-	return content.low64 ^ pool_index_object_id(o).tenant * 0x9e3779b97f4a7c15ull;
+	return content.lo ^ pool_index_object_id(o).tenant * 0x9e3779b97f4a7c15ull;
 }
 
 /* A hash may be in any of a line's places. */
@@ -359,15 +360,18 @@ static int before_put(struct store *s, struct pool_store_object *o, struct pool_
 
 int pool_store_put(struct store *s, struct pool_store_object *o, struct pool_ref ref, const void *page)
 {
-	XXH128_hash_t content = XXH3_128bits(page, POOL_PAGE_BYTES);
+	struct hash content = pool_hash(page, POOL_PAGE_BYTES);
 	uint64_t hash = like_hash(o, content);
 	struct farmem_object id = pool_index_object_id(o);
 	struct value v = { .epoch = ref.epoch, .digest = bound(&id, ref, false, content) };
 	const struct value *now;
 	uint32_t entry;
 	bool alone;
-	int r = before_put(s, o, ref, v.digest, &now);
+	int r;
 
+	/* anywhere in a large table: on its way while the index is looked at */
+	__builtin_prefetch(like_line(s, hash));
+	r = before_put(s, o, ref, v.digest, &now);
 	if (r)
 		return r < 0 ? r : 0;
 	r = place(s, o, page, hash, now, &v);
@@ -503,4 +507,9 @@ unsigned pool_store_tidy(struct store *s, unsigned pages)
 	while (looked < pages && (v = pool_index_raw(s->x, &entry, &o)) && tidy_one(s, entry, o, v))
 		looked++;
 	return looked;
+}
+
+bool pool_store_ease(struct store *s)
+{
+	return pool_slots_ease(s->slots) > 0;
 }

@@ -43,5 +43,7 @@ void pool_store_del_object(struct store *s, struct pool_store_object *o);
 void pool_store_stat(const struct store *s, const struct pool_store_object *o, struct pool_stat *ret);
 /** pool_store_tidy - see pool_tidy() */
 unsigned pool_store_tidy(struct store *s, unsigned pages);
+/** pool_store_ease - see pool_ease() */
+bool pool_store_ease(struct store *s);
 
 #endif

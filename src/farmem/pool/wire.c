@@ -39,11 +39,12 @@ static int check_items(const struct wire_frame *f)
 
 int wire_decode(const void *data, size_t n, struct wire_frame *ret)
 {
+	static const uint32_t magic = WIRE_MAGIC;
 	struct wire_head *h = &ret->head;
 	size_t items;
 
 	if (n < sizeof(*h))
-		return n >= sizeof(h->magic) && memcmp(data, &(uint32_t){ WIRE_MAGIC }, sizeof(h->magic)) ? -EPROTO : 0;
+		return n >= sizeof(h->magic) && memcmp(data, &magic, sizeof(h->magic)) ? -EPROTO : 0;
 	memcpy(h, data, sizeof(*h));
 	items = h->n * sizeof(struct wire_item);
 	if (h->magic != WIRE_MAGIC || h->kind < WIRE_HELLO || h->kind > WIRE_RESULT || h->n > POOL_OP_PAGES)

@@ -358,7 +358,7 @@ class Real(unittest.TestCase):
         self.right(2, "warm")
         self.warm()
         self.right(3, "warm")
-        wait_for("the figures", lambda: sum(node.functions("f")["memory"][k] for k in ("faults", "prefetched_pages")) > 1000)
+        wait_for("the figures", lambda: sum(node.functions("f")["memory"][k] for k in ("faults", "prefetched_pages")) > 100)  # what is gone through from front to back comes many pages a fault
 
     def test_parked_and_woken(self):
         node = self.node

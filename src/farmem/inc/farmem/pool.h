@@ -45,7 +45,7 @@ struct pool_stat {
  * struct pool_op - one operation
  * @refs:   of the pages; for DEL, n = 0 means all of the object, and a page with a higher epoch than the one given stays
  * @pages:  PUT: where they are; GETV: where they go; 4096 bytes each, none twice; not used otherwise
- * @status: of each page, set before done(): 0, -ENOENT (the pool does not have it), -ESTALE (it has another epoch of it; PUT: a newer one), -EBADMSG (what it has is damaged or another page),
+ * @status: of each page (DEL: may be NULL), set before done(): 0, -ENOENT (the pool does not have it), -ESTALE (it has another epoch of it; PUT: a newer one), -EBADMSG (what it has is damaged or another page),
  *          -ENOSPC (the pool is full), -EDQUOT (the tenant's share is), -EACCES (no key for the tenant), -ECONNREFUSED (not one pool answered in time), -ENOMEM
  * @stat:   STAT: of the object; of all if the object is all zero
  * @result: 0, or the status of the first page that is not 0
@@ -113,5 +113,12 @@ void pool_work(struct pool *pool);
  * Return: how many were looked at; 0: nothing is left to do.
  */
 unsigned pool_tidy(struct pool *pool, unsigned pages);
+/**
+ * pool_ease - give back memory that an embedded store keeps for what is put next
+ * What pages that were deleted leave behind is kept, up to 1/32 of the store and 256 MiB, as new memory is several times as dear. To be called about once a second while nothing else is to be done: an eighth goes back
+ * to the kernel each time, unless some was used since the last.
+ * Return: whether there is more to give back.
+ */
+bool pool_ease(struct pool *pool);
 
 #endif

@@ -43,6 +43,8 @@ int pool_server_fd(const struct pool_server *s);
 void pool_server_work(struct pool_server *s);
 /** pool_server_tidy - pool_tidy() of what it has */
 unsigned pool_server_tidy(struct pool_server *s, unsigned pages);
+/** pool_server_ease - pool_ease() of it */
+bool pool_server_ease(struct pool_server *s);
 void pool_server_stat(const struct pool_server *s, struct pool_server_stat *ret);
 
 /* ---- keys (hearth-pool(1)) ---- */

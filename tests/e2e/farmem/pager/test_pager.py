@@ -90,6 +90,23 @@ class Basics(PagerCase):
         self.assertEqual(self.prefetch(p, 0), 0)
         self.assertEqual(p.do('check'), 'wrong 0')
 
+    def test_front_to_back(self):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        self.barrier(p, 1)
+        self.offload(p)
+        before = self.stat(p)['faults']
+        self.begin(p)
+        self.assertEqual(p.do('touch 1'), 'touched 4096 wrong 0')
+        self.shell.say(f'end {p.name}')
+        after = self.stat(p)['faults']
+        self.assertLess(after - before, 1024)               # what is next came along, the first time already
+        self.offload(p)
+        self.assertGreater(self.prefetch(p), 15 * MIB)      # and was used, all but what came last and the sample
+        self.assertEqual(p.do('check'), 'wrong 0')
+
     def test_a_request_ends_an_offload(self):
         p = self.program()
         p.lines.line()

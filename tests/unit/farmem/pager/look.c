@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/pagemap.h"
 #include "where.h"
 #include "look.h"
 
@@ -64,7 +65,7 @@ static void present(void **state)
 {
 	uint8_t *p = mmap(NULL, 64 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct look_spans s = { 0 };
-	int pagemap = look_pagemap(getpid()), r;
+	int pagemap = pagemap_open(getpid()), r;
 
 	madvise(p, 64 * PAGE_BYTES, MADV_NOHUGEPAGE);
 	for (int k = 8; k < 16; k++)
@@ -83,6 +84,31 @@ static void present(void **state)
 	assert_int_equal(s.v[1].end - s.v[1].start, PAGE_BYTES);
 	look_spans_done(&s);
 	munmap(p, 64 * PAGE_BYTES);
+}
+
+/* more runs than the kernel tells of at once, across page tables: each once, ascending */
+static void scattered(void **state)
+{
+	enum { PAGES = 16384 };
+	uint8_t *p = mmap(NULL, PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct look_spans s = { 0 };
+	int pagemap = pagemap_open(getpid()), r;
+
+	madvise(p, PAGES * PAGE_BYTES, MADV_NOHUGEPAGE);
+	for (size_t k = 0; k < PAGES; k += 4)
+		p[k * PAGE_BYTES] = 1;
+	r = look_present(pagemap, (struct look_span){ (uintptr_t)p, (uintptr_t)p + PAGES * PAGE_BYTES }, &s);
+	close(pagemap);
+	if (r == -ENOTTY || r == -EINVAL)
+		skip();                         /* before Linux 6.7 */
+	assert_int_equal(r, 0);
+	assert_int_equal(s.n, PAGES / 4);
+	for (size_t k = 0; k < s.n; k++) {
+		assert_int_equal(s.v[k].start, (uintptr_t)p + k * 4 * PAGE_BYTES);
+		assert_int_equal(s.v[k].end - s.v[k].start, PAGE_BYTES);
+	}
+	look_spans_done(&s);
+	munmap(p, PAGES * PAGE_BYTES);
 }
 
 static void outside(void **state)
@@ -121,6 +147,7 @@ int main(void)
 		cmocka_unit_test(mappings),
 		cmocka_unit_test(own_is_left_out),
 		cmocka_unit_test(present),
+		cmocka_unit_test(scattered),
 		cmocka_unit_test(outside),
 	};
 

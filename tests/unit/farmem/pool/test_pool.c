@@ -209,6 +209,46 @@ static void test_death_before_publish(void **state)
 	pool_close(next);
 }
 
+/* Numbers that are used once: what is gone leaves nothing behind, in the index either. */
+static void test_index_stays_small(void **state)
+{
+	struct pool_options o = { .memory_bytes = 64u << 20 };
+	struct farmem_object id = { 1, 2, 3 };
+	uint8_t page[POOL_PAGE_BYTES], got[POOL_PAGE_BYTES];
+	struct hearth_err err;
+	uint64_t number = 0;
+	struct store *s;
+	struct stat st;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pool_store_new(&o, &s, &err), 0);
+	pool_store_fds(s, fds);
+	for (unsigned round = 0; round < 400; round++, number += 256) {
+		struct pool_store_object *x = pool_store_object(s, &id, true);
+
+		for (uint64_t k = number; k < number + 256; k++) {
+			page_of(page, 2);
+			memcpy(page, &k, sizeof(k));
+			assert_int_equal(pool_store_put(s, x, (struct pool_ref){ k, 1 }, page), 0);
+		}
+		/* those of the round before, so that there are always some */
+		for (uint64_t k = number - 256; round && k < number; k++)
+			assert_int_equal(pool_store_del(s, pool_store_object(s, &id, false), (struct pool_ref){ k, 1 }), 0);
+	}
+	for (uint64_t k = number - 256; k < number; k++) {
+		uint64_t digest;
+
+		page_of(page, 2);
+		memcpy(page, &k, sizeof(k));
+		assert_int_equal(pool_store_get(s, pool_store_object(s, &id, false), (struct pool_ref){ k, 1 }, got, &digest), 0);
+		assert_memory_equal(got, page, sizeof(page));
+	}
+	assert_int_equal(fstat(fds[0], &st), 0);
+	assert_true(st.st_blocks * 512 < 256 << 10);
+	pool_store_free(s);
+}
+
 /* Descriptors of something else are not taken for a store. */
 static void test_not_a_store(void **state)
 {
@@ -232,7 +272,7 @@ static void test_not_a_store(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_leases), cmocka_unit_test(test_seals), cmocka_unit_test(test_keys), cmocka_unit_test(test_places), cmocka_unit_test(test_death_before_publish), cmocka_unit_test(test_not_a_store),
+		cmocka_unit_test(test_leases), cmocka_unit_test(test_seals), cmocka_unit_test(test_keys), cmocka_unit_test(test_places), cmocka_unit_test(test_death_before_publish), cmocka_unit_test(test_not_a_store), cmocka_unit_test(test_index_stays_small),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
