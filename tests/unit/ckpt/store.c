@@ -955,7 +955,7 @@ static void space_like_a_map(void **state)
 
 	begin(&f, "/dev/shm");
 	f.s->segment_bytes = 1000 * STORE_PAGE;         /* no multiple of 64 pages */
-	assert_int_equal(space_new(f.s, false, false, &sp, &f.err), 0);
+	assert_int_equal(space_new(f.s, false, &sp, &f.err), 0);
 	rng_seed(&g, 4);
 	for (unsigned i = 0; i < 20000; i++) {
 		uint32_t min = 1 + (uint32_t)rng_below(&g, 20), max = min + (uint32_t)rng_below(&g, 20), got;
