@@ -135,7 +135,8 @@ void pack_release(struct store *s, struct pack *p)
 	if (last) {
 		packset_del(&s->packs, p->id);
 		unmap(s, p);
-		hearth_ds_file_close(p->file);
+		for (int k = 0; k < IO_WAYS; k++)
+			hearth_ds_file_close(p->file[k]);
 		fd_close(&p->fd);
 		use_drop(s, LOCK_PACK, p->id);
 	}

@@ -84,14 +84,17 @@ void use_drop(struct store *s, int kind, uint32_t id);
 bool use_nobody(struct store *s, int kind, uint32_t id);
 void use_nobody_drop(struct store *s, int kind, uint32_t id);
 
+/* ways of io.c, a context each */
+enum { IO_CACHED, IO_DIRECT, IO_WAYS };
+
 /* ---- pack.c: packs that this handle uses ---- */
 
 struct pack {
 	uint32_t id;
 	unsigned refs;
 	int fd;                         /* for reading, -1: not yet */
-	struct hearth_ds_file *file;    /* the same for io.c, from the first read on, in the context @file_of */
-	const struct hearth_ds *file_of;
+	struct hearth_ds_file *file[IO_WAYS];   /* the same for io.c, from the first read on, in the context @file_of */
+	const struct hearth_ds *file_of[IO_WAYS];
 	uint64_t hold_generation;       /* the store's, just after it was held: an index as new as that tells the truth about this pack */
 	uint8_t *map;
 	size_t map_bytes;
@@ -156,7 +159,7 @@ struct io {
 	pid_t pid;                      /* whose it is */
 };
 
-/* io_get - this process' context, which stays until store_close(). Return: 0, -ENOMEM. */
+/* io_get - this process' context for writing, which stays until store_close(). Return: 0, -ENOMEM. */
 int io_get(struct store *s, struct io *ret);
 /* io_read - @n bytes of a pack. Whole pages in @at, @n and @to are what is fast. Return: bytes, fewer only where the pack ends; -errno. */
 ssize_t io_read(struct store *s, struct pack *p, void *to, size_t n, uint64_t at);
@@ -244,7 +247,7 @@ struct store {
 	struct state *state;
 	pthread_mutex_t packs_lock;
 	struct packset packs;
-	struct io io;
+	struct io io[IO_WAYS];
 	struct space **spares;          /* memory: made beforehand */
 	size_t spares_n, spares_cap;
 	void (*each)(void *ctx, void *at, size_t bytes);

@@ -191,7 +191,8 @@ struct store *store_close(struct store *s)
 		space_free(s, s->spares[--s->spares_n], true);
 	free(s->spares);
 	packset_release(s, &s->packs);
-	hearth_ds_close(s->io.ds);
+	for (int k = 0; k < IO_WAYS; k++)
+		hearth_ds_close(s->io[k].ds);
 	index_done(s);
 	scratch_pool_done(&s->scratch);
 	lock_close(s);
