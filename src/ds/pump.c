@@ -52,9 +52,7 @@ int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, enum pump_us
 
 static void disarm(struct pump *p)
 {
-	uint64_t one = 1;
-
-	if (!p->armed || write(p->wake, &one, sizeof(one)) < 0)
+	if (!p->armed || eventfd_write(p->wake, 1) < 0)
 		return;
 	/* it may not even have been submitted */
 	while (io_uring_submit_and_wait(&p->uring, 1) == -EINTR)
@@ -486,9 +484,7 @@ static bool take_returned(struct pump *p)
 
 void pump_wake(struct pump *p)
 {
-	uint64_t one = 1;
-
-	if (atomic_exchange(&p->mood, PUMP_CALLED) == PUMP_ASLEEP && write(p->wake, &one, sizeof(one)) < 0)
+	if (atomic_exchange(&p->mood, PUMP_CALLED) == PUMP_ASLEEP && eventfd_write(p->wake, 1) < 0)
 		abort();        /* an eventfd that is open takes ones until there are 2^64 */
 }
 
@@ -519,7 +515,7 @@ static void sleep_until_called(struct pump *p)
 	}
 	if (p->has_uring)
 		(void)io_uring_submit_and_wait(&p->uring, 1);
-	else if (poll(&pfd, 1, -1) == 1 && read(p->wake, &p->woken, sizeof(p->woken)) < 0)
+	else if (poll(&pfd, 1, -1) == 1 && eventfd_read(p->wake, &p->woken) < 0)
 		abort();
 	atomic_store(&p->mood, PUMP_AWAKE);
 }

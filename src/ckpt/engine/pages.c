@@ -64,7 +64,7 @@ static int write_new(int dirfd, const char *name, const char *data, size_t len)
 
 static int fill_in(struct store_image *img, int dirfd, int pid, const char *name, char *map, size_t len, uint32_t id, struct hearth_err *err)
 {
-	struct filler f = { .old = -1, .fresh = -1, .buf = malloc(PIECE), .err = err };
+	struct filler f = { .old = -1, .fresh = -1, .buf = aligned_alloc(4096, PIECE), .err = err };
 	char old[64], fresh[64];
 	int r = f.buf ? memory_source_open(img, pid, &f.source, err) : -ENOMEM;
 

@@ -62,8 +62,6 @@ int store_begin(struct store *s, const char *name, const struct store_options *o
 		return err_set(err, r, "store %s: cannot lock a draft: %s", s->dir, strerror(-r));
 	}
 	r = index_refresh(s);
-	if (r == 0 && !s->memory)
-		r = writer_new(d, &d->writer);
 	if (r < 0) {
 		store_abort(d);
 		return err_set(err, r, "store %s: cannot begin an image: %s", s->dir, strerror(-r));
@@ -224,7 +222,7 @@ static int more_space(struct store_draft *d, bool mapped, struct space **ret, st
 		sp = s->spares[--s->spares_n];
 	pthread_mutex_unlock(&s->packs_lock);
 	if (!sp)
-		r = space_new(s, !s->memory && !d->options.buffered, mapped, &sp, err);
+		r = space_new(s, mapped, &sp, err);
 	if (r < 0)
 		return r;
 	d->spaces[d->spaces_n++] = sp;

@@ -135,6 +135,8 @@ void pack_release(struct store *s, struct pack *p)
 	if (last) {
 		packset_del(&s->packs, p->id);
 		unmap(s, p);
+		for (int k = 0; k < IO_WAYS; k++)
+			hearth_ds_file_close(p->file[k]);
 		fd_close(&p->fd);
 		use_drop(s, LOCK_PACK, p->id);
 	}
@@ -143,8 +145,7 @@ void pack_release(struct store *s, struct pack *p)
 		free(p);
 }
 
-/* under packs_lock */
-static int fd_of(struct store *s, struct pack *p)
+int pack_fd_locked(struct store *s, struct pack *p)
 {
 	char path[PATH_MAX];
 
@@ -162,7 +163,7 @@ int pack_fd(struct store *s, struct pack *p)
 	int fd;
 
 	pthread_mutex_lock(&s->packs_lock);
-	fd = fd_of(s, p);
+	fd = pack_fd_locked(s, p);
 	pthread_mutex_unlock(&s->packs_lock);
 	return fd;
 }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "ckpt/store.h"
+#include "hearth/ds.h"
 
 /* What the files of the store share among themselves. Who locks what, and why a pack that is in use cannot vanish: docs/adr/0016-store.md. */
 
@@ -83,12 +84,17 @@ void use_drop(struct store *s, int kind, uint32_t id);
 bool use_nobody(struct store *s, int kind, uint32_t id);
 void use_nobody_drop(struct store *s, int kind, uint32_t id);
 
+/* ways of io.c, a context each */
+enum { IO_CACHED, IO_DIRECT, IO_WAYS };
+
 /* ---- pack.c: packs that this handle uses ---- */
 
 struct pack {
 	uint32_t id;
 	unsigned refs;
 	int fd;                         /* for reading, -1: not yet */
+	struct hearth_ds_file *file[IO_WAYS];   /* the same for io.c, from the first read on, in the context @file_of */
+	const struct hearth_ds *file_of[IO_WAYS];
 	uint64_t hold_generation;       /* the store's, just after it was held: an index as new as that tells the truth about this pack */
 	uint8_t *map;
 	size_t map_bytes;
@@ -107,8 +113,9 @@ void pack_path(const struct store *s, uint32_t id, const char *suffix, char out[
 /* pack_hold - it stays until pack_release(). Return: 0, -ENOENT, -EAGAIN (being removed), -errno. */
 int pack_hold(struct store *s, uint32_t id, struct pack **ret);
 void pack_release(struct store *s, struct pack *p);
-/* pack_fd - for reading. Return: descriptor (of the pack), -errno. */
+/* pack_fd - for reading; pack_fd_locked - under packs_lock. Return: descriptor (of the pack), -errno. */
 int pack_fd(struct store *s, struct pack *p);
+int pack_fd_locked(struct store *s, struct pack *p);
 /* pack_map - the whole of it. @write: to write into; then faulted in, and it must be as long as a segment. Return: 0, -errno. */
 int pack_map(struct store *s, struct pack *p, bool write);
 /* pack_mapped - whether that was done; it stays so while it is held */
@@ -122,15 +129,15 @@ bool pack_is_bad(const struct store *s, uint32_t id);
 struct space {
 	struct pack *pack;
 	int fd;                         /* for writing */
-	bool direct;                    /* O_DIRECT */
+	struct hearth_ds_file *file;    /* the same for the writer, from its first write on */
 	uint64_t *used;                 /* a bit a page */
 	uint32_t pages, free, hint, top;        /* where the next search begins, upwards and downwards */
 	uint32_t no_run;                /* there is no free run of so many pages; 0: not known */
 	uint64_t allocated;             /* bytes of the file that have their blocks */
 };
 
-/* space_new - a new, empty pack. @direct: if the file system can. @whole: all blocks now, mapped. Return: 0, -ENOSPC, -errno. */
-int space_new(struct store *s, bool direct, bool whole, struct space **ret, struct hearth_err *err);
+/* space_new - a new, empty pack. @whole: all blocks now, mapped. Return: 0, -ENOSPC, -errno. */
+int space_new(struct store *s, bool whole, struct space **ret, struct hearth_err *err);
 /* space_free - @drop: the file too */
 struct space *space_free(struct store *s, struct space *sp, bool drop);
 /* space_take - a run of at least @min and at most @max pages. Return: pages, 0 when there is none. */
@@ -143,6 +150,19 @@ void space_keep(struct space *sp, uint32_t page, uint32_t pages);
 int space_back(const struct store *s, struct space *sp, uint64_t bytes);
 /* space_finish - cut off and punch out what is free, sync. @ret_empty: nothing is used, the file is empty. Return: 0, -errno. */
 int space_finish(const struct store *s, struct space *sp, bool *ret_empty);
+
+/* ---- io.c: packs through libhearth-ds; nothing of it is there before it is needed ---- */
+
+struct io {
+	struct hearth_ds *ds;
+	struct hearth_ds_device *host;
+	pid_t pid;                      /* whose it is */
+};
+
+/* io_get - this process' context for writing, which stays until store_close(). Return: 0, -ENOMEM. */
+int io_get(struct store *s, struct io *ret);
+/* io_read - @n bytes of a pack. Whole pages in @at, @n and @to are what is fast. Return: bytes, fewer only where the pack ends; -errno. */
+ssize_t io_read(struct store *s, struct pack *p, void *to, size_t n, uint64_t at);
 
 /* ---- index.c: what is in the images that are there ---- */
 
@@ -227,6 +247,7 @@ struct store {
 	struct state *state;
 	pthread_mutex_t packs_lock;
 	struct packset packs;
+	struct io io[IO_WAYS];
 	struct space **spares;          /* memory: made beforehand */
 	size_t spares_n, spares_cap;
 	void (*each)(void *ctx, void *at, size_t bytes);
@@ -274,7 +295,7 @@ struct store_draft {
 	struct packset holds;           /* packs of others that its objects use, its own too */
 	struct given *given;
 	size_t given_n, given_cap;
-	struct writer *writer;          /* disks */
+	struct writer *writer;          /* disks, from the first chunk on */
 	struct store_stats stats;       /* new_*: kept up to date, adopted ones too */
 };
 
@@ -299,9 +320,7 @@ const char *draft_name(const struct store_draft *d);
 
 struct writer;
 struct wbuf;
-/* writer_new - a thread with a ring. Return: 0, -errno. */
-int writer_new(struct store_draft *d, struct writer **ret);
-/* writer_room - room for @stored bytes of a chunk: where they go and where to copy them to. Under the draft's lock, which is let go while it waits. Return: 0, -ENOSPC, -errno. */
+/* writer_room - room for @stored bytes of a chunk: where they go and where to copy them to. The first one makes the writer. Under the draft's lock, which is let go while it waits. Return: 0, -ENOSPC, -errno. */
 int writer_room(struct store_draft *d, uint32_t stored, struct wbuf **ret, uint8_t **ret_to, struct store_chunk *c, struct hearth_err *err);
 /* writer_copied - it is there. Under the draft's lock. */
 void writer_copied(struct store_draft *d, struct wbuf *b);

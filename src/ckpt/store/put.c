@@ -20,7 +20,7 @@
 static void give_up(struct store_draft *d, struct space *sp, uint32_t page, uint32_t pages)
 {
 	/* in memory a write is over when its chunk is set; where there is no room for a note the space is lost until the commit, no more */
-	if (!d->writer)
+	if (d->store->memory)
 		space_give(sp, page, pages);
 	else if (array_grow((void **)&d->given, &d->given_cap, d->given_n + 1, sizeof(*d->given)) == 0)
 		d->given[d->given_n++] = (struct given){ sp, page, pages, writer_next(d->writer) };
@@ -219,7 +219,7 @@ static int put_one(struct store_object *o, uint64_t k, const void *data, const s
 		pthread_mutex_lock(&d->lock);
 		r = set_known(o, k, c.digest);          /* since it was looked for */
 		if (r == 0)
-			r = d->writer ? store_to_disk(o, k, &c, stored, err) : store_to_memory(o, k, &c, stored, err);
+			r = d->store->memory ? store_to_memory(o, k, &c, stored, err) : store_to_disk(o, k, &c, stored, err);
 		else if (r < 0)
 			err_set(err, r, "image %s: %s", draft_name(d), strerror(-r));
 		pthread_mutex_unlock(&d->lock);

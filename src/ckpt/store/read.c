@@ -9,7 +9,7 @@
 #include "base/fd.h"
 #include "read.h"
 
-#define RUN_BYTES (1u << 20)            /* read at once, where chunks lie one behind the other */
+#define RUN_BYTES (4u << 20)            /* read at once, where chunks lie one behind the other */
 
 /* ---- opening ---- */
 
@@ -169,49 +169,51 @@ static int failed(struct store_image *img, int object, uint64_t k, int r, struct
 	return err_set(err, r, "image %s: chunk %llu of %.100s: %s", img->name, (unsigned long long)k, img->m.objects[object].name, strerror(-r));
 }
 
-static int fd_for(struct store_image *img, uint32_t pack)
+/* Return: bytes, -errno */
+static ssize_t read_pack(struct store_image *img, const struct store_chunk *c, void *to, size_t bytes)
 {
-	struct pack *p = packset_find(&img->packs, pack);
+	struct pack *p = packset_find(&img->packs, c->pack);
 
 	/* the table was checked against the manifest, whose packs are held */
-	return p ? pack_fd(img->store, p) : -EBADMSG;
+	return p ? io_read(img->store, p, to, bytes, c->at) : -EBADMSG;
 }
 
-static int read_packed(struct store_image *img, int object, uint64_t k, const struct store_chunk *c, void *to, size_t len, struct hearth_err *err)
+static int expand(struct store_image *img, int object, uint64_t k, struct scratch *sc, size_t stored, void *to, size_t len, struct hearth_err *err)
+{
+	int r = chunk_expand(sc, stored, to, len);
+
+	if (r == -EBADMSG)
+		return damaged(img, object, k, "it does not expand", err);
+	return r < 0 ? failed(img, object, k, r, err) : 0;
+}
+
+/* one that is compressed, or no whole pages: by way of a buffer, into which its last page fits */
+static int read_aside(struct store_image *img, int object, uint64_t k, const struct store_chunk *c, void *to, size_t len, struct hearth_err *err)
 {
 	struct scratch *sc = scratch_get(&img->store->scratch);
-	int fd = fd_for(img, c->pack), r;
 	ssize_t n;
+	int r = 0;
 
-	if (!sc || fd < 0) {
-		scratch_put(&img->store->scratch, sc);
-		return failed(img, object, k, sc ? fd : -ENOMEM, err);
-	}
-	n = fd_pread_full(fd, scratch_stored(sc), c->stored, (off_t)c->at);
+	if (!sc)
+		return failed(img, object, k, -ENOMEM, err);
+	n = read_pack(img, c, scratch_stored(sc), (size_t)pages_of(c->stored) * STORE_PAGE);
 	if (n < 0)
 		r = failed(img, object, k, (int)n, err);
-	else if (n != (ssize_t)c->stored)
+	else if (n < (ssize_t)c->stored)
 		r = damaged(img, object, k, "cut off", err);
+	else if (c->stored == len)
+		memcpy(to, scratch_stored(sc), len);
 	else
-		r = chunk_expand(sc, c->stored, to, len);
-	if (r == -EBADMSG && n == (ssize_t)c->stored)
-		damaged(img, object, k, "it does not expand", err);
-	else if (r == -ENOMEM)
-		failed(img, object, k, r, err);
+		r = expand(img, object, k, sc, c->stored, to, len, err);
 	scratch_put(&img->store->scratch, sc);
 	return r;
 }
 
 /* chunks @k to @k + @n - 1, all as they are, one behind the other */
-static int read_run(struct store_image *img, int object, uint64_t k, size_t n, uint8_t *to, size_t bytes, struct hearth_err *err)
+static int read_run(struct store_image *img, int object, uint64_t k, uint8_t *to, size_t bytes, struct hearth_err *err)
 {
-	const struct store_chunk *c = &img->m.chunks[img->m.objects[object].first + k];
-	int fd = fd_for(img, c->pack);
-	ssize_t got;
+	ssize_t got = read_pack(img, &img->m.chunks[img->m.objects[object].first + k], to, bytes);
 
-	if (fd < 0)
-		return failed(img, object, k, fd, err);
-	got = fd_pread_full(fd, to, bytes, (off_t)c->at);
 	if (got < 0)
 		return failed(img, object, k, (int)got, err);
 	if ((size_t)got < bytes)
@@ -219,14 +221,14 @@ static int read_run(struct store_image *img, int object, uint64_t k, size_t n, u
 	return 0;
 }
 
-/* how many chunks from @k on, at most @max, can be read with one call; 0: it is not stored as it is */
+/* how many chunks from @k on, at most @max, can be read with one call; 0: it is not stored as it is, or not in whole pages */
 static size_t run_of(const struct store_image *img, int object, uint64_t k, size_t max)
 {
 	const struct manifest_object *o = &img->m.objects[object];
 	const struct store_chunk *c = &img->m.chunks[o->first + k];
 	size_t n = 0;
 
-	while (n < max && c[n].pack && c[n].stored == chunk_len(o->bytes, k + n) && c[n].pack == c->pack && c[n].at == c->at + n * STORE_CHUNK_BYTES)
+	while (n < max && c[n].pack && c[n].stored % STORE_PAGE == 0 && c[n].stored == chunk_len(o->bytes, k + n) && c[n].pack == c->pack && c[n].at == c->at + n * STORE_CHUNK_BYTES)
 		n++;
 	return n;
 }
@@ -245,12 +247,12 @@ static int read_chunks(struct store_image *img, int object, uint64_t k, size_t n
 		for (size_t i = 0; i < step; i++)
 			bytes += chunk_len(o->bytes, k + done + i);
 		if (step) {
-			r = read_run(img, object, k + done, step, to, bytes, err);
+			r = read_run(img, object, k + done, to, bytes, err);
 		} else {
 			step = 1;
 			bytes = chunk_len(o->bytes, k + done);
 			if (c->pack)
-				r = read_packed(img, object, k + done, c, to, bytes, err);
+				r = read_aside(img, object, k + done, c, to, bytes, err);
 			else
 				memset(to, 0, bytes);
 		}
@@ -384,7 +386,7 @@ int store_extract(struct store_image *img, int object, int dirfd, const char *na
 
 	if (object < 0 || (size_t)object >= img->m.objects_n)
 		return err_set(err, -EINVAL, "image %s has no object %d", img->name, object);
-	room = malloc(RUN_BYTES);
+	room = aligned_alloc(STORE_PAGE, RUN_BYTES);
 	if (!room)
 		return err_set(err, -ENOMEM, "image %s: out of memory", img->name);
 	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

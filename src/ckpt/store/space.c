@@ -121,21 +121,6 @@ void space_keep(struct space *sp, uint32_t page, uint32_t pages)
 
 /* ---- files ---- */
 
-/* Where there is no O_DIRECT the page cache does as well. */
-static int create(const char *path, bool *direct)
-{
-	int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
-	int fd = open(path, flags | (*direct ? O_DIRECT : 0), 0600);
-
-	if (fd < 0 && errno == EINVAL && *direct) {
-		*direct = false;
-		/* some file systems make the file before they refuse */
-		unlink(path);
-		fd = open(path, flags, 0600);
-	}
-	return fd < 0 ? -errno : fd;
-}
-
 /* A number that was never used, held before its file is there: nobody takes it for something left behind. */
 static int new_file(struct store *s, struct space *sp)
 {
@@ -153,7 +138,9 @@ static int new_file(struct store *s, struct space *sp)
 		if (r < 0)
 			return r;
 		pack_path(s, id, "pack", path);
-		fd = create(path, &sp->direct);
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd < 0)
+			fd = -errno;
 		if (fd >= 0) {
 			r = pack_hold(s, id, &sp->pack);
 			if (r < 0)
@@ -171,7 +158,7 @@ static int new_file(struct store *s, struct space *sp)
 	}
 }
 
-int space_new(struct store *s, bool direct, bool whole, struct space **ret, struct hearth_err *err)
+int space_new(struct store *s, bool whole, struct space **ret, struct hearth_err *err)
 {
 	struct space *sp = calloc(1, sizeof(*sp));
 	int r = -ENOMEM;
@@ -179,7 +166,6 @@ int space_new(struct store *s, bool direct, bool whole, struct space **ret, stru
 	if (!sp)
 		goto err;
 	sp->fd = -1;
-	sp->direct = direct;
 	sp->pages = (uint32_t)(s->segment_bytes / STORE_PAGE);
 	sp->used = calloc((sp->pages + 63) / 64, sizeof(*sp->used));
 	if (!sp->used)
@@ -213,6 +199,7 @@ struct space *space_free(struct store *s, struct space *sp, bool drop)
 	}
 	if (sp->pack)
 		pack_release(s, sp->pack);
+	hearth_ds_file_close(sp->file);
 	fd_close(&sp->fd);
 	free(sp->used);
 	free(sp);

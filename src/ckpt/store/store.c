@@ -191,6 +191,8 @@ struct store *store_close(struct store *s)
 		space_free(s, s->spares[--s->spares_n], true);
 	free(s->spares);
 	packset_release(s, &s->packs);
+	for (int k = 0; k < IO_WAYS; k++)
+		hearth_ds_close(s->io[k].ds);
 	index_done(s);
 	scratch_pool_done(&s->scratch);
 	lock_close(s);
@@ -233,7 +235,7 @@ int store_reserve_segments(struct store *s, uint64_t bytes, void (*each)(void *c
 	s->each_ctx = ctx;
 	while (r == 0 && s->spares_n * s->segment_bytes < bytes) {
 		pthread_mutex_unlock(&s->packs_lock);
-		r = space_new(s, false, true, &sp, err);
+		r = space_new(s, true, &sp, err);
 		pthread_mutex_lock(&s->packs_lock);
 		if (r < 0)
 			break;

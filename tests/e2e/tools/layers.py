@@ -20,7 +20,7 @@ MAY_USE = {
     'ds': {'base', 'cuda'},
     'cufile': {'base', 'cuda'},       # and hearth/ds.h
     'init': {'base', 'fn'},
-    'ckpt': {'base', 'shim', 'cuda'},         # the keeper's end of its wire format
+    'ckpt': {'base', 'shim', 'cuda'},         # the keeper's end of its wire format; and hearth/ds.h
     'shim': {'base'},
     'http': {'base'},
     'trace': {'base'},

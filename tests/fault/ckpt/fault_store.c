@@ -32,11 +32,11 @@
 #define PIECES 6
 
 struct io_uring;
-int __real_io_uring_queue_init(unsigned n, struct io_uring *ring, unsigned flags);
-int __wrap_io_uring_queue_init(unsigned n, struct io_uring *ring, unsigned flags);
+struct io_uring_params;
+int __wrap_io_uring_queue_init_params(unsigned n, struct io_uring *ring, struct io_uring_params *params);
 
-/* writes of a ring are no calls that could be made to fail: the writer does without it, as where the kernel refuses it */
-int __wrap_io_uring_queue_init(unsigned n, struct io_uring *ring, unsigned flags)
+/* writes of a ring are no calls that could be made to fail: libhearth-ds does without it, as where the kernel refuses it */
+int __wrap_io_uring_queue_init_params(unsigned n, struct io_uring *ring, struct io_uring_params *params)
 {
 	return -EPERM;
 }

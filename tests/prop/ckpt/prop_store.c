@@ -82,7 +82,7 @@ static void open_handle(struct world *w, unsigned h)
 
 static void begin_draft(struct world *w, struct draft_model *d)
 {
-	struct store_options o = { .zstd_level = rng_below(&w->g, 3) == 0, .buffered = rng_below(&w->g, 4) == 0 };
+	struct store_options o = { .zstd_level = rng_below(&w->g, 3) == 0 };
 	int r;
 
 	memset(d, 0, sizeof(*d));

@@ -586,6 +586,32 @@ static void killed_with_child(struct fixture *f)
 	free(a);
 }
 
+/* what libhearth-ds has begun ends with a fork: who reads on in a child begins anew */
+static void read_in_child(struct fixture *f)
+{
+	uint8_t *a = made(64, 90), *got = malloc(64 * C);
+	struct store_image *img;
+	int status;
+	pid_t pid;
+
+	assert_null(f->s->io[IO_CACHED].ds);
+	write_image(f, "a", a, 64 * C);
+	assert_int_equal(store_image_open(f->s, "a", &img, &f->err), 0);
+	assert_int_equal(store_read(img, 0, 0, got, 64 * C, &f->err), 0);
+	pid = fork();
+	if (pid == 0) {
+		memset(got, 0, 64 * C);
+		_exit(store_read(img, 0, 0, got, 64 * C, &f->err) < 0 || memcmp(got, a, 64 * C) || store_image_verify(img, 2, &f->err) < 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(store_read(img, 0, 0, got, 64 * C, &f->err), 0);
+	assert_memory_equal(got, a, 64 * C);
+	store_image_close(img);
+	free(got);
+	free(a);
+}
+
 /* ---- damage ---- */
 
 static void flip(const char *path, off_t at)
@@ -955,7 +981,7 @@ static void space_like_a_map(void **state)
 
 	begin(&f, "/dev/shm");
 	f.s->segment_bytes = 1000 * STORE_PAGE;         /* no multiple of 64 pages */
-	assert_int_equal(space_new(f.s, false, false, &sp, &f.err), 0);
+	assert_int_equal(space_new(f.s, false, &sp, &f.err), 0);
 	rng_seed(&g, 4);
 	for (unsigned i = 0; i < 20000; i++) {
 		uint32_t min = 1 + (uint32_t)rng_below(&g, 20), max = min + (uint32_t)rng_below(&g, 20), got;
@@ -1002,6 +1028,7 @@ static void space_like_a_map(void **state)
 	}
 
 BOTH(life) BOTH(shares) BOTH(outdated) BOTH(replaces) BOTH(known) BOTH(compressed) BOTH(names) BOTH(files) BOTH(seals) BOTH(held_by_readers) BOTH(aborted) BOTH(killed) BOTH(killed_with_child)
+BOTH(read_in_child)
 BOTH(damaged) BOTH(damaged_meanwhile) BOTH(damaged_in_lists) BOTH(versions) BOTH(threads)
 
 int main(void)
@@ -1009,7 +1036,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table_like_a_list), cmocka_unit_test(space_like_a_map), cmocka_unit_test(life_both), cmocka_unit_test(shares_both),
 		cmocka_unit_test(outdated_both), cmocka_unit_test(replaces_both), cmocka_unit_test(known_both), cmocka_unit_test(compressed_both), cmocka_unit_test(names_both), cmocka_unit_test(files_both),
-		cmocka_unit_test(seals_both), cmocka_unit_test(held_by_readers_both), cmocka_unit_test(aborted_both), cmocka_unit_test(killed_both), cmocka_unit_test(killed_with_child_both),
+		cmocka_unit_test(seals_both), cmocka_unit_test(held_by_readers_both), cmocka_unit_test(aborted_both), cmocka_unit_test(killed_both), cmocka_unit_test(killed_with_child_both), cmocka_unit_test(read_in_child_both),
 		cmocka_unit_test(damaged_both), cmocka_unit_test(damaged_meanwhile_both), cmocka_unit_test(damaged_in_lists_both), cmocka_unit_test(versions_both), cmocka_unit_test(threads_both),
 		cmocka_unit_test(placed), cmocka_unit_test(sparse), cmocka_unit_test(disk_has_no_space),
 	};

@@ -32,11 +32,9 @@ struct store_image;
 
 /** struct store_options - of a draft; zero is right
  * @zstd_level: 0 = chunks are stored as they are, but those whose latter half is zeros
- * @buffered:   write through the page cache even on a disk (otherwise O_DIRECT through io_uring; on a tmpfs packs are mapped and copied into)
  */
 struct store_options {
 	int zstd_level;
-	bool buffered;
 };
 
 /** store_open - open, or make, a store. Return: 0, -EPROTO (version), -EBADMSG, -errno. Thread-safe afterwards unless a function says otherwise. */
