@@ -139,6 +139,15 @@ static bool wait_for_server(const pid_t *tree, ssize_t n, int limit_ms)
 	return servers > 0;
 }
 
+/* one of the tree serves itself, or another of it: no stranger's end would change that */
+static bool serves_itself(const pid_t *tree, ssize_t n)
+{
+	for (ssize_t k = 0; k < n; k++)
+		if (proc_any_fd(tree[k], is_userfaultfd))
+			return true;
+	return false;
+}
+
 int criu_tree_whole(pid_t root, int limit_ms)
 {
 	uint64_t deadline = clock_mono_ns() + (uint64_t)limit_ms * NS_PER_MS, now;
@@ -155,7 +164,7 @@ int criu_tree_whole(pid_t root, int limit_ms)
 			free(tree);
 			return n < 0 ? (int)n : waits ? -EBUSY : 0;
 		}
-		served = wait_for_server(tree, n, (int)((deadline - now) / NS_PER_MS) + 1);
+		served = !serves_itself(tree, n) && wait_for_server(tree, n, (int)((deadline - now) / NS_PER_MS) + 1);
 		free(tree);
 	}
 }

@@ -35,6 +35,7 @@ static _Noreturn void client(int to, bool keep)
 	(void)sock_send_fd(to, ok ? 'y' : 'n', ok ? fd : -1);
 	if (!keep)
 		fd_close(&fd);
+	(void)fd_write_full(to, "k", 1);
 	for (;;)
 		pause();
 }
@@ -46,6 +47,7 @@ static _Noreturn void server(int from, int tell)
 	int fd = -1;
 
 	(void)sock_recv_fd(from, &what, &fd);
+	(void)fd_read_full(from, &word, 1);
 	(void)fd_write_full(tell, &what, 1);
 	(void)fd_read_full(tell, &word, 1);
 	_exit(0);
