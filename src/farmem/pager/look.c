@@ -31,6 +31,14 @@ void look_spans_done(struct look_spans *s)
 	*s = (struct look_spans){ 0 };
 }
 
+/* Whose data may be needed while pages are moved: the C library's and the loader's. Of any other file what lies behind it is memory like other memory, and often is: the kernel puts mappings side by side. */
+static bool of_libc(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	return !strncmp(name, "libc.", 5) || !strncmp(name, "libc-", 5) || !strncmp(name, "libpthread", 10) || !strncmp(name, "ld-", 3) || !strncmp(name, "ld.so", 5);
+}
+
 int look_mapping(const char *line, uint64_t *before_end, struct look_span *ret)
 {
 	unsigned long long start, end, inode;
@@ -42,8 +50,8 @@ int look_mapping(const char *line, uint64_t *before_end, struct look_span *ret)
 	if (sscanf(line, "%llx-%llx %7s %*x %*s %llu %n", &start, &end, perms, &inode, &at) < 4 || !at)
 		return -EINVAL;
 	*ret = (struct look_span){ start, end };
-	*before_end = inode ? end : 0;
 	name = line + at;
+	*before_end = inode && of_libc(name) ? end : 0;
 	if (inode || perms[3] != 'p')
 		return LOOK_FILE;
 	if (*name == '[' && strncmp(name, "[heap]", 6) && strncmp(name, "[stack]", 7) && strncmp(name, "[anon:", 6))

@@ -21,7 +21,13 @@ static void mappings(void **state)
 {
 	static const struct { const char *line; int why; } lines[] = {
 		{ "55d0c0000000-55d0c0001000 rw-p 00003000 fe:00 1234                       /usr/bin/x", LOOK_FILE },
-		{ "55d0c0001000-55d0c0002000 rw-p 00000000 00:00 0 ", LOOK_BSS },
+		{ "55d0c0001000-55d0c0002000 rw-p 00000000 00:00 0 ", LOOK_COVERED },
+		{ "7efff0000000-7efff0001000 rw-p 00003000 fe:00 1235                       /usr/lib/x86_64-linux-gnu/libc.so.6", LOOK_FILE },
+		{ "7efff0001000-7efff000e000 rw-p 00000000 00:00 0 ", LOOK_BSS },
+		{ "7efff000e000-7efff000f000 rw-p 00003000 fe:00 1236                       /usr/lib/x86_64-linux-gnu/libcrypto.so.3", LOOK_FILE },
+		{ "7efff000f000-7efff0100000 rw-p 00000000 00:00 0 ", LOOK_COVERED },
+		{ "7efff0100000-7efff0101000 rw-p 00003000 fe:00 1237                       /lib64/ld-linux-x86-64.so.2", LOOK_FILE },
+		{ "7efff0101000-7efff0102000 rw-p 00000000 00:00 0 ", LOOK_BSS },
 		{ "55d0c0002000-55d0c0003000 rw-p 00000000 00:00 0                          [heap]", LOOK_COVERED },
 		{ "7f0000000000-7f0000021000 rw-p 00000000 00:00 0 ", LOOK_COVERED },
 		{ "7f0000021000-7f0004000000 ---p 00000000 00:00 0 ", LOOK_PROTECTION },
