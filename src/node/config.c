@@ -50,6 +50,7 @@ static const struct yaml_key config_keys[] = {
 	KEY(farmem_policy, YAML_ENUM, .names = farmem_policy_names),
 	KEY(farmem_compress, YAML_INT, .min = 1, .max = 10000),
 	KEY(farmem_worth, YAML_BYTES),
+	KEY(memory_pressure, YAML_STR),
 	KEY(ckpt_hold_time, YAML_DURATION, .min = 0, .max = 366 * DAY_NS),
 	{ 0 },
 };
@@ -139,10 +140,11 @@ int node_config_init(struct node_config *cfg, struct hearth_err *err)
 		.policy_window = 1000,
 		.farmem_compress = 1,
 		.farmem_worth = knobs.processor_bytes,
+		.memory_pressure = strdup("/proc/pressure/memory"),
 		.ckpt_hold_bytes = HOLD_ALL,
 		.ckpt_hold_time = 600 * NS_PER_S,
 	};
-	if (!cfg->run_dir || !cfg->state_dir || !cfg->libexec_dir || !cfg->listen) {
+	if (!cfg->run_dir || !cfg->state_dir || !cfg->libexec_dir || !cfg->listen || !cfg->memory_pressure) {
 		node_config_done(cfg);
 		return err_set(err, -ENOMEM, "cannot set up the configuration: out of memory");
 	}

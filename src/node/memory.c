@@ -294,8 +294,10 @@ static void on_refused(struct memory *m, const struct farmem_event *e)
 	struct instance *inst = m->inst;
 	bool early = m->early && !m->recall;
 
-	if (inst)
+	if (inst) {
 		log_at(early ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "instance %s: its memory stays where it is: %s", inst->id, e->why);
+		snprintf(inst->left_alone, sizeof(inst->left_alone), "%s", e->why);
+	}
 	over(m, NULL);
 	if (inst && early && inst->ready)
 		memory_attach(inst);
@@ -477,10 +479,12 @@ void memory_attach(struct instance *inst)
 	m->timer.data = m;
 	if (ask_engine(m, &err) < 0) {
 		log_info("instance %s: its memory stays where it is: %s", inst->id, err.msg);
+		snprintf(inst->left_alone, sizeof(inst->left_alone), "%.250s", err.msg);
 		free(m);
 		return;
 	}
 	LIST_INSERT_HEAD(&n->memory.all, m, entry);
+	inst->left_alone[0] = '\0';
 	inst->memory = m;
 }
 
@@ -520,6 +524,23 @@ bool memory_is_away(const struct instance *inst)
 	return m && (remote_bytes(m) > 0 || m->policy.under_way);
 }
 
+const char *memory_left_alone(const struct instance *inst)
+{
+	const struct node *n = inst->fn->node;
+
+	if (memory_stat(inst) || !instance_has_process(inst))
+		return NULL;
+	if (inst->fn->m.farmem.mode == FARMEM_OFF)
+		return "its manifest says farmem: off";
+	if (!n->memory.engine)
+		return n->memory.why;
+	if (inst->memory)
+		return "the engine is taking hold of it";
+	if (inst->left_alone[0])
+		return inst->left_alone;
+	return n->memory.up ? "it is not likely to live for long enough" : "the engine is being started";
+}
+
 const struct farmem_stat *memory_stat(const struct instance *inst)
 {
 	return inst->memory && inst->memory->attached ? &inst->memory->stat : NULL;
@@ -547,17 +568,6 @@ void memory_mounts(const struct instance *inst, json_t *mounts)
 
 /* ---- the node ---- */
 
-static double pressure_now(void)
-{
-	char *text = NULL;
-	double avg10 = 0;
-
-	if (file_read("/proc/pressure/memory", 4096, &text, NULL) == 0 && sscanf(text, "some avg10=%lf", &avg10) != 1)
-		avg10 = 0;
-	free(text);
-	return avg10 / 100;
-}
-
 /* of what is away, what this machine keeps in its pool */
 static void measure_kept(struct node *n)
 {
@@ -573,32 +583,44 @@ static void measure_kept(struct node *n)
 	*kept += ((now < 1 ? now : 1) - *kept) / KEPT_MEMORY;
 }
 
+void memory_pressure_is(struct node *n, double psi)
+{
+	struct node_memory *nm = &n->memory;
+	double before = nm->policy.psi;
+	struct farmem_knobs knobs;
+	struct memory *m, *next;
+
+	farmem_knobs_default(&knobs);
+	nm->policy.psi = psi;
+	if ((before >= knobs.pressure_low) == (psi >= knobs.pressure_low) && (before >= knobs.pressure_high) == (psi >= knobs.pressure_high))
+		return;
+	for (m = LIST_FIRST(&nm->all); m; m = next) {
+		next = LIST_NEXT(m, entry);
+		if (m->inst && m->attached && !m->detaching)
+			step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_PRESSURE });
+	}
+}
+
 /* once a second: what was moved, how scarce memory is, and a look at everybody */
 static void tick(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct node *n = w->data;
 	struct node_memory *nm = &n->memory;
 	struct farmem_flows want = { .evict = nm->offloaded_bytes - nm->moved_last };
+	double psi = memory_pressure_read(n->cfg->memory_pressure), before = nm->policy.psi;
 	struct farmem_knobs knobs;
-	struct memory *m, *next;
-	double before = nm->policy.psi, psi = pressure_now();
-	bool crossed;
+	struct memory *m;
 
 	(void)loop;
 	(void)events;
 	measure_kept(n);
 	farmem_knobs_default(&knobs);
 	nm->moved_last = nm->offloaded_bytes;
-	farmem_node_update(&nm->policy, &knobs, &want, 0, psi);
-	crossed = (before >= knobs.pressure_low) != (psi >= knobs.pressure_low) || (before >= knobs.pressure_high) != (psi >= knobs.pressure_high);
-	for (m = LIST_FIRST(&nm->all); m; m = next) {
-		next = LIST_NEXT(m, entry);
-		if (!m->inst || !m->attached || m->detaching)
-			continue;
-		ops(m)->refresh(m->target);
-		if (crossed)
-			step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_PRESSURE });
-	}
+	farmem_node_update(&nm->policy, &knobs, &want, 0, before);
+	LIST_FOREACH(m, &nm->all, entry)
+		if (m->inst && m->attached && !m->detaching)
+			ops(m)->refresh(m->target);
+	memory_pressure_is(n, psi);
 }
 
 static bool pager_find(struct node *n)
@@ -638,6 +660,7 @@ void node_memory_init(struct node *n)
 	ev_timer_init(&n->memory.tick, tick, 1, 1);
 	ev_init(&n->memory.watch, readable);
 	n->memory.tick.data = n->memory.watch.data = n;
+	n->memory.pressure.fd = n->memory.pressure.epoll_fd = -1;
 	helper_init(&n->memory.pager, n, &pager_helper);
 }
 
@@ -675,6 +698,7 @@ void node_memory_begin(struct node *n)
 	struct node_memory *nm = &n->memory;
 	char socket[PATH_MAX], group[PATH_MAX];
 	const char *base = cgroup_tree_base(n->cgroups, CGROUP_MEMORY);
+	struct farmem_knobs knobs;
 	struct farmem_options options = { .socket = socket, .libexec_dir = n->cfg->libexec_dir, .cgroup_dir = base ? group : NULL };
 
 	if (n->cfg->farmem == NODE_FARMEM_OFF) {
@@ -692,6 +716,8 @@ void node_memory_begin(struct node *n)
 	ev_io_set(&nm->watch, nm->ops->fd(nm->engine), EV_READ);
 	ev_io_start(n->loop, &nm->watch);
 	ev_timer_start(n->loop, &nm->tick);
+	farmem_knobs_default(&knobs);
+	memory_pressure_begin(n, knobs.pressure_low);
 	if (nm->ops->again)
 		helper_begin(&nm->pager);
 	else
@@ -705,6 +731,7 @@ void node_memory_end(struct node *n)
 
 	ev_timer_stop(n->loop, &nm->tick);
 	ev_io_stop(n->loop, &nm->watch);
+	memory_pressure_end(n);
 	if (nm->engine)
 		nm->engine = nm->ops->close(nm->engine);
 	while ((m = LIST_FIRST(&nm->all))) {

@@ -112,6 +112,59 @@ int look_mappings(pid_t pid, const struct look_span *own, size_t own_n, struct l
 	return r;
 }
 
+/* Return: bytes that are there, -errno */
+static int64_t resident(int pagemap, struct look_span in)
+{
+	struct look_spans runs = { 0 };
+	int r = in.start < in.end ? look_present(pagemap, in, &runs) : 0;
+	int64_t bytes = 0;
+
+	for (size_t k = 0; k < runs.n; k++)
+		bytes += (int64_t)(runs.v[k].end - runs.v[k].start);
+	look_spans_done(&runs);
+	/* [vsyscall] is none of its addresses */
+	return r < 0 && r != -EFAULT ? r : bytes;
+}
+
+/* of a mapping that can be paged, those parts that are ours */
+static int64_t resident_own(int pagemap, struct look_span map, const struct look_span *own, size_t own_n)
+{
+	int64_t bytes = 0, some = 0;
+
+	for (size_t k = 0; k < own_n && some >= 0; k++) {
+		some = resident(pagemap, (struct look_span){ own[k].start > map.start ? own[k].start & ~(PAGE_BYTES - 1) : map.start, own[k].end < map.end ? own[k].end : map.end });
+		bytes += some;
+	}
+	return some < 0 ? some : bytes;
+}
+
+int look_uncovered(pid_t pid, int pagemap, const struct look_span *own, size_t own_n, uint64_t ret[LOOK_REASONS])
+{
+	uint64_t before_end = 0;
+	char path[64], *line = NULL;
+	size_t cap = 0;
+	int64_t bytes = 0;
+	FILE *maps;
+
+	memset(ret, 0, LOOK_REASONS * sizeof(*ret));
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while (bytes >= 0 && getline(&line, &cap, maps) > 0) {
+		struct look_span map;
+		int why = look_mapping(line, &before_end, &map);
+
+		if (why < 0)
+			continue;
+		bytes = why == LOOK_COVERED ? resident_own(pagemap, map, own, own_n) : resident(pagemap, map);
+		ret[why == LOOK_COVERED ? LOOK_OWN : why] += bytes > 0 ? (uint64_t)bytes : 0;
+	}
+	free(line);
+	fclose(maps);
+	return bytes < 0 ? (int)bytes : 0;
+}
+
 int look_pagemap(pid_t pid)
 {
 	char path[64];

@@ -50,6 +50,8 @@ int look_cpu(pid_t pid, pid_t tid);
 /** look_resident - bytes of memory, files' too. Return: 0 if it is gone. */
 uint64_t look_resident(pid_t pid);
 
+/** look_uncovered - resident bytes per reason, LOOK_COVERED's left out. @pagemap: /proc/PID/pagemap. Return: 0, -ESRCH, -errno. */
+int look_uncovered(pid_t pid, int pagemap, const struct look_span *own, size_t own_n, uint64_t ret[LOOK_REASONS]);
 void look_spans_done(struct look_spans *s);
 int look_spans_add(struct look_spans *s, uint64_t start, uint64_t end);
 

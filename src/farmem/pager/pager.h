@@ -132,6 +132,8 @@ struct space {
 	uint8_t *buf;                   /* of the batch */
 	uint32_t faults_until_look;
 	uint64_t sample;
+	uint64_t uncovered[LOOK_REASONS];       /* resident bytes, when it was last looked */
+	uint32_t refreshes;
 };
 
 struct target {

@@ -7,7 +7,7 @@
 #include "farmem/engine.h"
 
 /* Between hearthd and hearth-pager: SOCK_SEQPACKET, a packet a request or an event, of the same version on both sides. What they mean: farmem/engine.h */
-#define PAGER_VERSION 1
+#define PAGER_VERSION 2
 
 enum pager_op { PAGER_ATTACH = 1, PAGER_BARRIER, PAGER_OFFLOAD, PAGER_CANCEL, PAGER_PREFETCH, PAGER_ROLLBACK, PAGER_BEGIN, PAGER_END, PAGER_REFRESH, PAGER_DETACH };
 

@@ -371,6 +371,24 @@ static bool count_working_set(void *ctx, uint64_t address, uint64_t entry)
 	return true;
 }
 
+#define UNCOVERED_EVERY 16              /* refreshes: every mapping is looked at for it */
+
+static void add_uncovered(struct space *s, struct farmem_stat *n)
+{
+	static const enum look_reason reasons[FARMEM_UNCOVERED_KINDS] = { [FARMEM_UNCOVERED_FILE] = LOOK_FILE, [FARMEM_UNCOVERED_LIBC] = LOOK_BSS, [FARMEM_UNCOVERED_PROTECTION] = LOOK_PROTECTION,
+		[FARMEM_UNCOVERED_HELPER] = LOOK_OWN, [FARMEM_UNCOVERED_SPECIAL] = LOOK_SPECIAL };
+
+	if (!s->st->forked && !s->gone && s->refreshes++ % UNCOVERED_EVERY == 0) {
+		FD_AUTO int pagemap = look_pagemap(s->st->pid);
+
+		if (pagemap < 0 || look_uncovered(s->st->pid, pagemap, s->st->own, OWN_MAX, s->uncovered) < 0)
+			memset(s->uncovered, 0, sizeof(s->uncovered));
+	}
+	for (unsigned k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
+		n->uncovered[k] += s->uncovered[reasons[k]];
+	n->refused_bytes += s->st->figures.fixed_pages * PAGE_BYTES;
+}
+
 static void add_space(struct space *s, struct farmem_stat *n)
 {
 	struct figures *f = &s->st->figures, now = { 0 };
@@ -393,6 +411,7 @@ static void add_space(struct space *s, struct farmem_stat *n)
 	if (f->sampled)
 		n->prefetch_hits += f->prefetched_pages * f->sampled_used / f->sampled;
 	n->uncovered_bytes += all > mine ? all - mine : 0;
+	add_uncovered(s, n);
 	n->pool_bytes += depot_bytes(s->p->depot, &(struct farmem_object){ space_object(s).tenant, space_object(s).function, s->st->store_instance });
 	farmem_latency_merge(&n->fault_latency, &f->latency);
 }

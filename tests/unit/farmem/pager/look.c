@@ -54,6 +54,7 @@ static void own_is_left_out(void **state)
 	const struct look_span own[] = { { (uintptr_t)p + 10 * PAGE_BYTES, (uintptr_t)p + 12 * PAGE_BYTES }, { (uintptr_t)p + 20 * PAGE_BYTES + 5, (uintptr_t)p + 20 * PAGE_BYTES + 9 } };
 	uint64_t bytes[LOOK_REASONS] = { 0 };
 	struct look_spans s = { 0 };
+	int pagemap;
 
 	assert_ptr_not_equal(p, MAP_FAILED);
 	assert_int_equal(look_mappings(getpid(), own, 2, &s, bytes), 0);
@@ -62,6 +63,14 @@ static void own_is_left_out(void **state)
 			assert_true(s.v[k].end <= own[i].start || s.v[k].start >= own[i].end);
 	assert_true(bytes[LOOK_COVERED] > 0 && bytes[LOOK_FILE] > 0 && bytes[LOOK_OWN] > 0);
 	look_spans_done(&s);
+	memset(p, 1, 11 * PAGE_BYTES);
+	pagemap = look_pagemap(getpid());
+	assert_true(pagemap >= 0);
+	assert_int_equal(look_uncovered(getpid(), pagemap, own, 2, bytes), 0);
+	close(pagemap);
+	/* of the two that are ours one page is there */
+	assert_int_equal(bytes[LOOK_OWN], PAGE_BYTES);
+	assert_true(bytes[LOOK_COVERED] == 0 && bytes[LOOK_FILE] > 0);
 	assert_int_equal(look_mappings(1 << 30, NULL, 0, &s, NULL), -ESRCH);
 	munmap(p, 64 * PAGE_BYTES);
 }
