@@ -57,7 +57,7 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
 	if (used && (entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
 		n->sampled_used++;
-	if (used && __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED))
+	if (used && space_recording(s))
 		entry |= ENTRY_USED;
 	if (!used)
 		entry |= ENTRY_FETCHED;
@@ -194,7 +194,7 @@ static struct fetch *buffer(struct worker *w)
 void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 {
 	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = address & ~(bytes - 1);
-	bool recording = __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED) != 0;
+	bool recording = space_recording(s);
 	struct fetch *f = buffer(w);
 
 	if (!f) {

@@ -39,8 +39,19 @@ static void tell(struct target *t, enum farmem_event_kind kind, uint64_t bytes, 
 	target_tell(t, &e);
 }
 
+void target_alone(struct pager *p, struct target *t)
+{
+	__atomic_store_n(&t->running, NULL, __ATOMIC_RELEASE);
+	/* whoever has it yet has the lock */
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
+		pthread_mutex_lock(&s->lock);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
 static void free_target(struct target *t)
 {
+	t->running = NULL;
 	t->client = NULL;
 	t->attached = t->known = t->lost_told = t->recalling = false;
 	t->came_pages = 0;
@@ -271,6 +282,8 @@ static void attach(struct client *c, const struct pager_request *r)
 		t->client = c;
 		t->tag = r->tag;
 	}
+	if (c->running && r->arg < PAGER_TARGETS_MAX)
+		__atomic_store_n(&t->running, &c->running[r->arg], __ATOMIC_RELEASE);
 	found = greet_find(c->p, t);
 	if (found < 0)
 		target_refuse(t, found, "its network name space cannot be entered, or it ended");
@@ -440,6 +453,7 @@ static void detach(struct pager *p, struct target *t, enum farmem_detach_how how
 	t->recalling = false;
 	tell(t, FARMEM_DETACHED, 0, false);
 	t->client = NULL;
+	target_alone(p, t);
 	target_look(p, t);
 }
 
@@ -482,6 +496,7 @@ void target_request(struct client *c, const struct pager_request *r)
 		detach(c->p, t, r->arg);
 		break;
 	case PAGER_ATTACH:
+	case PAGER_RUNNING:
 		break;
 	}
 }
