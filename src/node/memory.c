@@ -406,19 +406,23 @@ static void on_engine(struct node *n, const struct farmem_event *e)
 	}
 }
 
-static void readable(struct ev_loop *loop, ev_io *w, int events)
+void memory_news(struct node *n)
 {
-	struct node *n = w->data;
 	struct farmem_event e;
 
-	(void)loop;
-	(void)events;
-	while (n->memory.ops->next(n->memory.engine, &e) == 1) {
+	while (n->memory.engine && n->memory.ops->next(n->memory.engine, &e) == 1) {
 		if (e.target)
 			on_target(e.ctx, &e);
 		else
 			on_engine(n, &e);
 	}
+}
+
+static void readable(struct ev_loop *loop, ev_io *w, int events)
+{
+	(void)loop;
+	(void)events;
+	memory_news(w->data);
 }
 
 /* ---- attaching, recalling, letting go ---- */

@@ -482,6 +482,8 @@ bool memory_recall(struct instance *inst);
 void memory_forget(struct instance *inst, bool leave);
 /** memory_is_away - some of its memory is elsewhere, or on its way */
 bool memory_is_away(const struct instance *inst);
+/** memory_news - take in what the engine has told: that an instance's memory is lost comes before its end */
+void memory_news(struct node *n);
 /** memory_left_alone - why none of it is ever moved; NULL: it is, or there is no process. Borrowed until the loop turns. */
 const char *memory_left_alone(const struct instance *inst);
 /** memory_stat - an instance's figures as last told; NULL: no engine has it */

@@ -27,6 +27,8 @@ struct farmem_target {
 	uint64_t tag;
 	void *ctx;
 	struct pager_request attach;    /* sent again to a pager that was started anew */
+	uint32_t offloads;              /* asked for so far */
+	unsigned cancelled;             /* that have been cancelled, of which no end was told yet */
 	unsigned requests, word;        /* word: PAGER_TARGETS_MAX: none is left */
 	bool attached, offloading, prefetching, refreshing, detaching, barrier[FARMEM_SEGMENTS];
 	enum farmem_detach_how how;
@@ -264,8 +266,9 @@ static void say_again(struct farmem_target *t)
 		ask(t, PAGER_DETACH, t->how, 0);
 	/* these end here: whoever wants more asks for it */
 	ev.kind = FARMEM_OFFLOADED;
-	if (t->offloading && !t->detaching)
+	for (unsigned k = 0; k < t->cancelled + t->offloading && !t->detaching; k++)
 		later(t->e, &ev);
+	t->cancelled = 0;
 	ev.kind = FARMEM_PREFETCHED;
 	if (t->prefetching && !t->detaching)
 		later(t->e, &ev);
@@ -314,6 +317,22 @@ static void take_out(struct farmem_engine *e, struct farmem_target *t)
 	free(t);
 }
 
+/* Each offload that was cancelled, and the one after it, has an end; the pager tells one for all that it had heard of. */
+static void note_offloaded(struct farmem_engine *e, struct farmem_target *t, const struct pager_event *p, struct farmem_event *ret)
+{
+	struct farmem_event more = { .kind = FARMEM_OFFLOADED, .target = t, .ctx = t->ctx, .flag = true };
+	bool last = p->flag && t->offloading && p->segment == t->offloads;
+	unsigned ends = p->flag ? t->cancelled + last : 0;
+
+	ret->segment = 0;
+	ret->flag = ends > 0;
+	for (unsigned k = 1; k < ends; k++)
+		later(e, &more);
+	if (p->flag)
+		t->cancelled = 0;
+	t->offloading &= !last;
+}
+
 /* Return: it is to be told */
 static bool note(struct farmem_engine *e, struct farmem_target *t, const struct pager_event *p, struct farmem_event *ret)
 {
@@ -340,7 +359,7 @@ static bool note(struct farmem_engine *e, struct farmem_target *t, const struct 
 		t->barrier[p->segment % FARMEM_SEGMENTS] = false;
 		return true;
 	case FARMEM_OFFLOADED:
-		t->offloading &= !p->flag;
+		note_offloaded(e, t, p, ret);
 		return true;
 	case FARMEM_PREFETCHED:
 		t->prefetching = false;
@@ -440,12 +459,16 @@ static void uffd_barrier(struct farmem_target *t, enum farmem_segment segment)
 
 static void uffd_offload(struct farmem_target *t, unsigned segments, uint64_t bytes)
 {
+	struct pager_request r = { .version = PAGER_VERSION, .op = PAGER_OFFLOAD, .arg = segments, .tag = t->tag, .bytes = bytes, .number = ++t->offloads };
+
 	t->offloading = true;
-	ask(t, PAGER_OFFLOAD, segments, bytes);
+	send_request(t, &r);
 }
 
 static void uffd_cancel(struct farmem_target *t)
 {
+	t->cancelled += t->offloading;
+	t->offloading = false;
 	ask(t, PAGER_CANCEL, 0, 0);
 }
 

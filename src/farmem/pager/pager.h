@@ -141,6 +141,7 @@ struct target {
 	struct client *client;          /* who is told; NULL: nobody is connected */
 	uint64_t tag;                   /* the client's name for it */
 	const uint32_t *running;        /* requests, in memory of the client's; NULL: as its packets say. Read under the lock of a space of its */
+	uint32_t offloads;              /* number of the last one */
 	uint64_t came_pages;            /* of the prefetch under way */
 	bool attached, known, lost_told, recalling;     /* known: since before this client */
 };

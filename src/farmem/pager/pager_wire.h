@@ -21,13 +21,14 @@ enum pager_op { PAGER_ATTACH = 1, PAGER_BARRIER, PAGER_OFFLOAD, PAGER_CANCEL, PA
  * struct pager_request
  * @arg:  BARRIER: segment; OFFLOAD: mask of segments; DETACH: how; ATTACH: which word is its own; PAGER_TARGETS_MAX: none
  * @tag:  the client's name for the target: ATTACH gives it, the others refer to it
+ * @number: OFFLOAD: of the target's offloads. OFFLOADED says in its place of the segment, up to which ones it is about: what is cancelled and what is asked for after it may end as one
  */
 struct pager_request {
 	uint16_t version, op;
 	uint32_t arg;
 	uint64_t tag, bytes, starttime;
 	int32_t pid;
-	uint32_t pad;
+	uint32_t number;
 	struct farmem_object object;
 	char name[64];
 };

@@ -34,7 +34,7 @@ void target_tell(struct target *t, struct pager_event *e)
 
 static void tell(struct target *t, enum farmem_event_kind kind, uint64_t bytes, bool flag)
 {
-	struct pager_event e = { .kind = kind, .bytes = bytes, .flag = flag };
+	struct pager_event e = { .kind = kind, .segment = kind == FARMEM_OFFLOADED ? t->offloads : 0, .bytes = bytes, .flag = flag };
 
 	target_tell(t, &e);
 }
@@ -54,7 +54,7 @@ static void free_target(struct target *t)
 	t->running = NULL;
 	t->client = NULL;
 	t->attached = t->known = t->lost_told = t->recalling = false;
-	t->came_pages = 0;
+	t->came_pages = t->offloads = 0;
 	t->st->used = 0;
 }
 
@@ -470,6 +470,7 @@ void target_request(struct client *c, const struct pager_request *r)
 		barrier(c->p, t, r->arg < FARMEM_SEGMENTS ? r->arg : FARMEM_EXECUTION);
 		break;
 	case PAGER_OFFLOAD:
+		t->offloads = r->number;
 		offload(c->p, t, r->arg, r->bytes);
 		break;
 	case PAGER_CANCEL:

@@ -6,6 +6,7 @@ The engine is a double (double.c): it counts memory of the real processes, and o
 """
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -453,7 +454,9 @@ class Real(unittest.TestCase):
             os.kill(pids[round_ % len(pids)], signal.SIGKILL)
             caller.join()
             count += 1
-            self.assertEqual((answers[0].status, answers[0].count, answers[0].start), (200, count, "warm"))
+            self.assertEqual(answers[0].status, 200, f"{answers[0].body}, round {round_}\n{node.text()[-3000:]}")
+            self.assertIn("count", json.loads(answers[0].body), f"round {round_}\n{node.text()[-1500:]}")
+            self.assertEqual((answers[0].count, answers[0].start), (count, "warm"))
             wait_for("the pager to be whole again", lambda n=len(pids): len(self.pager()) >= n)
 
     def test_whole_pager_killed(self):
