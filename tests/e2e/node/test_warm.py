@@ -82,11 +82,12 @@ class Warm(unittest.TestCase):
             lines = [line.split() for line in self.asked() if contract in line]
             self.assertEqual(lines[0][0], "attach")
             self.assertIn(["barrier", lines[0][1], "1"], lines)
-            self.assertEqual(sum(line[0] == "begin" for line in lines), 2)
-            self.assertEqual(sum(line[0] == "end" for line in lines), 2)
+            # the first may be over before the engine has it
+            begins = [k for k, line in enumerate(lines) if line[0] == "begin"]
+            self.assertIn(len(begins), (1, 2))
+            self.assertEqual(sum(line[0] == "end" for line in lines), len(begins))
             # read ahead at once: before anything else that the second request brings
-            second = [k for k, line in enumerate(lines) if line[0] == "begin"][1]
-            self.assertIn("prefetch", [line[0] for line in lines[second:second + 3]])
+            self.assertIn("prefetch", [line[0] for line in lines[begins[-1]:begins[-1] + 3]])
         f = node.functions("lambda")
         self.assertEqual((f["cold"], f["warm"], f["wakes"]), (1, 1, 0))
         self.assertGreater(f["memory"]["offloaded_bytes"], 0)
