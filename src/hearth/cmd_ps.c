@@ -105,6 +105,22 @@ static void put_instances(const struct sink *s, const json_t *instances)
 	}
 }
 
+/* whose memory is not moved, where an engine moves it */
+static void put_left_alone(const struct sink *s, const json_t *answer)
+{
+	json_t *instances = json_object_get(answer, "instances"), *inst;
+	size_t i;
+
+	if (!json_is_true(json_object_get(json_object_get(json_object_get(answer, "node"), "farmem"), "up")))
+		return;
+	json_array_foreach(instances, i, inst) {
+		const char *why = json_string_value(json_object_get(inst, "memory_left_alone"));
+
+		if (why)
+			put(s, "%s: its memory is left alone: %s", text(inst, "id"), why);
+	}
+}
+
 /* where memory has been moved at all: how much, and what it cost to come back */
 static void put_memory(const struct sink *s, const json_t *functions)
 {
@@ -294,6 +310,7 @@ int cmd_ps(struct cli *cli, int argc, char **argv)
 			puts("");
 			put_memory(&out, json_object_get(o, "functions"));
 			put_instances(&out, json_object_get(o, "instances"));
+			put_left_alone(&out, o);
 		}
 		if (daemon && json_array_size(ours))
 			puts("");

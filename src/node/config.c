@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/yaml.h"
+#include "farmem/policy.h"
 #include "node/node.h"
 #include "sched/policy.h"
 
@@ -48,6 +49,8 @@ static const struct yaml_key config_keys[] = {
 	KEY(farmem, YAML_ENUM, .names = node_farmem_names),
 	KEY(farmem_policy, YAML_ENUM, .names = farmem_policy_names),
 	KEY(farmem_compress, YAML_INT, .min = 1, .max = 10000),
+	KEY(farmem_worth, YAML_BYTES),
+	KEY(memory_pressure, YAML_STR),
 	KEY(ckpt_hold_time, YAML_DURATION, .min = 0, .max = 366 * DAY_NS),
 	{ 0 },
 };
@@ -117,7 +120,9 @@ static char *criu_guess(const char *libexec_dir)
 int node_config_init(struct node_config *cfg, struct hearth_err *err)
 {
 	bool root = geteuid() == 0;
+	struct farmem_knobs knobs;
 
+	farmem_knobs_default(&knobs);
 	*cfg = (struct node_config){
 		.run_dir = root ? strdup("/run/hearth") : xdg_dir("XDG_RUNTIME_DIR", ".cache"),
 		.state_dir = root ? strdup("/var/lib/hearth") : xdg_dir("XDG_STATE_HOME", ".local/state"),
@@ -134,10 +139,12 @@ int node_config_init(struct node_config *cfg, struct hearth_err *err)
 		.policy = SCHED_MINIMAX,
 		.policy_window = 1000,
 		.farmem_compress = 1,
+		.farmem_worth = knobs.processor_bytes,
+		.memory_pressure = strdup("/proc/pressure/memory"),
 		.ckpt_hold_bytes = HOLD_ALL,
 		.ckpt_hold_time = 600 * NS_PER_S,
 	};
-	if (!cfg->run_dir || !cfg->state_dir || !cfg->libexec_dir || !cfg->listen) {
+	if (!cfg->run_dir || !cfg->state_dir || !cfg->libexec_dir || !cfg->listen || !cfg->memory_pressure) {
 		node_config_done(cfg);
 		return err_set(err, -ENOMEM, "cannot set up the configuration: out of memory");
 	}

@@ -259,6 +259,7 @@ uint64_t instance_memory(struct instance *inst)
 json_t *instance_to_json(struct instance *inst)
 {
 	const struct farmem_stat *memory = memory_stat(inst);
+	const char *left_alone = memory_left_alone(inst);
 	uint64_t now = clock_mono_ns();
 	json_t *o;
 
@@ -268,5 +269,6 @@ json_t *instance_to_json(struct instance *inst)
 			 inst->inflight ? 0.0 : (double)(now - inst->used_ns) / NS_PER_S, "inflight", (int)(inst->inflight - inst->held), "served", (json_int_t)inst->served,
 			 "origin", start_names[inst->origin], "adopted", inst->adopted);
 	json_object_set_new(o, "memory", memory ? memory_to_json(memory) : json_null());
+	json_object_set_new(o, "memory_left_alone", left_alone ? json_string(left_alone) : json_null());
 	return o;
 }

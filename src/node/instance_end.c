@@ -141,12 +141,14 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct instance *inst = w->data;
 	struct function *fn = inst->fn;
-	bool parked = inst->state == INST_PARKING && inst->committed;
 	struct cgroup_usage usage;
 	char why[160];
+	bool parked;
 
 	(void)events;
 	ev_io_stop(loop, w);
+	memory_news(fn->node);
+	parked = inst->state == INST_PARKING && inst->committed;
 	if (!parked && cgroup_read_usage(fn->node->cgroups, inst->cgroup, &usage) == 0 && usage.oom_kills > 0) {
 		inst->oom = true;
 		fn->count.oom_kills++;

@@ -26,6 +26,9 @@ struct memory {
 	bool attached, detaching, recall;
 	bool runtime_loaded, ready;     /* told before it was attached */
 	bool early;                     /* asked for before the program was ready: what refuses it then may take it later */
+	uint64_t asked_ns;              /* for what it does not answer yet: to be attached, to be recalled */
+	uint64_t offload_ns, leaving_bytes;     /* of the offload under way: since when, what has left; 0: none */
+	uint64_t away_bytes;            /* when it was recalled */
 };
 
 static const struct farmem_ops *ops(const struct memory *m)
@@ -37,6 +40,9 @@ static const struct farmem_ops *ops(const struct memory *m)
 
 #define MARGIN_SHARE 8          /* of the time until it is parked: for so little nothing is moved any more */
 #define PACES 20
+#define KEPT_MIN (16u << 20)     /* bytes away, and seconds that the average is over */
+#define KEPT_MEMORY 64
+#define MEASURED_MIN (1u << 20)  /* bytes: what less takes says nothing of how fast they are moved */
 
 static uint64_t at_most(uint64_t v, uint64_t most)
 {
@@ -56,9 +62,10 @@ void memory_knobs(const struct node_config *cfg, const struct manifest *m, struc
 	ret->floor_bytes = m->farmem.floor_bytes;
 	ret->semiwarm_min_ns = m->farmem.min_idle_ns;
 	ret->rollback_ns = m->farmem.rollback_ns;
+	ret->processor_bytes = cfg->farmem_worth;
 	farmem_knobs_rule(ret, (enum farmem_rule)cfg->farmem_policy);
 	farmem_knobs_compress(ret, (unsigned)cfg->farmem_compress);
-	ret->keepalive_ns = keep_ns ? keep_ns : 1;     /* 0 would be for ever */
+	ret->keepalive_ns = m->min_instances > 0 ? 0 : keep_ns ? keep_ns : 1;   /* 0 is for ever: of those that always run */
 	ret->keepalive_margin_ns = at_most(ret->keepalive_margin_ns, keep_ns / MARGIN_SHARE);
 	ret->pace_ns = at_most(ret->pace_ns, keep_ns / PACES > 50 * NS_PER_MS ? keep_ns / PACES : 50 * NS_PER_MS);
 	ret->semiwarm_max_ns = at_most(ret->semiwarm_max_ns, m->keep_hot_ns);
@@ -82,6 +89,8 @@ static void act(struct memory *m, const struct farmem_action *a)
 		ops(m)->barrier(m->target, (enum farmem_segment)__builtin_ctz(a->segments));
 		break;
 	case FARMEM_DO_OFFLOAD:
+		if (m->offload_ns == 0)
+			m->offload_ns = clock_mono_ns();
 		ops(m)->offload(m->target, a->segments, a->bytes);
 		if (a->segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION))
 			instance_semiwarm(m->inst);
@@ -130,6 +139,16 @@ static struct memory *listening(const struct instance *inst)
 	return m && m->attached && !m->detaching ? m : NULL;
 }
 
+/* what its function's instances do is learnt of those too that no engine has */
+static void idle_over(struct instance *inst, bool called)
+{
+	uint64_t now = clock_mono_ns();
+
+	/* before it was ready it was not idle but parked */
+	if (inst->used_ns > inst->ready_ns)
+		farmem_idle_over(&inst->fn->node->memory.policy, &inst->fn->farmem, now, now - inst->used_ns, called);
+}
+
 void memory_runtime_loaded(struct instance *inst)
 {
 	struct memory *m = listening(inst);
@@ -158,8 +177,11 @@ void memory_request_begin(struct instance *inst)
 {
 	struct memory *m = listening(inst);
 
-	if (!m)
+	if (!m) {
+		if (inst->inflight == inst->held + 1)
+			idle_over(inst, true);
 		return;
+	}
 	ops(m)->request_begin(m->target);
 	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN });
 }
@@ -168,8 +190,11 @@ void memory_request_end(struct instance *inst)
 {
 	struct memory *m = listening(inst);
 
-	if (!m)
+	if (!m) {
+		if (!inst->memory && inst->inflight == inst->held)
+			memory_attach(inst);    /* it may be worth it by now */
 		return;
+	}
 	ops(m)->request_end(m->target);
 	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_END });
 }
@@ -239,6 +264,11 @@ static void on_offloaded(struct memory *m, const struct farmem_event *e)
 {
 	m->node->memory.offloaded_bytes += e->bytes;
 	count_offloaded(m, e->bytes);
+	m->leaving_bytes += e->bytes;
+	if (e->flag && m->offload_ns) {
+		farmem_measured_out(&m->node->memory.policy.costs, m->leaving_bytes, clock_mono_ns() - m->offload_ns);
+		m->leaving_bytes = m->offload_ns = 0;
+	}
 	if (!m->inst || m->detaching)
 		return;
 	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_OFFLOADED, .bytes = e->bytes, .done = e->flag });
@@ -264,11 +294,44 @@ static void on_refused(struct memory *m, const struct farmem_event *e)
 	struct instance *inst = m->inst;
 	bool early = m->early && !m->recall;
 
-	if (inst)
+	if (inst) {
 		log_at(early ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "instance %s: its memory stays where it is: %s", inst->id, e->why);
+		snprintf(inst->left_alone, sizeof(inst->left_alone), "%s", e->why);
+	}
 	over(m, NULL);
 	if (inst && early && inst->ready)
 		memory_attach(inst);
+}
+
+static uint64_t remote_bytes(const struct memory *m)
+{
+	uint64_t sum = 0;
+
+	for (int s = 0; s < FARMEM_SEGMENTS; s++)
+		sum += m->stat.remote_bytes[s];
+	return sum;
+}
+
+static void recall(struct memory *m)
+{
+	m->asked_ns = clock_mono_ns();
+	m->away_bytes = remote_bytes(m);
+	ops(m)->detach(m->target, FARMEM_RECALL);
+}
+
+static void measure_recall(const struct memory *m)
+{
+	struct farmem_costs *costs = &m->node->memory.policy.costs;
+	uint64_t ns = clock_mono_ns() - m->asked_ns;
+
+	if (!m->recall || !m->attached)
+		return;
+	if (m->away_bytes >= MEASURED_MIN)
+		farmem_measured_back(costs, m->away_bytes, ns);
+	else
+		farmem_measured_meeting(costs, 0, ns);
+	if (m->inst)
+		log_debug("instance %s: %llu KiB came back in %.1f ms", m->inst->id, (unsigned long long)(m->away_bytes >> 10), (double)ns / NS_PER_MS);
 }
 
 static void on_target(struct memory *m, const struct farmem_event *e)
@@ -276,8 +339,9 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 	switch (e->kind) {
 	case FARMEM_ATTACHED:
 		m->attached = true;
+		farmem_measured_meeting(&m->node->memory.policy.costs, 1, clock_mono_ns() - m->asked_ns);
 		if (m->inst && m->recall) {
-			ops(m)->detach(m->target, FARMEM_RECALL);
+			recall(m);
 			break;
 		}
 		ops(m)->refresh(m->target);
@@ -303,6 +367,7 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 		on_lost(m, e);
 		break;
 	case FARMEM_DETACHED:
+		measure_recall(m);
 		over(m, e->error ? e->why : NULL);
 		break;
 	default:
@@ -341,19 +406,23 @@ static void on_engine(struct node *n, const struct farmem_event *e)
 	}
 }
 
-static void readable(struct ev_loop *loop, ev_io *w, int events)
+void memory_news(struct node *n)
 {
-	struct node *n = w->data;
 	struct farmem_event e;
 
-	(void)loop;
-	(void)events;
-	while (n->memory.ops->next(n->memory.engine, &e) == 1) {
+	while (n->memory.engine && n->memory.ops->next(n->memory.engine, &e) == 1) {
 		if (e.target)
 			on_target(e.ctx, &e);
 		else
 			on_engine(n, &e);
 	}
+}
+
+static void readable(struct ev_loop *loop, ev_io *w, int events)
+{
+	(void)loop;
+	(void)events;
+	memory_news(w->data);
 }
 
 /* ---- attaching, recalling, letting go ---- */
@@ -384,6 +453,14 @@ static int ask_engine(struct memory *m, struct hearth_err *err)
 	return n->memory.ops->attach(n->memory.engine, &what, &m->target, err);
 }
 
+/* An instance that ends too soon is left alone: being met by the engine takes time too. Its memory may be away already, of a daemon before this one. */
+static bool worth_it(struct instance *inst)
+{
+	const struct farmem_node *policy = &inst->fn->node->memory.policy;
+
+	return inst->adopted || (farmem_pays(policy, &inst->fn->farmem, 0) && farmem_pays(policy, &inst->fn->farmem, instance_memory(inst)));
+}
+
 void memory_attach(struct instance *inst)
 {
 	struct node *n = inst->fn->node;
@@ -393,20 +470,25 @@ void memory_attach(struct instance *inst)
 	/* a job's own pager may be at a woken one, and what becomes a snapshot is dumped at once */
 	if (!n->memory.up || inst->fn->m.farmem.mode == FARMEM_OFF || inst->memory || !instance_has_process(inst) || inst->job || inst->for_snapshot || inst->reason[0])
 		return;
+	if (!worth_it(inst))
+		return;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return;
 	m->node = n;
 	m->inst = inst;
 	m->early = !inst->ready;
+	m->asked_ns = clock_mono_ns();
 	ev_init(&m->timer, timer_fired);
 	m->timer.data = m;
 	if (ask_engine(m, &err) < 0) {
 		log_info("instance %s: its memory stays where it is: %s", inst->id, err.msg);
+		snprintf(inst->left_alone, sizeof(inst->left_alone), "%.250s", err.msg);
 		free(m);
 		return;
 	}
 	LIST_INSERT_HEAD(&n->memory.all, m, entry);
+	inst->left_alone[0] = '\0';
 	inst->memory = m;
 }
 
@@ -414,13 +496,17 @@ bool memory_recall(struct instance *inst)
 {
 	struct memory *m = inst->memory;
 
+	if (listening(inst))
+		step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_EXIT });
+	else
+		idle_over(inst, false);
 	if (!m)
 		return false;
 	ev_timer_stop(m->node->loop, &m->timer);
 	m->recall = m->detaching = true;
 	/* half attached it could be left with what no image can hold: once it is told that it is attached, or refused */
 	if (m->attached)
-		ops(m)->detach(m->target, FARMEM_RECALL);
+		recall(m);
 	return true;
 }
 
@@ -438,11 +524,25 @@ void memory_forget(struct instance *inst, bool leave)
 bool memory_is_away(const struct instance *inst)
 {
 	const struct memory *m = listening(inst);
-	uint64_t remote = 0;
 
-	for (int s = 0; m && s < FARMEM_SEGMENTS; s++)
-		remote += m->stat.remote_bytes[s];
-	return m && (remote > 0 || m->policy.under_way);
+	return m && (remote_bytes(m) > 0 || m->policy.under_way);
+}
+
+const char *memory_left_alone(const struct instance *inst)
+{
+	const struct node *n = inst->fn->node;
+
+	if (memory_stat(inst) || !instance_has_process(inst))
+		return NULL;
+	if (inst->fn->m.farmem.mode == FARMEM_OFF)
+		return "its manifest says farmem: off";
+	if (!n->memory.engine)
+		return n->memory.why;
+	if (inst->memory)
+		return "the engine is taking hold of it";
+	if (inst->left_alone[0])
+		return inst->left_alone;
+	return n->memory.up ? "it is not likely to live for long enough" : "the engine is being started";
 }
 
 const struct farmem_stat *memory_stat(const struct instance *inst)
@@ -472,15 +572,37 @@ void memory_mounts(const struct instance *inst, json_t *mounts)
 
 /* ---- the node ---- */
 
-static double pressure_now(void)
+/* of what is away, what this machine keeps in its pool */
+static void measure_kept(struct node *n)
 {
-	char *text = NULL;
-	double avg10 = 0;
+	double *kept = &n->memory.policy.costs.kept, now;
+	uint64_t remote = 0;
+	struct memory *m;
 
-	if (file_read("/proc/pressure/memory", 4096, &text, NULL) == 0 && sscanf(text, "some avg10=%lf", &avg10) != 1)
-		avg10 = 0;
-	free(text);
-	return avg10 / 100;
+	LIST_FOREACH(m, &n->memory.all, entry)
+		remote += remote_bytes(m);
+	if (remote < KEPT_MIN)
+		return;
+	now = (double)memory_pool_bytes(n) / (double)remote;
+	*kept += ((now < 1 ? now : 1) - *kept) / KEPT_MEMORY;
+}
+
+void memory_pressure_is(struct node *n, double psi)
+{
+	struct node_memory *nm = &n->memory;
+	double before = nm->policy.psi;
+	struct farmem_knobs knobs;
+	struct memory *m, *next;
+
+	farmem_knobs_default(&knobs);
+	nm->policy.psi = psi;
+	if ((before >= knobs.pressure_low) == (psi >= knobs.pressure_low) && (before >= knobs.pressure_high) == (psi >= knobs.pressure_high))
+		return;
+	for (m = LIST_FIRST(&nm->all); m; m = next) {
+		next = LIST_NEXT(m, entry);
+		if (m->inst && m->attached && !m->detaching)
+			step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_PRESSURE });
+	}
 }
 
 /* once a second: what was moved, how scarce memory is, and a look at everybody */
@@ -489,25 +611,20 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 	struct node *n = w->data;
 	struct node_memory *nm = &n->memory;
 	struct farmem_flows want = { .evict = nm->offloaded_bytes - nm->moved_last };
+	double psi = memory_pressure_read(n->cfg->memory_pressure), before = nm->policy.psi;
 	struct farmem_knobs knobs;
-	struct memory *m, *next;
-	double before = nm->policy.psi, psi = pressure_now();
-	bool crossed;
+	struct memory *m;
 
 	(void)loop;
 	(void)events;
+	measure_kept(n);
 	farmem_knobs_default(&knobs);
 	nm->moved_last = nm->offloaded_bytes;
-	farmem_node_update(&nm->policy, &knobs, &want, 0, psi);
-	crossed = (before >= knobs.pressure_low) != (psi >= knobs.pressure_low) || (before >= knobs.pressure_high) != (psi >= knobs.pressure_high);
-	for (m = LIST_FIRST(&nm->all); m; m = next) {
-		next = LIST_NEXT(m, entry);
-		if (!m->inst || !m->attached || m->detaching)
-			continue;
-		ops(m)->refresh(m->target);
-		if (crossed)
-			step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_PRESSURE });
-	}
+	farmem_node_update(&nm->policy, &knobs, &want, 0, before);
+	LIST_FOREACH(m, &nm->all, entry)
+		if (m->inst && m->attached && !m->detaching)
+			ops(m)->refresh(m->target);
+	memory_pressure_is(n, psi);
 }
 
 static bool pager_find(struct node *n)
@@ -543,9 +660,11 @@ static const struct helper_ops pager_helper = { .program = "hearth-pager", .find
 void node_memory_init(struct node *n)
 {
 	LIST_INIT(&n->memory.all);
+	farmem_costs_default(&n->memory.policy.costs);
 	ev_timer_init(&n->memory.tick, tick, 1, 1);
 	ev_init(&n->memory.watch, readable);
 	n->memory.tick.data = n->memory.watch.data = n;
+	n->memory.pressure.fd = n->memory.pressure.epoll_fd = -1;
 	helper_init(&n->memory.pager, n, &pager_helper);
 }
 
@@ -583,6 +702,7 @@ void node_memory_begin(struct node *n)
 	struct node_memory *nm = &n->memory;
 	char socket[PATH_MAX], group[PATH_MAX];
 	const char *base = cgroup_tree_base(n->cgroups, CGROUP_MEMORY);
+	struct farmem_knobs knobs;
 	struct farmem_options options = { .socket = socket, .libexec_dir = n->cfg->libexec_dir, .cgroup_dir = base ? group : NULL };
 
 	if (n->cfg->farmem == NODE_FARMEM_OFF) {
@@ -600,6 +720,8 @@ void node_memory_begin(struct node *n)
 	ev_io_set(&nm->watch, nm->ops->fd(nm->engine), EV_READ);
 	ev_io_start(n->loop, &nm->watch);
 	ev_timer_start(n->loop, &nm->tick);
+	farmem_knobs_default(&knobs);
+	memory_pressure_begin(n, knobs.pressure_low);
 	if (nm->ops->again)
 		helper_begin(&nm->pager);
 	else
@@ -613,6 +735,7 @@ void node_memory_end(struct node *n)
 
 	ev_timer_stop(n->loop, &nm->tick);
 	ev_io_stop(n->loop, &nm->watch);
+	memory_pressure_end(n);
 	if (nm->engine)
 		nm->engine = nm->ops->close(nm->engine);
 	while ((m = LIST_FIRST(&nm->all))) {

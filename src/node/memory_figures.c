@@ -20,6 +20,9 @@ static void add(struct farmem_stat *into, const struct farmem_stat *s)
 	into->prefetch_hits += s->prefetch_hits;
 	into->ws_remote_bytes += s->ws_remote_bytes;
 	into->uncovered_bytes += s->uncovered_bytes;
+	for (int k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
+		into->uncovered[k] += s->uncovered[k];
+	into->refused_bytes += s->refused_bytes;
 	farmem_latency_merge(&into->fault_latency, &s->fault_latency);
 }
 
@@ -47,6 +50,15 @@ static json_t *by_segment(const uint64_t v[FARMEM_SEGMENTS])
 	return json_pack("{s:I,s:I,s:I}", "runtime", (json_int_t)v[FARMEM_RUNTIME], "init", (json_int_t)v[FARMEM_INIT], "execution", (json_int_t)v[FARMEM_EXECUTION]);
 }
 
+static json_t *by_reason(const uint64_t v[FARMEM_UNCOVERED_KINDS])
+{
+	json_t *o = json_object();
+
+	for (int k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
+		json_object_set_new(o, farmem_uncovered_names[k], json_integer((json_int_t)v[k]));
+	return o;
+}
+
 static double us(uint64_t ns)
 {
 	return (double)ns / NS_PER_US;
@@ -64,6 +76,8 @@ json_t *memory_to_json(const struct farmem_stat *s)
 	json_object_set_new(o, "fault_p99_us", json_real(us(farmem_latency_quantile(&s->fault_latency, 0.99))));
 	json_object_set_new(o, "resident", by_segment(s->resident_bytes));
 	json_object_set_new(o, "remote", by_segment(s->remote_bytes));
+	json_object_set_new(o, "uncovered", by_reason(s->uncovered));
+	json_object_set_new(o, "refused_bytes", json_integer((json_int_t)s->refused_bytes));
 	return o;
 }
 
@@ -73,6 +87,7 @@ static uint64_t get_resident(const struct farmem_stat *s) { return sum(s->reside
 static uint64_t get_remote(const struct farmem_stat *s) { return sum(s->remote_bytes); }
 static uint64_t get_pool(const struct farmem_stat *s) { return s->pool_bytes; }
 static uint64_t get_uncovered(const struct farmem_stat *s) { return s->uncovered_bytes; }
+static uint64_t get_refused(const struct farmem_stat *s) { return s->refused_bytes; }
 static uint64_t get_offloaded(const struct farmem_stat *s) { return s->offloaded_bytes; }
 static uint64_t get_recalled(const struct farmem_stat *s) { return s->recalled_bytes; }
 static uint64_t get_faults(const struct farmem_stat *s) { return s->faults; }
@@ -87,6 +102,7 @@ static const struct {
 	{ "hearth_farmem_remote_bytes", "gauge", "Memory of a function's instances that is away, in the pool or in swap.", get_remote },
 	{ "hearth_farmem_pool_bytes", "gauge", "Memory of this machine that what is away takes.", get_pool },
 	{ "hearth_farmem_uncovered_bytes", "gauge", "Memory of a function's instances that the engine cannot move.", get_uncovered },
+	{ "hearth_farmem_refused_bytes_total", "counter", "Bytes that were to leave and that the kernel kept: pinned, locked, shared with a child.", get_refused },
 	{ "hearth_farmem_offloaded_bytes_total", "counter", "Bytes moved away.", get_offloaded },
 	{ "hearth_farmem_recalled_bytes_total", "counter", "Bytes brought back.", get_recalled },
 	{ "hearth_farmem_faults_total", "counter", "Pages that were touched while they were away.", get_faults },
@@ -112,6 +128,29 @@ static int render_faults(struct node *n, struct buf *out)
 	return r;
 }
 
+static int render_uncovered(struct node *n, struct buf *out)
+{
+	struct function *fn, *next;
+	const struct instance *inst;
+	struct farmem_stat s;
+	int r = metrics_head(out, "hearth_farmem_uncovered_reason_bytes", "gauge", "Memory that the engine cannot move, by reason.");
+
+	HASH_ITER(hh, n->functions, fn, next) {
+		memory_of_function(fn, &s);
+		for (int k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
+			r |= buf_printf(out, "hearth_farmem_uncovered_reason_bytes{function=\"%s\",reason=\"%s\"} %llu\n", fn->m.name, farmem_uncovered_names[k], (unsigned long long)s.uncovered[k]);
+	}
+	r |= metrics_head(out, "hearth_farmem_left_alone", "gauge", "Instances whose memory no engine has; hearth ps --json says why.");
+	HASH_ITER(hh, n->functions, fn, next) {
+		unsigned alone = 0;
+
+		TAILQ_FOREACH(inst, &fn->instances, entry)
+			alone += instance_has_process(inst) && !memory_stat(inst);
+		r |= buf_printf(out, "hearth_farmem_left_alone{function=\"%s\"} %u\n", fn->m.name, alone);
+	}
+	return r;
+}
+
 int metrics_memory(struct node *n, struct buf *out)
 {
 	struct function *fn, *next;
@@ -129,7 +168,7 @@ int metrics_memory(struct node *n, struct buf *out)
 			r |= buf_printf(out, "%s{function=\"%s\"} %llu\n", rows[k].name, fn->m.name, (unsigned long long)rows[k].get(&s));
 		}
 	}
-	return r | render_faults(n, out);
+	return r | render_uncovered(n, out) | render_faults(n, out);
 }
 
 json_t *node_memory_to_json(const struct node *n)

@@ -261,6 +261,7 @@ struct instance {
 	bool outdated;                          /* its function was changed or removed: end it when free */
 	bool oom, for_snapshot, kill_sent, adopted;
 	bool channel_ended;                     /* and the reason says no more than that */
+	char left_alone[256];                   /* why the engine did not take its memory; "": it did, or was not asked */
 	bool from_warm;                         /* its memory was away, or leaving, when a call took it: that call is a warm start */
 	bool recalling;                         /* parking: its memory comes back first; no job yet */
 	bool unverified;                        /* woken, and its image not verified yet: what it answers is kept back; the job will tell */
@@ -425,7 +426,15 @@ int metrics_keeper(struct node *n, struct buf *out);
 struct memory;
 LIST_HEAD(memory_list, memory);
 
+/** struct memory_pressure - how it is told that memory gets scarce (memory_pressure.c). @share: of time, from which on */
+struct memory_pressure {
+	int fd, epoll_fd;
+	double share;
+	ev_io watch;
+};
+
 struct node_memory {
+	struct memory_pressure pressure;
 	const struct farmem_ops *ops;           /* NULL: this machine has none, or none is wanted: why */
 	struct farmem_engine *engine;
 	unsigned features;
@@ -447,6 +456,13 @@ void node_memory_end(struct node *n);
 json_t *node_memory_to_json(const struct node *n);
 /** memory_pool_bytes - memory of this machine that what is away takes, of instances that have just ended too */
 uint64_t memory_pool_bytes(const struct node *n);
+/** memory_pressure_read - "some avg10" of a PSI file, 0..1; 0 where there is none */
+double memory_pressure_read(const char *path);
+/** memory_pressure_begin - from now on memory_pressure_is() is told at once when tasks wait for memory for so large a share of time, where the kernel can tell */
+void memory_pressure_begin(struct node *n, double share);
+void memory_pressure_end(struct node *n);
+/** memory_pressure_is - how scarce memory is, 0..1: idle instances' policies are told when that matters */
+void memory_pressure_is(struct node *n, double psi);
 /** memory_environment - what an engine wants in the environment of an instance's program */
 void memory_environment(const struct instance *inst, json_t *env);
 /** memory_mounts - folders that it wants to see */
@@ -466,6 +482,10 @@ bool memory_recall(struct instance *inst);
 void memory_forget(struct instance *inst, bool leave);
 /** memory_is_away - some of its memory is elsewhere, or on its way */
 bool memory_is_away(const struct instance *inst);
+/** memory_news - take in what the engine has told: that an instance's memory is lost comes before its end */
+void memory_news(struct node *n);
+/** memory_left_alone - why none of it is ever moved; NULL: it is, or there is no process. Borrowed until the loop turns. */
+const char *memory_left_alone(const struct instance *inst);
 /** memory_stat - an instance's figures as last told; NULL: no engine has it */
 const struct farmem_stat *memory_stat(const struct instance *inst);
 /** memory_of_function - of all its instances, and the counters of those that were */

@@ -83,6 +83,10 @@ static void command(char *line)
 			printf("{\"event\":\"error\",\"why\":\"%s\"}\n", err.msg);
 		return;
 	}
+	if (!strcmp(op, "echo")) {         /* all before it has been asked for */
+		printf("{\"event\":\"echo\"}\n");
+		return;
+	}
 	k = slot_of(name);
 	if (k < 0) {
 		printf("{\"event\":\"error\",\"why\":\"no target %s\"}\n", name);

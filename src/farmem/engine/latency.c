@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "farmem/engine.h"
 
+const char *const farmem_uncovered_names[FARMEM_UNCOVERED_KINDS] = { "file", "libc", "protection", "helper", "special" };
+
 /* Buckets of fault latencies: 2^9 ns first, then four an octave. */
 
 #define FIRST_BITS 9

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -27,7 +28,9 @@ struct farmem_target {
 	uint64_t tag;
 	void *ctx;
 	struct pager_request attach;    /* sent again to a pager that was started anew */
-	unsigned requests;
+	uint32_t offloads;              /* asked for so far */
+	unsigned cancelled;             /* that have been cancelled, of which no end was told yet */
+	unsigned requests, word;        /* word: PAGER_TARGETS_MAX: none is left */
 	bool attached, offloading, prefetching, refreshing, detaching, barrier[FARMEM_SEGMENTS];
 	enum farmem_detach_how how;
 };
@@ -37,6 +40,9 @@ struct farmem_engine {
 	const char *env[3];
 	int epoll_fd, bell, fd;
 	uint64_t tags;
+	uint32_t *running;              /* shared with the pager: requests of each target, by its word */
+	int running_fd;
+	bool word_taken[PAGER_TARGETS_MAX];
 	struct buf out, events;         /* packets; events that we make ourselves */
 	bool down, wants_room;
 	struct farmem_target *targets;
@@ -138,6 +144,7 @@ static void ask(struct farmem_target *t, enum pager_op op, uint32_t arg, uint64_
 
 static int connect_to(struct farmem_engine *e)
 {
+	struct pager_request running = { .version = PAGER_VERSION, .op = PAGER_RUNNING };
 	struct epoll_event ev = { .events = EPOLLIN };
 	int fd = sock_unix_connect_packets(e->socket), r;
 
@@ -150,10 +157,45 @@ static int connect_to(struct farmem_engine *e)
 		close(fd);
 		return r;
 	}
+	/* without it what runs is known a little late */
+	(void)sock_packet_send(fd, &running, sizeof(running), e->running_fd, false);
 	e->fd = fd;
 	e->wants_room = false;
 	e->down = false;
 	return 0;
+}
+
+#define RUNNING_BYTES (PAGER_TARGETS_MAX * sizeof(uint32_t))
+
+static int make_running(struct farmem_engine *e)
+{
+	e->running_fd = memfd_create("hearth-running", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (e->running_fd < 0 || ftruncate(e->running_fd, RUNNING_BYTES) < 0 || fcntl(e->running_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	e->running = mmap(NULL, RUNNING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, e->running_fd, 0);
+	if (e->running != MAP_FAILED)
+		return 0;
+	e->running = NULL;
+	return -errno;
+}
+
+static void change_running(const struct farmem_target *t, uint32_t by)
+{
+	if (t->word < PAGER_TARGETS_MAX)
+		__atomic_fetch_add(&t->e->running[t->word], by, __ATOMIC_RELEASE);
+}
+
+static unsigned take_word(struct farmem_engine *e)
+{
+	unsigned k = 0;
+
+	while (k < PAGER_TARGETS_MAX && e->word_taken[k])
+		k++;
+	if (k < PAGER_TARGETS_MAX) {
+		e->word_taken[k] = true;
+		__atomic_store_n(&e->running[k], 0, __ATOMIC_RELEASE);
+	}
+	return k;
 }
 
 static struct farmem_engine *uffd_close(struct farmem_engine *e)
@@ -171,6 +213,9 @@ static struct farmem_engine *uffd_close(struct farmem_engine *e)
 	fd_close(&e->fd);
 	fd_close(&e->bell);
 	fd_close(&e->epoll_fd);
+	if (e->running)
+		munmap(e->running, RUNNING_BYTES);
+	fd_close(&e->running_fd);
 	free(e);
 	return NULL;
 }
@@ -185,10 +230,12 @@ static int uffd_open(const struct farmem_options *options, struct farmem_engine 
 		return err_set(err, -ENOMEM, "out of memory");
 	snprintf(e->socket, sizeof(e->socket), "%s", options->socket);
 	snprintf(e->preload, sizeof(e->preload), "LD_PRELOAD=%s/libhearth-warm.so", options->libexec_dir);
-	e->fd = -1;
+	e->fd = e->running_fd = -1;
 	e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	e->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = e->epoll_fd < 0 || e->bell < 0 || epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->bell, &ev) < 0 ? -errno : 0;
+	if (r == 0)
+		r = make_running(e);
 	if (r < 0) {
 		uffd_close(e);
 		return err_set(err, r, "cannot make what events are told with: %s", strerror(-r));
@@ -220,8 +267,9 @@ static void say_again(struct farmem_target *t)
 		ask(t, PAGER_DETACH, t->how, 0);
 	/* these end here: whoever wants more asks for it */
 	ev.kind = FARMEM_OFFLOADED;
-	if (t->offloading && !t->detaching)
+	for (unsigned k = 0; k < t->cancelled + t->offloading && !t->detaching; k++)
 		later(t->e, &ev);
+	t->cancelled = 0;
 	ev.kind = FARMEM_PREFETCHED;
 	if (t->prefetching && !t->detaching)
 		later(t->e, &ev);
@@ -265,7 +313,25 @@ static void take_out(struct farmem_engine *e, struct farmem_target *t)
 	struct farmem_target **at = find(e, t->tag);
 
 	*at = t->next;
+	if (t->word < PAGER_TARGETS_MAX)
+		e->word_taken[t->word] = false;
 	free(t);
+}
+
+/* Each offload that was cancelled, and the one after it, has an end; the pager tells one for all that it had heard of. */
+static void note_offloaded(struct farmem_engine *e, struct farmem_target *t, const struct pager_event *p, struct farmem_event *ret)
+{
+	struct farmem_event more = { .kind = FARMEM_OFFLOADED, .target = t, .ctx = t->ctx, .flag = true };
+	bool last = p->flag && t->offloading && p->segment == t->offloads;
+	unsigned ends = p->flag ? t->cancelled + last : 0;
+
+	ret->segment = 0;
+	ret->flag = ends > 0;
+	for (unsigned k = 1; k < ends; k++)
+		later(e, &more);
+	if (p->flag)
+		t->cancelled = 0;
+	t->offloading &= !last;
 }
 
 /* Return: it is to be told */
@@ -294,7 +360,7 @@ static bool note(struct farmem_engine *e, struct farmem_target *t, const struct 
 		t->barrier[p->segment % FARMEM_SEGMENTS] = false;
 		return true;
 	case FARMEM_OFFLOADED:
-		t->offloading &= !p->flag;
+		note_offloaded(e, t, p, ret);
 		return true;
 	case FARMEM_PREFETCHED:
 		t->prefetching = false;
@@ -376,7 +442,8 @@ static int uffd_attach(struct farmem_engine *e, const struct farmem_attach *what
 	t->e = e;
 	t->tag = ++e->tags;
 	t->ctx = what->ctx;
-	t->attach = (struct pager_request){ .version = PAGER_VERSION, .op = PAGER_ATTACH, .tag = t->tag, .starttime = starttime, .pid = what->pid, .object = what->object };
+	t->word = take_word(e);
+	t->attach = (struct pager_request){ .version = PAGER_VERSION, .op = PAGER_ATTACH, .arg = t->word, .tag = t->tag, .starttime = starttime, .pid = what->pid, .object = what->object };
 	snprintf(t->attach.name, sizeof(t->attach.name), "%s", what->name);
 	t->next = e->targets;
 	e->targets = t;
@@ -393,12 +460,16 @@ static void uffd_barrier(struct farmem_target *t, enum farmem_segment segment)
 
 static void uffd_offload(struct farmem_target *t, unsigned segments, uint64_t bytes)
 {
+	struct pager_request r = { .version = PAGER_VERSION, .op = PAGER_OFFLOAD, .arg = segments, .tag = t->tag, .bytes = bytes, .number = ++t->offloads };
+
 	t->offloading = true;
-	ask(t, PAGER_OFFLOAD, segments, bytes);
+	send_request(t, &r);
 }
 
 static void uffd_cancel(struct farmem_target *t)
 {
+	t->cancelled += t->offloading;
+	t->offloading = false;
 	ask(t, PAGER_CANCEL, 0, 0);
 }
 
@@ -416,13 +487,16 @@ static void uffd_rollback(struct farmem_target *t)
 static void uffd_request_begin(struct farmem_target *t)
 {
 	t->requests++;
+	change_running(t, 1);
 	ask(t, PAGER_BEGIN, 0, 0);
 }
 
 static void uffd_request_end(struct farmem_target *t)
 {
-	if (t->requests)
+	if (t->requests) {
 		t->requests--;
+		change_running(t, (uint32_t)-1);
+	}
 	ask(t, PAGER_END, 0, 0);
 }
 

@@ -57,7 +57,7 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
 	if (used && (entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
 		n->sampled_used++;
-	if (used && __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED))
+	if (used && space_recording(s))
 		entry |= ENTRY_USED;
 	/* one of the sample that came along with another is not used for that */
 	entry = used ? entry & ~(uint64_t)ENTRY_SAMPLE : entry | ENTRY_FETCHED;
@@ -201,11 +201,6 @@ static struct fetch *buffer(struct worker *w)
 
 /* ---- what comes along ---- */
 
-static bool recording(const struct space *s)
-{
-	return __atomic_load_n(&space_target(s)->st->requests, __ATOMIC_RELAXED) != 0;
-}
-
 static bool went_by(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct space *s = ctx;
@@ -232,7 +227,7 @@ static struct stream *stream_at(struct space *s, uint64_t address)
 		return t;
 	}
 	/* what came with the last one was gone through */
-	if (recording(s))
+	if (space_recording(s))
 		where_each_in(&s->where, t->from, address, went_by, s);
 	t->pages = 2 * t->pages < s->p->around_pages ? 2 * t->pages : s->p->around_pages;
 	return t;

@@ -34,9 +34,22 @@ static void give_up(struct space *s, int error, const char *why)
 		target_refuse(t, error, text);
 }
 
+/* before it ends of it: whoever sees its end knows the reason then */
+static void tell_why(struct target *t)
+{
+	struct pager_event e = { .kind = FARMEM_LOST, .error = t->st->lost };
+
+	if (t->lost_told || !t->client)
+		return;
+	snprintf(e.why, sizeof(e.why), "%s", t->st->why);
+	target_tell(t, &e);
+	t->lost_told = true;
+}
+
 static void on_hello(struct space *s, const struct warm_msg *m)
 {
 	struct warm_msg start = { .version = WARM_VERSION, .op = WARM_START };
+	struct target *t = space_target(s);
 	int r;
 
 	/* it was paged by somebody who is gone with all that was there: not one page may be taken for zeros */
@@ -44,6 +57,7 @@ static void on_hello(struct space *s, const struct warm_msg *m)
 		int pidfd = pidfd_of(s->st->pid);
 
 		space_lost(s, -EIO, "the pager that had it was killed together with those that hold for it");
+		tell_why(t);
 		if (pidfd >= 0)
 			(void)pidfd_signal(pidfd, SIGKILL);
 		fd_close(&pidfd);

@@ -29,6 +29,14 @@ void look_spans_done(struct look_spans *s)
 	*s = (struct look_spans){ 0 };
 }
 
+/* Whose data may be needed while pages are moved: the C library's and the loader's. Of any other file what lies behind it is memory like other memory, and often is: the kernel puts mappings side by side. */
+static bool of_libc(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	return !strncmp(name, "libc.", 5) || !strncmp(name, "libc-", 5) || !strncmp(name, "libpthread", 10) || !strncmp(name, "ld-", 3) || !strncmp(name, "ld.so", 5);
+}
+
 int look_mapping(const char *line, uint64_t *before_end, struct look_span *ret)
 {
 	unsigned long long start, end, inode;
@@ -40,8 +48,8 @@ int look_mapping(const char *line, uint64_t *before_end, struct look_span *ret)
 	if (sscanf(line, "%llx-%llx %7s %*x %*s %llu %n", &start, &end, perms, &inode, &at) < 4 || !at)
 		return -EINVAL;
 	*ret = (struct look_span){ start, end };
-	*before_end = inode ? end : 0;
 	name = line + at;
+	*before_end = inode && of_libc(name) ? end : 0;
 	if (inode || perms[3] != 'p')
 		return LOOK_FILE;
 	if (*name == '[' && strncmp(name, "[heap]", 6) && strncmp(name, "[stack]", 7) && strncmp(name, "[anon:", 6))
@@ -100,6 +108,59 @@ int look_mappings(pid_t pid, const struct look_span *own, size_t own_n, struct l
 	free(line);
 	fclose(maps);
 	return r;
+}
+
+/* Return: bytes that are there, -errno */
+static int64_t resident(int pagemap, struct look_span in)
+{
+	struct look_spans runs = { 0 };
+	int r = in.start < in.end ? look_present(pagemap, in, &runs) : 0;
+	int64_t bytes = 0;
+
+	for (size_t k = 0; k < runs.n; k++)
+		bytes += (int64_t)(runs.v[k].end - runs.v[k].start);
+	look_spans_done(&runs);
+	/* [vsyscall] is none of its addresses */
+	return r < 0 && r != -EFAULT ? r : bytes;
+}
+
+/* of a mapping that can be paged, those parts that are ours */
+static int64_t resident_own(int pagemap, struct look_span map, const struct look_span *own, size_t own_n)
+{
+	int64_t bytes = 0, some = 0;
+
+	for (size_t k = 0; k < own_n && some >= 0; k++) {
+		some = resident(pagemap, (struct look_span){ own[k].start > map.start ? own[k].start & ~(PAGE_BYTES - 1) : map.start, own[k].end < map.end ? own[k].end : map.end });
+		bytes += some;
+	}
+	return some < 0 ? some : bytes;
+}
+
+int look_uncovered(pid_t pid, int pagemap, const struct look_span *own, size_t own_n, uint64_t ret[LOOK_REASONS])
+{
+	uint64_t before_end = 0;
+	char path[64], *line = NULL;
+	size_t cap = 0;
+	int64_t bytes = 0;
+	FILE *maps;
+
+	memset(ret, 0, LOOK_REASONS * sizeof(*ret));
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while (bytes >= 0 && getline(&line, &cap, maps) > 0) {
+		struct look_span map;
+		int why = look_mapping(line, &before_end, &map);
+
+		if (why < 0)
+			continue;
+		bytes = why == LOOK_COVERED ? resident_own(pagemap, map, own, own_n) : resident(pagemap, map);
+		ret[why == LOOK_COVERED ? LOOK_OWN : why] += bytes > 0 ? (uint64_t)bytes : 0;
+	}
+	free(line);
+	fclose(maps);
+	return bytes < 0 ? (int)bytes : 0;
 }
 
 struct runs {

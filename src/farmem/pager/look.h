@@ -13,7 +13,7 @@
 enum look_reason {
 	LOOK_COVERED,           /* it is not: its pages can leave */
 	LOOK_FILE,              /* of a file, shared, or huge pages: .data too */
-	LOOK_BSS,               /* the rest of a library's data: the C library's own may be needed while pages are moved */
+	LOOK_BSS,               /* the rest of the C library's data, which may be needed while pages are moved */
 	LOOK_PROTECTION,        /* not readable and writable, or executable */
 	LOOK_OWN,               /* libhearth-warm's */
 	LOOK_SPECIAL,           /* vdso and such */
@@ -28,7 +28,7 @@ struct look_spans {
 	size_t n, cap;
 };
 
-/** look_mapping - why a line of /proc/PID/maps is covered or not. @before_end: where a file's mapping before it ends, 0 if that is none; brought up to date. Return: reason, or -EINVAL. */
+/** look_mapping - why a line of /proc/PID/maps is covered or not. @before_end: where the C library's mapping before it ends, 0 if that is none; brought up to date. Return: reason, or -EINVAL. */
 int look_mapping(const char *line, uint64_t *before_end, struct look_span *ret);
 /**
  * look_mappings - those that can be paged, ascending, without @own
@@ -48,6 +48,8 @@ int look_cpu(pid_t pid, pid_t tid);
 /** look_resident - bytes of memory, files' too. Return: 0 if it is gone. */
 uint64_t look_resident(pid_t pid);
 
+/** look_uncovered - resident bytes per reason, LOOK_COVERED's left out. @pagemap: /proc/PID/pagemap. Return: 0, -ESRCH, -errno. */
+int look_uncovered(pid_t pid, int pagemap, const struct look_span *own, size_t own_n, uint64_t ret[LOOK_REASONS]);
 void look_spans_done(struct look_spans *s);
 int look_spans_add(struct look_spans *s, uint64_t start, uint64_t end);
 

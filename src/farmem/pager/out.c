@@ -360,12 +360,14 @@ void out_read(struct space *s)
 		space_gone(s);
 }
 
+/* Of a batch that has ended: of one that has not, a worker after this one would read the stage once more, and put zeros under the numbers of its pages. */
 static void drop_stage(struct space *s)
 {
 	struct warm_msg m = { .op = WARM_DROP };
 
 	/* if it is not sent, the next batch clears the stage */
 	(void)send_helper(s, &m);
+	(void)step("pager-dropped");
 }
 
 /* those that are to be in the process again. The answer ends the batch. */
@@ -384,8 +386,8 @@ void out_back(struct space *s)
 	for (uint32_t k = 0; k < b->n; k++)
 		m.runs[m.n++] = (struct warm_run){ b->address[k], 1 };
 	if (!any) {
-		drop_stage(s);
 		end_batch(s);
+		drop_stage(s);
 		return;
 	}
 	worker_hold(s, true);
@@ -442,8 +444,8 @@ static void put_done(struct space *s, const struct put *p)
 	if (s->gone || s->st->batch.phase != BATCH_MOVED || s->st->batch.seq != p->seq)
 		return;
 	if (commit(s, p)) {
-		drop_stage(s);
 		end_batch(s);
+		drop_stage(s);
 	} else {
 		log_warn("instance %s: the pool does not take its pages", space_target(s)->st->name);
 		out_cancel(s);

@@ -26,7 +26,7 @@
  *
  * Threads: one that listens (server.c), one a processor that serves spaces (worker.c). Locks, in this order: pager.lock (tables, clients), a space's, the store's. A space is served by one worker at a time.
  */
-#define TARGETS_MAX 256
+#define TARGETS_MAX PAGER_TARGETS_MAX
 #define SPACES_MAX 512
 #define OWN_MAX 3
 #define FETCH_PAGES 64                  /* at most for one fault, and of a batch of prefetch */
@@ -146,12 +146,16 @@ struct space {
 	unsigned stream_turn;           /* the one to be forgotten for another */
 	struct look_span answered;      /* whoever waits for a page of it can go on; empty: nobody does */
 	uint64_t sample;
+	uint64_t uncovered[LOOK_REASONS];       /* resident bytes, when it was last looked */
+	uint32_t refreshes;
 };
 
 struct target {
 	struct target_state *st;
 	struct client *client;          /* who is told; NULL: nobody is connected */
 	uint64_t tag;                   /* the client's name for it */
+	const uint32_t *running;        /* requests, in memory of the client's; NULL: as its packets say. Read under the lock of a space of its */
+	uint32_t offloads;              /* number of the last one */
 	uint64_t came_pages;            /* of the prefetch under way */
 	bool attached, known, lost_told, recalling;     /* known: since before this client */
 };

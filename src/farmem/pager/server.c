@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -21,6 +22,7 @@
 
 #define OUT_MAX (4u << 20)              /* of events that a client does not take */
 #define CLIENTS_MAX 16
+#define RUNNING_BYTES (PAGER_TARGETS_MAX * sizeof(uint32_t))
 #define TIDY_MS 1                       /* between a few pages and the next few */
 #define EASE_MS 1000                    /* between an eighth of what lies ready and the next */
 
@@ -81,11 +83,28 @@ static void hang_up(struct pager *p, struct client *c)
 	for (struct target *t = p->targets; t < p->targets + TARGETS_MAX; t++)
 		if (t->st->used && t->client == c) {
 			t->client = NULL;
+			target_alone(p, t);
 			target_look(p, t);
 		}
+	if (c->running)
+		munmap((void *)c->running, RUNNING_BYTES);
 	fd_close(&c->fd);
 	buf_done(&c->out);
 	free(c);
+}
+
+/* of which nothing can be taken away while we read it */
+static void share(struct client *c, int fd)
+{
+	struct stat st;
+	int seals = fcntl(fd, F_GET_SEALS);
+	void *p;
+
+	if (c->running || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 || st.st_size < (off_t)RUNNING_BYTES)
+		return;
+	p = mmap(NULL, RUNNING_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	if (p != MAP_FAILED)
+		c->running = p;
 }
 
 static void on_client(struct pager *p, int fd)
@@ -101,6 +120,8 @@ static void on_client(struct pager *p, int fd)
 	for (int k = 0; k < 64 && !c->dead; k++) {
 		ssize_t n = sock_packet_recv(fd, &r, sizeof(r), &passed, false);
 
+		if (n == sizeof(r) && r.version == PAGER_VERSION && r.op == PAGER_RUNNING)
+			share(c, passed);
 		fd_close(&passed);
 		if (n == -EAGAIN)
 			break;

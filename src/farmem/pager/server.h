@@ -12,6 +12,7 @@ struct client {
 	struct pager *p;
 	int fd;
 	struct buf out;                 /* events that it has not taken yet, each a packet */
+	const uint32_t *running;        /* its memory (pager_wire.h), or NULL */
 	bool dead;
 };
 
@@ -32,6 +33,8 @@ void client_tell(struct client *c, const struct pager_event *e);
 
 /* target.c */
 void target_request(struct client *c, const struct pager_request *r);
+/** target_alone - the client's memory is not looked at any more */
+void target_alone(struct pager *p, struct target *t);
 /** target_look - what has become of its spaces since the last look is told, and what has ended is put away */
 void target_look(struct pager *p, struct target *t);
 void target_tell(struct target *t, struct pager_event *e);

@@ -37,6 +37,14 @@ void pages_done(struct pages *p)
 	*p = (struct pages){ 0 };
 }
 
+bool space_recording(const struct space *s)
+{
+	const struct target *t = space_target(s);
+	const uint32_t *running = __atomic_load_n(&t->running, __ATOMIC_ACQUIRE);
+
+	return __atomic_load_n(running ? running : &t->st->requests, __ATOMIC_ACQUIRE) != 0;
+}
+
 struct target *space_target(const struct space *s)
 {
 	return &s->p->targets[s->st->target];

@@ -25,6 +25,8 @@ void space_lost(struct space *s, int error, const char *why);
 /** space_gone - its address space is no more */
 static inline void space_gone(struct space *s) { s->gone = true; }
 struct target *space_target(const struct space *s);
+/** space_recording - a request runs: what is touched is of the working set */
+bool space_recording(const struct space *s);
 /** space_bell - have a thread look at it */
 void space_bell(struct space *s);
 /** space_forget - an id is no longer needed; may be kept for a while */

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/pagemap.h"
 #include "base/proc.h"
 #include "server.h"
 
@@ -34,16 +35,27 @@ void target_tell(struct target *t, struct pager_event *e)
 
 static void tell(struct target *t, enum farmem_event_kind kind, uint64_t bytes, bool flag)
 {
-	struct pager_event e = { .kind = kind, .bytes = bytes, .flag = flag };
+	struct pager_event e = { .kind = kind, .segment = kind == FARMEM_OFFLOADED ? t->offloads : 0, .bytes = bytes, .flag = flag };
 
 	target_tell(t, &e);
 }
 
+void target_alone(struct pager *p, struct target *t)
+{
+	__atomic_store_n(&t->running, NULL, __ATOMIC_RELEASE);
+	/* whoever has it yet has the lock */
+	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
+		pthread_mutex_lock(&s->lock);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
 static void free_target(struct target *t)
 {
+	t->running = NULL;
 	t->client = NULL;
 	t->attached = t->known = t->lost_told = t->recalling = false;
-	t->came_pages = 0;
+	t->came_pages = t->offloads = 0;
 	t->st->used = 0;
 }
 
@@ -271,6 +283,8 @@ static void attach(struct client *c, const struct pager_request *r)
 		t->client = c;
 		t->tag = r->tag;
 	}
+	if (c->running && r->arg < PAGER_TARGETS_MAX)
+		__atomic_store_n(&t->running, &c->running[r->arg], __ATOMIC_RELEASE);
 	found = greet_find(c->p, t);
 	if (found < 0)
 		target_refuse(t, found, "its network name space cannot be entered, or it ended");
@@ -371,6 +385,24 @@ static bool count_working_set(void *ctx, uint64_t address, uint64_t entry)
 	return true;
 }
 
+#define UNCOVERED_EVERY 16              /* refreshes: every mapping is looked at for it */
+
+static void add_uncovered(struct space *s, struct farmem_stat *n)
+{
+	static const enum look_reason reasons[FARMEM_UNCOVERED_KINDS] = { [FARMEM_UNCOVERED_FILE] = LOOK_FILE, [FARMEM_UNCOVERED_LIBC] = LOOK_BSS, [FARMEM_UNCOVERED_PROTECTION] = LOOK_PROTECTION,
+		[FARMEM_UNCOVERED_HELPER] = LOOK_OWN, [FARMEM_UNCOVERED_SPECIAL] = LOOK_SPECIAL };
+
+	if (!s->st->forked && !s->gone && s->refreshes++ % UNCOVERED_EVERY == 0) {
+		FD_AUTO int pagemap = pagemap_open(s->st->pid);
+
+		if (pagemap < 0 || look_uncovered(s->st->pid, pagemap, s->st->own, OWN_MAX, s->uncovered) < 0)
+			memset(s->uncovered, 0, sizeof(s->uncovered));
+	}
+	for (unsigned k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
+		n->uncovered[k] += s->uncovered[reasons[k]];
+	n->refused_bytes += s->st->figures.fixed_pages * PAGE_BYTES;
+}
+
 static void add_space(struct space *s, struct farmem_stat *n)
 {
 	struct figures *f = &s->st->figures, now = { 0 };
@@ -393,6 +425,7 @@ static void add_space(struct space *s, struct farmem_stat *n)
 	if (f->sampled)
 		n->prefetch_hits += f->prefetched_pages * f->sampled_used / f->sampled;
 	n->uncovered_bytes += all > mine ? all - mine : 0;
+	add_uncovered(s, n);
 	n->pool_bytes += depot_bytes(s->p->depot, &(struct farmem_object){ space_object(s).tenant, space_object(s).function, s->st->store_instance });
 	farmem_latency_merge(&n->fault_latency, &f->latency);
 }
@@ -421,6 +454,7 @@ static void detach(struct pager *p, struct target *t, enum farmem_detach_how how
 	t->recalling = false;
 	tell(t, FARMEM_DETACHED, 0, false);
 	t->client = NULL;
+	target_alone(p, t);
 	target_look(p, t);
 }
 
@@ -437,6 +471,7 @@ void target_request(struct client *c, const struct pager_request *r)
 		barrier(c->p, t, r->arg < FARMEM_SEGMENTS ? r->arg : FARMEM_EXECUTION);
 		break;
 	case PAGER_OFFLOAD:
+		t->offloads = r->number;
 		offload(c->p, t, r->arg, r->bytes);
 		break;
 	case PAGER_CANCEL:
@@ -463,6 +498,7 @@ void target_request(struct client *c, const struct pager_request *r)
 		detach(c->p, t, r->arg);
 		break;
 	case PAGER_ATTACH:
+	case PAGER_RUNNING:
 		break;
 	}
 }

@@ -11,7 +11,7 @@ void farmem_knobs_default(struct farmem_knobs *ret)
 		.segments = true, .semiwarm = true, .prefetch = true,
 		.reuse_quantile = 0.99, .offload_per_s = 0.01, .return_max = 0.75, .pressure_low = 0.05, .pressure_high = 0.4,
 		.semiwarm_min_ns = 10 * NS_PER_S, .semiwarm_max_ns = 1800 * NS_PER_S, .semiwarm_first_ns = 120 * NS_PER_S, .pace_ns = 10 * NS_PER_S,
-		.floor_bytes = 8u << 20, .segment_min_bytes = 64 * 4096, .prefetch_max_bytes = 1ull << 30,
+		.floor_bytes = 1u << 20, .segment_min_bytes = 64 * 4096, .prefetch_max_bytes = 1ull << 30, .processor_bytes = 8ull << 30,
 		.long_request_ns = 60 * NS_PER_S, .rollback_ns = 30 * NS_PER_S, .keepalive_ns = 600 * NS_PER_S, .keepalive_margin_ns = 15 * NS_PER_S,
 		.init_requests = 2, .rollback_requests = 1,
 	};
@@ -24,7 +24,7 @@ void farmem_knobs_rule(struct farmem_knobs *k, enum farmem_rule rule)
 		return;
 	k->segments = k->prefetch = false;
 	k->semiwarm = rule == FARMEM_RULE_COLD;
-	k->floor_bytes = k->keepalive_margin_ns = 0;
+	k->floor_bytes = k->keepalive_margin_ns = k->processor_bytes = 0;
 	if (rule == FARMEM_RULE_TMO)
 		k->pace_ns = FARMEM_TMO_STEP_NS;
 	if (rule == FARMEM_RULE_COLD) {
@@ -41,6 +41,7 @@ void farmem_knobs_compress(struct farmem_knobs *k, unsigned by)
 	for (size_t t = 0; t < sizeof(times) / sizeof(times[0]); t++)
 		*times[t] /= by;
 	k->offload_per_s *= by;
+	k->processor_bytes /= by;
 }
 
 static int check_share(const char *name, double v, double min, double max, struct hearth_err *err)

@@ -27,17 +27,21 @@ uint64_t may_leave(const struct farmem_knobs *k, const struct farmem_instance *i
 	return resident > stays ? resident - stays : 0;
 }
 
-uint64_t offload_end_ns(const struct farmem_knobs *k, const struct farmem_instance *i)
+uint64_t offload_end_ns(const struct farmem_node *node, const struct farmem_knobs *k, const struct farmem_instance *i)
 {
+	uint64_t margin_ns = farmem_break_even_ns(node, k, 0);
+
 	if (k->keepalive_ns == 0)
 		return FARMEM_NEVER;
-	return i->idle_since_ns + (k->keepalive_ns > k->keepalive_margin_ns ? k->keepalive_ns - k->keepalive_margin_ns : 0);
+	if (margin_ns < k->keepalive_margin_ns)
+		margin_ns = k->keepalive_margin_ns;
+	return i->idle_since_ns + (k->keepalive_ns > margin_ns ? k->keepalive_ns - margin_ns : 0);
 }
 
 /* A daemon that was late hands out what it missed, but no more than one pace of it: the instance's memory is not to leave in one go because the machine slept. */
-static uint64_t quota_time(const struct farmem_knobs *k, const struct farmem_instance *i, uint64_t now_ns)
+static uint64_t quota_time(const struct farmem_node *node, const struct farmem_knobs *k, const struct farmem_instance *i, uint64_t now_ns)
 {
-	uint64_t end_ns = now_ns + k->pace_ns, from_ns = i->quota_ns ? i->quota_ns : now_ns, last_ns = offload_end_ns(k, i);
+	uint64_t end_ns = now_ns + k->pace_ns, from_ns = i->quota_ns ? i->quota_ns : now_ns, last_ns = offload_end_ns(node, k, i);
 
 	if (from_ns + k->pace_ns < now_ns)
 		from_ns = now_ns - k->pace_ns;
@@ -51,10 +55,10 @@ uint64_t farmem_offload_quota(const struct farmem_node *node, const struct farme
 	double rate, bytes;
 	uint64_t most = may_leave(k, i, seen);
 
-	if (!k->semiwarm || i->ended || i->running > 0 || i->idle_since_ns == 0 || now_ns < i->semiwarm_ns || now_ns >= offload_end_ns(k, i) || now_ns < i->quota_ns)
+	if (!k->semiwarm || i->ended || i->running > 0 || i->idle_since_ns == 0 || now_ns < i->semiwarm_ns || now_ns >= offload_end_ns(node, k, i) || now_ns < i->quota_ns)
 		return 0;
 	rate = (double)i->base_bytes * k->offload_per_s * (1 - node->evict_cut) * (1 + PRESSURE_HURRY * farmem_pressure(k, node->psi));
-	bytes = ceil(rate * (double)quota_time(k, i, now_ns) / 1e9 / PAGE_BYTES) * PAGE_BYTES;
+	bytes = ceil(rate * (double)quota_time(node, k, i, now_ns) / 1e9 / PAGE_BYTES) * PAGE_BYTES;
 	return bytes < (double)most ? (uint64_t)bytes : most;
 }
 

@@ -80,7 +80,7 @@ static void offload_segments(struct step *s, unsigned due)
 	unsigned segments = 0;
 	uint64_t bytes = 0;
 
-	if (may_leave(s->k, s->i, s->seen) == 0)
+	if (may_leave(s->k, s->i, s->seen) == 0 || !farmem_pays(s->node, s->f, 0))
 		return;
 	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
 		if (!(due & FARMEM_SEGMENT_BIT(segment)) || stays(s, segment))
@@ -116,7 +116,7 @@ static void roll_back(struct step *s)
 {
 	unsigned segments = s->i->offloaded & ~s->i->leaving;
 
-	if (segments == 0 || !farmem_rollback_due(s->k, s->i, s->now_ns))
+	if (segments == 0 || !farmem_rollback_due(s->k, s->i, s->now_ns) || !farmem_pays(s->node, s->f, 0))
 		return;
 	act(s, FARMEM_DO_ROLLBACK, segments, 0);
 	/* how much goes back to its segment only the engine knows */
@@ -148,7 +148,7 @@ static void become_idle(struct step *s)
 /* When the segments go that requests do not let go, as they run and run. */
 static uint64_t long_request_due(const struct step *s)
 {
-	if (s->i->running == 0 || s->k->long_request_ns == 0 || may_leave(s->k, s->i, s->seen) == 0 || segments_due(s, UINT32_MAX) == 0)
+	if (s->i->running == 0 || s->k->long_request_ns == 0 || may_leave(s->k, s->i, s->seen) == 0 || segments_due(s, UINT32_MAX) == 0 || !farmem_pays(s->node, s->f, 0))
 		return FARMEM_NEVER;
 	return s->i->begun_ns + s->k->long_request_ns;
 }
@@ -185,7 +185,7 @@ static uint64_t next_semiwarm(const struct step *s)
 
 	if (i->running > 0)
 		return long_request_due(s);
-	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->k, i) || resident_bytes(s->seen) <= s->k->floor_bytes)
+	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->node, s->k, i) || resident_bytes(s->seen) <= s->k->floor_bytes)
 		return FARMEM_NEVER;
 	return due_ns;
 }
@@ -214,13 +214,8 @@ static void request_begin(struct step *s)
 
 	if (i->running++ > 0)
 		return;
-	if (i->idle_since_ns > 0 && i->requests > 0) {
-		uint64_t interval_ns = s->now_ns - i->idle_since_ns;
-
-		/* of the node's, the busiest function would be nearly all; so each sample of a function weighs less than the one before */
-		farmem_reuse_add(&s->node->reuse, s->now_ns, interval_ns, 1 / (1 + farmem_reuse_weight(&s->f->reuse, s->now_ns)));
-		farmem_reuse_add(&s->f->reuse, s->now_ns, interval_ns, 1);
-	}
+	if (i->idle_since_ns > 0 && i->requests > 0)
+		farmem_idle_over(s->node, s->f, s->now_ns, s->now_ns - i->idle_since_ns, true);
 	i->idle_since_ns = 0;
 	i->begun_ns = s->now_ns;
 	i->quota_ns = 0;
@@ -299,7 +294,11 @@ void farmem_step(struct farmem_node *node, struct farmem_function *f, struct far
 		if (i->running == 0 && i->idle_since_ns > 0 && i->quota_ns == 0)
 			plan_semiwarm(&s);
 		break;
-	case FARMEM_ON_EXIT: i->ended = true; break;
+	case FARMEM_ON_EXIT:
+		if (i->idle_since_ns > 0)
+			farmem_idle_over(node, f, s.now_ns, s.now_ns - i->idle_since_ns, false);
+		i->ended = true;
+		break;
 	}
 	ret->timer_ns = next_timer(&s);
 }

@@ -344,6 +344,8 @@ static void end_idle(struct sim *s, uint64_t until_ns)
 		if (end_ns >= until_ns)
 			return;
 		sync_to(s, &s->instance[at], end_ns);
+		if (s->ops->end)
+			s->ops->end(s, &s->instance[at], end_ns);
 		idle_remove(s, at);
 		instance_end(s, at);
 	}
@@ -444,6 +446,12 @@ static int report(struct sim *s)
 	return count_functions(s);
 }
 
+/* as the policy is told in a node, where it is measured */
+static struct farmem_costs moving(const struct memsim_costs *c)
+{
+	return (struct farmem_costs){ .out = { (double)c->evict_bytes_per_s, 1e9 }, .back = { PAGE_BYTES, c->prefetch_us * 1e3 } };
+}
+
 static int sim_init(struct sim *s, enum memsim_policy policy)
 {
 	static const struct policy_ops *const ops[MEMSIM_POLICIES] = { &keepalive_ops, &tmo_ops, &damon_ops, &faasmem_ops, &hearth_ops };
@@ -453,6 +461,7 @@ static int sim_init(struct sim *s, enum memsim_policy policy)
 	s->free_list = s->oldest = s->youngest = NOBODY;
 	s->end_ns = BEGIN_NS + minutes_of(s->cfg) * 60 * NS_PER_S;
 	s->second_ns = BEGIN_NS + NS_PER_S;
+	s->node.costs = moving(&s->cfg->costs);
 	s->idle_top = malloc(n * sizeof(*s->idle_top));
 	s->parked = calloc(n, sizeof(*s->parked));
 	s->added = calloc(n, sizeof(*s->added));

@@ -53,6 +53,7 @@ struct sim;
  * @elapse:  bring resident[] from i->synced_ns to @now_ns. Return: byte-seconds of it in between.
  * @request: one begins. Return: the ns that it waits for memory. May set i->timer_ns.
  * @idle:    it ended; may set i->timer_ns.  @timer: that has come; may add to i->late_ns. NULL: nothing to do.
+ * @end:     it was idle for as long as instances are kept. NULL: nothing to do
  */
 struct policy_ops {
 	void (*ready)(struct sim *s, struct instance *i, uint64_t now_ns);
@@ -60,6 +61,7 @@ struct policy_ops {
 	double (*request)(struct sim *s, struct instance *i, uint64_t now_ns);
 	void (*idle)(struct sim *s, struct instance *i, uint64_t now_ns);
 	void (*timer)(struct sim *s, struct instance *i, uint64_t now_ns);
+	void (*end)(struct sim *s, struct instance *i, uint64_t now_ns);
 };
 extern const struct policy_ops keepalive_ops, tmo_ops, damon_ops, faasmem_ops, hearth_ops;
 

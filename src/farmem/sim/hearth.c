@@ -198,4 +198,9 @@ static void hearth_timer(struct sim *s, struct instance *i, uint64_t now_ns)
 	}
 }
 
-const struct policy_ops hearth_ops = { .ready = hearth_ready, .elapse = hearth_elapse, .request = hearth_request, .idle = hearth_idle, .timer = hearth_timer };
+static void hearth_end(struct sim *s, struct instance *i, uint64_t now_ns)
+{
+	tell(s, i, FARMEM_ON_EXIT, now_ns);
+}
+
+const struct policy_ops hearth_ops = { .ready = hearth_ready, .elapse = hearth_elapse, .request = hearth_request, .idle = hearth_idle, .timer = hearth_timer, .end = hearth_end };

@@ -47,6 +47,17 @@ void farmem_latency_merge(struct farmem_latency *into, const struct farmem_laten
 /** farmem_latency_quantile - upper end of the bucket with at least q of the count at or below it; 0 when there is none */
 uint64_t farmem_latency_quantile(const struct farmem_latency *l, double q);
 
+/** enum farmem_uncovered - why memory is left where it is */
+enum farmem_uncovered {
+	FARMEM_UNCOVERED_FILE,          /* mapped from a file, its private copies too; shared; huge pages */
+	FARMEM_UNCOVERED_LIBC,          /* the C library's own data */
+	FARMEM_UNCOVERED_PROTECTION,    /* not readable and writable, or executable */
+	FARMEM_UNCOVERED_HELPER,        /* of what moves memory inside the process */
+	FARMEM_UNCOVERED_SPECIAL,       /* the kernel's: vdso and such */
+	FARMEM_UNCOVERED_KINDS
+};
+extern const char *const farmem_uncovered_names[FARMEM_UNCOVERED_KINDS];
+
 /**
  * struct farmem_stat - a target's memory now, and what was done since it was attached
  * @resident_bytes: private and shared memory of its processes that is in this machine's memory, by segment; EXECUTION is also what no barrier has closed yet
@@ -56,12 +67,15 @@ uint64_t farmem_latency_quantile(const struct farmem_latency *l, double q);
  * @faults:         pages that were touched while they were away
  * @prefetched_pages, @prefetch_hits: brought back unasked, and of those the ones that were then used, as far as the engine can see
  * @ws_remote_bytes: of the recorded working set, what is away: what a prefetch would bring back at most
- * @uncovered_bytes: resident memory that this engine cannot move (pinned, mapped from files, huge pages, ...)
+ * @uncovered_bytes: resident memory that this engine cannot move
+ * @uncovered:      of it, by reason, where the engine tells them apart; looked at now and then
+ * @refused_bytes:  pages that the kernel did not let go when they were to leave (pinned, locked, shared with a child), each time that was tried
  */
 struct farmem_stat {
 	uint64_t resident_bytes[FARMEM_SEGMENTS], remote_bytes[FARMEM_SEGMENTS];
 	uint64_t pool_bytes, offloaded_bytes, recalled_bytes;
 	uint64_t faults, prefetched_pages, prefetch_hits, ws_remote_bytes, uncovered_bytes;
+	uint64_t uncovered[FARMEM_UNCOVERED_KINDS], refused_bytes;
 	struct farmem_latency fault_latency;
 };
 

@@ -57,9 +57,10 @@ double farmem_tmo_bytes(double current, double psi);
  * @segment_min_bytes: a segment with less is not worth the trip
  * @return_max:        a segment of which more than this share came back at once, in instances before, stays with the next ones until they are semi-warm; every 16th tries again
  * @init_requests:     requests after which the init segment goes (the runtime segment goes after the first); 1 at least
+ * @processor_bytes:   so much memory is worth as much as a processor: memory leaves only if what that frees, for as long as it is likely to, is worth what moving it there and back takes; 0: whatever it takes
  * @long_request_ns:   a request that has run for so long has shown what it needs: the segments whose turn has not come yet go while it runs; 0: they wait for its end
  * @rollback_ns, @rollback_requests: what came back because it was touched is looked at again after so long and so many requests, at least
- * @keepalive_ns:      an idle instance ends after it; 0 = never. For its last @keepalive_margin_ns nothing moves: it would be for nothing.
+ * @keepalive_ns:      an idle instance ends after it; 0 = never. For its last @keepalive_margin_ns nothing moves, nor for as long as it would have to stay away: it would be for nothing.
  * @prefetch_max_bytes: of the working set, the hottest first
  * @pressure_low, @pressure_high: PSI (share of time in which some task waits for memory, avg10, 0..1) at which offloading begins to hurry, and hurries as much as it may
  */
@@ -68,7 +69,7 @@ struct farmem_knobs {
 	bool segments, semiwarm, prefetch;
 	double reuse_quantile, offload_per_s, return_max, pressure_low, pressure_high;
 	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
-	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes;
+	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes, processor_bytes;
 	uint64_t long_request_ns, rollback_ns, keepalive_ns, keepalive_margin_ns;
 	uint32_t init_requests, rollback_requests;
 };
@@ -113,11 +114,35 @@ double farmem_reuse_weight(const struct farmem_reuse *h, uint64_t now_ns);
  */
 uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farmem_reuse *node, uint64_t now_ns, double quantile, uint64_t floor_ns, uint64_t first_ns);
 
+/* ---- what moving takes ---- */
+
+/** struct farmem_rate - how long @n of something took; what is old counts less. All zero: no time */
+struct farmem_rate { double n, ns; };
+
+/**
+ * struct farmem_costs - what moving memory takes on this machine; all zero: nothing
+ * @out, @back: bytes that left, that came back
+ * @meet:       instances that the engine took hold of and let go
+ * @kept:       of what is away, what it takes of this machine's memory all the same, 0..1
+ */
+struct farmem_costs {
+	struct farmem_rate out, back, meet;
+	double kept;
+};
+
+/** farmem_costs_default - before anything is measured: as on a machine with two processors and the pager */
+void farmem_costs_default(struct farmem_costs *ret);
+void farmem_measured_out(struct farmem_costs *c, uint64_t bytes, uint64_t ns);
+void farmem_measured_back(struct farmem_costs *c, uint64_t bytes, uint64_t ns);
+/** farmem_measured_meeting - @instances: how many more; 0: the time is of one that was counted */
+void farmem_measured_meeting(struct farmem_costs *c, unsigned instances, uint64_t ns);
+
 /* ---- state ---- */
 
-/** struct farmem_node - what all instances share; all zero is a quiet node with an unlimited link */
+/** struct farmem_node - what all instances share; all zero is a quiet node with an unlimited link, where moving takes no time */
 struct farmem_node {
 	struct farmem_reuse reuse;
+	struct farmem_costs costs;
 	double psi;                     /* as last told */
 	double evict_want;              /* bytes a second that evictions would have without a limit; moving average over some paces of quotas */
 	double evict_cut;               /* share of the evictions that the link has no room for, 0..1 */
@@ -127,12 +152,14 @@ struct farmem_node {
  * struct farmem_function - all zero but @knobs
  * @returned: of a segment that left, the share that the next request brought back; moving average, of @returned_n instances
  * @kept:     instances in a row that kept the segment because of it
+ * @idles, @called: times that an instance was idle, and those that a call ended, @called_ns together; what is old counts less
  */
 struct farmem_function {
 	struct farmem_knobs knobs;
 	struct farmem_reuse reuse;
 	double returned[FARMEM_SEGMENTS];
 	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS];
+	double idles, called, called_ns;
 };
 
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
@@ -167,7 +194,7 @@ enum farmem_policy_event_kind {
 	FARMEM_ON_TIMER,
 	FARMEM_ON_OFFLOADED,            /* @bytes have left since the last one; @done: the offload is over, whatever is left of it */
 	FARMEM_ON_PRESSURE,             /* farmem_node.psi has crossed a bound; to every idle instance */
-	FARMEM_ON_EXIT,                 /* the last one */
+	FARMEM_ON_EXIT,                 /* the last one; of an idle one: it was not called again in time */
 };
 
 struct farmem_policy_event {
@@ -224,6 +251,20 @@ void farmem_step(struct farmem_node *node, struct farmem_function *f, struct far
  * Does not change @i. Return: bytes; 0 before its time, while it runs, at its floor, and at the end of its keep-alive.
  */
 uint64_t farmem_offload_quota(const struct farmem_node *node, const struct farmem_knobs *k, const struct farmem_instance *i, uint64_t now_ns, const struct farmem_seen *seen);
+/**
+ * farmem_idle_over - an instance that the policy does not have was idle for so long, and was called (@called) or ended; of those that it has, farmem_step() tells it
+ */
+void farmem_idle_over(struct farmem_node *node, struct farmem_function *f, uint64_t now_ns, uint64_t idle_ns, bool called);
+/** farmem_life_ns - how long an instance that becomes idle now is likely to live: its keep-alive, and as many calls more as others had. Return: FARMEM_NEVER without keep-alive. */
+uint64_t farmem_life_ns(const struct farmem_function *f);
+/**
+ * farmem_break_even_ns - how long memory has to stay away to be worth the time that moving it takes
+ * @bytes: of an instance that the engine does not have yet, for whose sake it would take hold of it; 0: it has
+ * Return: ns; less under memory pressure.
+ */
+uint64_t farmem_break_even_ns(const struct farmem_node *node, const struct farmem_knobs *k, uint64_t bytes);
+/** farmem_pays - whether memory of an instance that becomes idle now is likely to stay away for long enough. @bytes: as above */
+bool farmem_pays(const struct farmem_node *node, const struct farmem_function *f, uint64_t bytes);
 /** farmem_rollback_due - it is time to look again at what came back because it was touched */
 bool farmem_rollback_due(const struct farmem_knobs *k, const struct farmem_instance *i, uint64_t now_ns);
 /** farmem_pressure - 0 none .. 1 as much as there is, between the two bounds of the knobs */

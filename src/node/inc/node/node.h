@@ -23,7 +23,8 @@ struct node;
  * @ckpt_keeper: 0 auto (where there is a CUDA driver), 1 on, 2 off
  * @ckpt_pool_store, @ckpt_pool_bytes: a store in memory that has so much room made beforehand for images of device memory; NULL, 0: none
  * @ckpt_hold_bytes, @ckpt_hold_time: how much device memory of parked programs stays on the devices, and for how long (ns; 0 = no limit)
- * @farmem_policy:   when it moves, an enum farmem_rule; @farmem_compress: for a trace that is replayed so many times faster
+ * @farmem_policy:   when it moves, an enum farmem_rule; @farmem_compress: for a trace that is replayed so many times faster; @farmem_worth: memory that is worth as much as a processor
+ * @memory_pressure: a file of PSI's
  * @farmem:      what moves idle instances' memory, an enum node_farmem: 0 auto (the first engine that works here), 1 off, or one by name
  * @record_calls: file for a trace of the calls; NULL: none
  */
@@ -44,6 +45,8 @@ struct node_config {
 	int farmem;
 	int farmem_policy;
 	int64_t farmem_compress;
+	uint64_t farmem_worth;
+	char *memory_pressure;
 };
 
 enum node_farmem { NODE_FARMEM_AUTO, NODE_FARMEM_OFF, NODE_FARMEM_UFFD, NODE_FARMEM_RECLAIM };

@@ -107,6 +107,21 @@ class Basics(PagerCase):
         self.assertGreater(self.prefetch(p), 15 * MIB)      # and was used, all but what came last and the sample
         self.assertEqual(p.do('check'), 'wrong 0')
 
+    def test_a_request_begins_at_once(self):
+        """Its first pages are counted though the pager has much to read before it reads that it has begun."""
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        self.attach(p)
+        self.offload(p)
+        self.shell.say(f'stat {p.name}\n' * 200 + f'begin {p.name}\necho')
+        self.event('echo')
+        p.do('touch 4')
+        self.shell.say(f'end {p.name}')
+        self.offload(p)
+        self.assertGreater(self.prefetch(p), 7 * MIB)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
     def test_a_request_ends_an_offload(self):
         p = self.program()
         p.lines.line()

@@ -12,7 +12,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..', 'e2e', 'farmem', 'pager'))
 from pagerlib import ALL, BUILD, EVERYTHING, MIB, PagerCase  # noqa: E402
 
-STEPS = ('pager-asking', 'pager-asked', 'pager-moved', 'pager-read', 'pager-committing', 'pager-half-committed', 'pager-fault', 'pager-fetching', 'pager-fetched', 'pager-prefetched',
+STEPS = ('pager-asking', 'pager-asked', 'pager-moved', 'pager-read', 'pager-committing', 'pager-half-committed', 'pager-dropped', 'pager-fault', 'pager-fetching', 'pager-fetched', 'pager-prefetched',
          'pager-event', 'pager-forked')
 
 

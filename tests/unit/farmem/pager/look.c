@@ -22,7 +22,13 @@ static void mappings(void **state)
 {
 	static const struct { const char *line; int why; } lines[] = {
 		{ "55d0c0000000-55d0c0001000 rw-p 00003000 fe:00 1234                       /usr/bin/x", LOOK_FILE },
-		{ "55d0c0001000-55d0c0002000 rw-p 00000000 00:00 0 ", LOOK_BSS },
+		{ "55d0c0001000-55d0c0002000 rw-p 00000000 00:00 0 ", LOOK_COVERED },
+		{ "7efff0000000-7efff0001000 rw-p 00003000 fe:00 1235                       /usr/lib/x86_64-linux-gnu/libc.so.6", LOOK_FILE },
+		{ "7efff0001000-7efff000e000 rw-p 00000000 00:00 0 ", LOOK_BSS },
+		{ "7efff000e000-7efff000f000 rw-p 00003000 fe:00 1236                       /usr/lib/x86_64-linux-gnu/libcrypto.so.3", LOOK_FILE },
+		{ "7efff000f000-7efff0100000 rw-p 00000000 00:00 0 ", LOOK_COVERED },
+		{ "7efff0100000-7efff0101000 rw-p 00003000 fe:00 1237                       /lib64/ld-linux-x86-64.so.2", LOOK_FILE },
+		{ "7efff0101000-7efff0102000 rw-p 00000000 00:00 0 ", LOOK_BSS },
 		{ "55d0c0002000-55d0c0003000 rw-p 00000000 00:00 0                          [heap]", LOOK_COVERED },
 		{ "7f0000000000-7f0000021000 rw-p 00000000 00:00 0 ", LOOK_COVERED },
 		{ "7f0000021000-7f0004000000 ---p 00000000 00:00 0 ", LOOK_PROTECTION },
@@ -49,6 +55,7 @@ static void own_is_left_out(void **state)
 	const struct look_span own[] = { { (uintptr_t)p + 10 * PAGE_BYTES, (uintptr_t)p + 12 * PAGE_BYTES }, { (uintptr_t)p + 20 * PAGE_BYTES + 5, (uintptr_t)p + 20 * PAGE_BYTES + 9 } };
 	uint64_t bytes[LOOK_REASONS] = { 0 };
 	struct look_spans s = { 0 };
+	int pagemap;
 
 	assert_ptr_not_equal(p, MAP_FAILED);
 	assert_int_equal(look_mappings(getpid(), own, 2, &s, bytes), 0);
@@ -57,6 +64,14 @@ static void own_is_left_out(void **state)
 			assert_true(s.v[k].end <= own[i].start || s.v[k].start >= own[i].end);
 	assert_true(bytes[LOOK_COVERED] > 0 && bytes[LOOK_FILE] > 0 && bytes[LOOK_OWN] > 0);
 	look_spans_done(&s);
+	memset(p, 1, 11 * PAGE_BYTES);
+	pagemap = pagemap_open(getpid());
+	assert_true(pagemap >= 0);
+	assert_int_equal(look_uncovered(getpid(), pagemap, own, 2, bytes), 0);
+	close(pagemap);
+	/* of the two that are ours one page is there */
+	assert_int_equal(bytes[LOOK_OWN], PAGE_BYTES);
+	assert_true(bytes[LOOK_COVERED] == 0 && bytes[LOOK_FILE] > 0);
 	assert_int_equal(look_mappings(1 << 30, NULL, 0, &s, NULL), -ESRCH);
 	munmap(p, 64 * PAGE_BYTES);
 }

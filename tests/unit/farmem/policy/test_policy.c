@@ -112,6 +112,7 @@ static struct rig rig(void)
 	struct rig r = { .seen = { .resident_bytes = { 40 * MIB, 60 * MIB, 4 * MIB } } };
 
 	farmem_knobs_default(&r.f.knobs);
+	r.f.knobs.floor_bytes = 8 * MIB;
 	return r;
 }
 
@@ -644,6 +645,91 @@ static void faster_time_is_shorter(void **state)
 	assert_true(k.offload_per_s > 0.199 && k.offload_per_s < 0.201);
 }
 
+/* ---- what it is worth ---- */
+
+/* what is parked in 3 s stays; of a function that is called again and again, its segments go all the same */
+static void moving_has_to_pay(void **state)
+{
+	struct rig r = rig();
+	uint64_t now = T0;
+
+	farmem_costs_default(&r.node.costs);
+	r.f.knobs.keepalive_ns = 3 * S;
+	r.f.knobs.keepalive_margin_ns = S / 2;
+	r.f.knobs.semiwarm_min_ns = r.f.knobs.semiwarm_first_ns = S / 2;
+	tell(&r, FARMEM_ON_RUNTIME_READY, now);
+	tell(&r, FARMEM_ON_INIT_DONE, now);
+	request(&r, now + S, now + S + 1);
+	assert_int_equal(r.did.n, 0);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	assert_false(farmem_pays(&r.node, &r.f, 0));
+	for (unsigned k = 0; k < 40; k++)
+		request(&r, T0 + (3 + 2 * k) * S, T0 + (3 + 2 * k) * S + 1);
+	now = T0 + 82 * S;
+	assert_true(farmem_pays(&r.node, &r.f, 0));
+	assert_true(r.i.offloaded != 0);
+	/* but for the little that is left of one idle time nothing goes */
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	/* one that ended tells of how others will */
+	for (unsigned k = 0; k < 20; k++)
+		farmem_idle_over(&r.node, &r.f, now, 3 * S, false);
+	assert_false(farmem_pays(&r.node, &r.f, 0));
+
+	/* where moving takes no time, or memory is all that counts, nothing has to pay */
+	r.f.knobs.processor_bytes = 0;
+	assert_true(farmem_pays(&r.node, &r.f, 0));
+	farmem_knobs_default(&r.f.knobs);
+	assert_true(farmem_pays(&r.node, &r.f, 0));
+}
+
+static void exit_ends_an_idle_time(void **state)
+{
+	struct rig r = idle();
+
+	r.f.idles = r.f.called = r.f.called_ns = 0;
+	assert_true(farmem_life_ns(&r.f) == 600 * S);
+	for (unsigned k = 0; k < 3; k++)
+		farmem_idle_over(&r.node, &r.f, T0, 10 * S, true);
+	assert_true(farmem_life_ns(&r.f) == 640 * S);
+	tell(&r, FARMEM_ON_EXIT, T0 + 700 * S);
+	assert_true(farmem_life_ns(&r.f) == 620 * S);
+	r.f.knobs.keepalive_ns = 0;
+	assert_true(farmem_life_ns(&r.f) == FARMEM_NEVER);
+}
+
+static void break_even_is_measured(void **state)
+{
+	struct farmem_node node = { 0 };
+	struct farmem_knobs k;
+
+	farmem_knobs_default(&k);
+	k.processor_bytes = 1000 * MIB;
+	assert_int_equal(farmem_break_even_ns(&node, &k, 0), 0);
+	farmem_measured_out(&node.costs, 10 * MIB, 6 * NS_PER_MS);
+	farmem_measured_back(&node.costs, 10 * MIB, 4 * NS_PER_MS);
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), S - 9, S + 9);
+	/* an instance that is still to be met: 10 ms for 40 MiB */
+	farmem_measured_meeting(&node.costs, 1, 7 * NS_PER_MS);
+	farmem_measured_meeting(&node.costs, 0, 3 * NS_PER_MS);
+	assert_in_range(farmem_break_even_ns(&node, &k, 40 * MIB), S + S / 4 - 9, S + S / 4 + 9);
+	/* half of it stays on this machine */
+	node.costs.kept = 0.5;
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), 2 * S - 9, 2 * S + 9);
+	node.costs.kept = 1;
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), 4 * S - 9, 4 * S + 9);
+	node.costs.kept = 0;
+	/* the machine became slower: what was before fades */
+	for (unsigned n = 0; n < 2000; n++)
+		farmem_measured_out(&node.costs, MIB, 6 * NS_PER_MS);
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), 6 * S, 6 * S + S / 2);
+	node.psi = 0.4;
+	assert_int_equal(farmem_break_even_ns(&node, &k, 0), 0);
+	/* time that goes faster */
+	node.psi = 0;
+	farmem_knobs_compress(&k, 10);
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), S / 2, S);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -654,6 +740,7 @@ int main(void)
 		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
 		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
 		cmocka_unit_test(knobs_are_checked), cmocka_unit_test(tmo_is_its_formula), cmocka_unit_test(cold_leaves_at_once), cmocka_unit_test(off_moves_nothing), cmocka_unit_test(faster_time_is_shorter),
+		cmocka_unit_test(moving_has_to_pay), cmocka_unit_test(exit_ends_an_idle_time), cmocka_unit_test(break_even_is_measured),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,6 +149,7 @@ static struct day *day(void)
 	d->t = (struct memsim_trace){ .functions = &d->f, .calls = d->calls, .functions_n = 1, .minutes = DAY };
 	d->cfg = (struct memsim_config){ .trace = &d->t, .policies = (1u << MEMSIM_POLICIES) - 1, .seed = 1, .threads = 2 };
 	farmem_knobs_default(&d->cfg.knobs);
+	d->cfg.knobs.floor_bytes = 8ull << 20;
 	memsim_costs_default(&d->cfg.costs);
 	memsim_model_default(&d->cfg.model);
 	d->cfg.model.arrivals = MEMSIM_BURST;
