@@ -13,7 +13,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "conn.h"
+#include "place.h"
 #include "seal.h"
 #include "store.h"
 
@@ -128,7 +128,7 @@ static void set_timer(struct remote *r)
 
 static void set_events(struct remote *r)
 {
-	struct epoll_event e = { .events = r->state == CONNECTING ? EPOLLOUT : EPOLLIN | (conn_blocked(&r->conn) ? EPOLLOUT : 0) };
+	struct epoll_event e = { .events = EPOLLIN | (r->state == CONNECTING || conn_blocked(&r->conn) ? EPOLLOUT : 0) };
 
 	if (r->state == AWAY || e.events == r->events)
 		return;
@@ -158,24 +158,22 @@ static void disconnect(struct remote *r, int why)
 
 static void connect_now(struct remote *r)
 {
-	int fd = place_connect(&r->place);
+	int e = place_transport(&r->place)->connect(&r->place, &r->conn);
 
-	if (fd < 0) {
-		disconnect(r, fd);
+	if (e < 0) {
+		disconnect(r, e);
 		return;
 	}
-	conn_init(&r->conn, fd, false);
 	r->state = CONNECTING;
 }
 
 static int connected(struct remote *r)
 {
-	int e = sock_error(r->conn.fd);
+	int e = conn_reached(&r->conn);
 
-	if (e < 0)
-		return e;
-	r->state = GREETING;
-	return r->place.shared ? conn_share(&r->conn) : 0;
+	if (e == 1)
+		r->state = GREETING;
+	return e < 0 ? e : 0;
 }
 
 /* ---- joining ---- */

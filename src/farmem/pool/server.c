@@ -2,14 +2,10 @@
 #include "farmem/pool_server.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -17,9 +13,9 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "conn.h"
 #include "keys.h"
 #include "owner.h"
+#include "place.h"
 #include "store.h"
 
 #define CLIENTS      512u
@@ -44,7 +40,7 @@ struct pool_server {
 	struct owners *owners;
 	struct keys keys;
 	int epoll, tick;
-	struct { int fd; uint16_t port; bool shared; } place[POOL_SERVER_PLACES];
+	struct listener place[POOL_SERVER_PLACES];
 	unsigned places;
 	struct client *clients;
 	uint64_t lease_ns;
@@ -67,25 +63,6 @@ static void client_close(struct pool_server *s, struct client *c)
 	free(c);
 }
 
-static void client_name(struct client *c)
-{
-	struct sockaddr_in6 a = { 0 };
-	socklen_t n = sizeof(a);
-	pid_t pid = 0;
-	uid_t uid = 0;
-	char host[INET6_ADDRSTRLEN] = "?";
-
-	snprintf(c->who, sizeof(c->who), "?");
-	if (getpeername(c->conn.fd, (struct sockaddr *)&a, &n) < 0)
-		return;
-	if (a.sin6_family == AF_UNIX) {
-		(void)sock_peer_cred(c->conn.fd, &uid, NULL, &pid);
-		snprintf(c->who, sizeof(c->who), "process %d of user %u", (int)pid, (unsigned)uid);
-	} else if (getnameinfo((struct sockaddr *)&a, n, host, sizeof(host), NULL, 0, NI_NUMERICHOST) == 0) {
-		snprintf(c->who, sizeof(c->who), "%s port %u", host, (unsigned)ntohs(a.sin6_port));
-	}
-}
-
 static void refuse(struct pool_server *s, struct client *c, const char *why)
 {
 	s->stat.refused++;
@@ -95,23 +72,22 @@ static void refuse(struct pool_server *s, struct client *c, const char *why)
 	(void)wire_small(&c->conn.session, &c->conn.out, WIRE_REFUSED, 0, NULL, 0);
 }
 
-static void accept_one(struct pool_server *s, int listener, bool shared)
+static void accept_one(struct pool_server *s, struct listener *l)
 {
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct epoll_event e = { .events = EPOLLIN };
+	struct conn conn;
 	struct client *c;
 
-	if (fd < 0)
+	if (l->transport->accept(l, &conn) <= 0)
 		return;
 	c = s->stat.connections < CLIENTS ? calloc(1, sizeof(*c)) : NULL;
 	if (!c) {
 		log_warn("pool: a connection is closed: %s", s->stat.connections < CLIENTS ? "out of memory" : "there are too many");
-		fd_close(&fd);
+		conn_done(&conn);
 		return;
 	}
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-	conn_init(&c->conn, fd, shared);
-	client_name(c);
+	c->conn = conn;
+	conn.way->name(&conn, c->who, sizeof(c->who));
 	c->since_ns = clock_mono_ns();
 	c->events = EPOLLIN;
 	c->next = s->clients;
@@ -120,7 +96,7 @@ static void accept_one(struct pool_server *s, int listener, bool shared)
 	s->stat.accepted++;
 	randombytes_buf(c->challenge, sizeof(c->challenge));
 	e.data.ptr = c;
-	if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &e) < 0 || wire_small(&c->conn.session, &c->conn.out, WIRE_HELLO, s->keys.n ? WIRE_KEYS : 0, c->challenge, sizeof(c->challenge)) < 0 ||
+	if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->conn.fd, &e) < 0 || wire_small(&c->conn.session, &c->conn.out, WIRE_HELLO, s->keys.n ? WIRE_KEYS : 0, c->challenge, sizeof(c->challenge)) < 0 ||
 	    conn_flush(&c->conn) < 0)
 		client_close(s, c);
 }
@@ -380,8 +356,7 @@ static uint32_t client_events(const struct client *c)
 	struct wire_frame f;
 	uint32_t out = conn_blocked(n) || (!full && !c->closing && (n->more || wire_decode(buf_head(&n->in), n->in.len, &f))) ? EPOLLOUT : 0;
 
-	/* with shared memory, what comes on the socket may be that there is room */
-	return out | ((full || c->closing) && !n->pipes ? 0 : EPOLLIN);
+	return out | ((full || c->closing) && !n->way->only_in ? 0 : EPOLLIN);
 }
 
 static void client_work(struct pool_server *s, struct client *c, uint32_t events)
@@ -389,7 +364,7 @@ static void client_work(struct pool_server *s, struct client *c, uint32_t events
 	struct epoll_event e = { .data.ptr = c };
 	int r = 0;
 
-	if ((events & EPOLLIN || c->conn.more) && (c->conn.pipes || c->conn.in.len < CONN_OUT_BYTES))
+	if ((events & EPOLLIN || c->conn.more) && (c->conn.way->only_in || c->conn.in.len < CONN_OUT_BYTES))
 		r = conn_fill(&c->conn);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		r = -ECONNRESET;
@@ -454,19 +429,19 @@ static int watch(struct pool_server *s, int fd, void *what, struct hearth_err *e
 
 static int open_place(struct pool_server *s, const char *uri, struct hearth_err *err)
 {
+	struct listener *l = &s->place[s->places];
 	struct place p;
-	int fd, r = place_parse(uri, strlen(uri), &p, err);
+	int r = place_parse(uri, strlen(uri), &p, err);
 
 	if (r < 0)
 		return r;
 	if (!p.loopback && !s->keys.n)
 		return err_set(err, -EPERM, "%s can be reached from other machines: the pool needs the keys of its tenants (--key-file)", uri);
-	fd = place_listen(&p, &s->place[s->places].port);
-	if (fd < 0)
-		return err_set(err, fd, "%s: %s", uri, strerror(-fd));
-	s->place[s->places].fd = fd;
-	s->place[s->places].shared = p.shared;
-	return watch(s, fd, &s->place[s->places++], err);
+	r = listener_open(&p, l);
+	if (r < 0)
+		return err_set(err, r, "%s: %s", uri, strerror(-r));
+	s->places++;
+	return watch(s, l->fd, l, err);
 }
 
 static int server_begin(struct pool_server *s, const struct pool_server_options *o, struct hearth_err *err)
@@ -518,7 +493,7 @@ struct pool_server *pool_server_close(struct pool_server *s)
 	while (s->clients)
 		client_close(s, s->clients);
 	for (unsigned k = 0; k < s->places; k++)
-		fd_close(&s->place[k].fd);
+		listener_close(&s->place[k]);
 	fd_close(&s->tick);
 	fd_close(&s->epoll);
 	owners_free(s->owners);
@@ -548,7 +523,7 @@ void pool_server_work(struct pool_server *s)
 
 		for (unsigned p = 0; p < s->places; p++)
 			if (e.data.ptr == &s->place[p]) {
-				accept_one(s, s->place[p].fd, s->place[p].shared);
+				accept_one(s, &s->place[p]);
 				listener = true;
 			}
 		if (e.data.ptr == &s->tick)

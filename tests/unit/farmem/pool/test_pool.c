@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "conn.h"
+#include "place.h"
 #include "keys.h"
 #include "owner.h"
 #include "seal.h"
