@@ -6,11 +6,6 @@
 
 #include "base/fd.h"
 
-void conn_init(struct conn *c, int fd, const struct way *way, void *at)
-{
-	*c = (struct conn){ .fd = fd, .way = way, .at = at };
-}
-
 void conn_done(struct conn *c)
 {
 	if (c->way && c->way->done)
@@ -48,6 +43,11 @@ int conn_next(struct conn *c, struct wire_frame *ret)
 void conn_drop(struct conn *c, const struct wire_frame *f)
 {
 	buf_consume(&c->in, f->bytes);
+}
+
+bool conn_idle(const struct conn *c)
+{
+	return !c->out.len && (!c->way->gone || c->way->gone(c));
 }
 
 bool conn_blocked(const struct conn *c)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/module.h"
 #include "sockets.h"
 
 static int parse_address(const char *text, struct place *p)
@@ -31,6 +32,7 @@ static int parse_address(const char *text, struct place *p)
 		p->loopback = IN6_IS_ADDR_LOOPBACK(&v6);
 	else
 		return -EINVAL;
+	p->loopback &= p->kind != PLACE_RDMA;
 	return 0;
 }
 
@@ -45,7 +47,7 @@ static int parse_path(const char *path, struct place *p)
 
 int place_parse(const char *uri, size_t n, struct place *ret, struct hearth_err *err)
 {
-	static const struct { const char *scheme; bool path; } kinds[] = { [PLACE_TCP] = { "tcp:", false }, [PLACE_UNIX] = { "unix:", true }, [PLACE_SHARED] = { "shm:", true } };
+	static const struct { const char *scheme; bool path; } kinds[] = { [PLACE_TCP] = { "tcp:", false }, [PLACE_UNIX] = { "unix:", true }, [PLACE_SHARED] = { "shm:", true }, [PLACE_RDMA] = { "rdma:", false } };
 	char text[256];
 	int r = -EINVAL;
 
@@ -62,19 +64,23 @@ int place_parse(const char *uri, size_t n, struct place *ret, struct hearth_err 
 			r = kinds[k].path ? parse_path(text + begin, ret) : parse_address(text + begin, ret);
 		}
 	}
-	return r ? err_set(err, r, "\"%.*s\" is not \"tcp:HOST:PORT\", with a number for HOST, and not \"unix:PATH\" or \"shm:PATH\"", (int)(n < 200 ? n : 200), uri) : 0;
+	return r ? err_set(err, r, "\"%.*s\" is not \"tcp:HOST:PORT\" or \"rdma:HOST:PORT\", with a number for HOST, and not \"unix:PATH\" or \"shm:PATH\"", (int)(n < 200 ? n : 200), uri) : 0;
 }
 
-const struct transport *place_transport(const struct place *p)
+int place_transport(const struct place *p, const struct transport **ret, struct hearth_err *err)
 {
-	(void)p;
-	return &sockets_transport;
+	const void *found;
+	int r = 0;
+
+	if (p->kind == PLACE_RDMA)
+		r = module_load("hearth-pool-rdma.so", "RDMA", "libibverbs-dev and librdmacm-dev", RDMA_MODULE_SYMBOL, &found, err);
+	if (r == 0)
+		*ret = p->kind == PLACE_RDMA ? ((const struct rdma_module *)found)->transport : &sockets_transport;
+	return r;
 }
 
-int listener_open(const struct place *p, struct listener *ret)
+int listener_open(const struct place *p, const struct transport *t, struct listener *ret)
 {
-	const struct transport *t = place_transport(p);
-
 	*ret = (struct listener){ .fd = -1, .kind = p->kind, .transport = t };
 	return t->listen(p, ret);
 }

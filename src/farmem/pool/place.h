@@ -9,9 +9,9 @@
 
 struct transport;
 
-enum place_kind { PLACE_TCP, PLACE_UNIX, PLACE_SHARED };
+enum place_kind { PLACE_TCP, PLACE_UNIX, PLACE_SHARED, PLACE_RDMA };
 
-/** struct place - @loopback: what goes there never leaves this machine */
+/** struct place - @loopback: what goes there never leaves this machine; never so of RDMA, whose devices answer whoever has the address */
 struct place {
 	enum place_kind kind;
 	bool loopback;
@@ -41,12 +41,21 @@ struct transport {
 	void (*unlisten)(struct listener *l);
 };
 
-/** place_parse - "tcp:HOST:PORT", "unix:PATH" or "shm:PATH" of @n bytes. Return: 0, -EINVAL with message. */
+/* RDMA is a module (base/module.h), hearth-pool-rdma.so. */
+#define RDMA_MODULE_SYMBOL "hearth_pool_rdma"
+
+/** struct rdma_module - what it exports */
+struct rdma_module {
+	const char *version;
+	const struct transport *transport;
+};
+
+/** place_parse - "tcp:HOST:PORT", "rdma:HOST:PORT", "unix:PATH" or "shm:PATH" of @n bytes. Return: 0, -EINVAL with message. */
 int place_parse(const char *uri, size_t n, struct place *ret, struct hearth_err *err);
-/** place_transport - how one gets there */
-const struct transport *place_transport(const struct place *p);
+/** place_transport - how one gets there. Return: 0, -EOPNOTSUPP (this Hearth cannot) with message. */
+int place_transport(const struct place *p, const struct transport **ret, struct hearth_err *err);
 /** listener_open - Return: 0, -errno; then there is nothing to close */
-int listener_open(const struct place *p, struct listener *ret);
+int listener_open(const struct place *p, const struct transport *t, struct listener *ret);
 void listener_close(struct listener *l);
 
 #endif

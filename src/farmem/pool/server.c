@@ -31,9 +31,14 @@ struct client {
 	unsigned tenants;
 	bool joined;
 	bool closing;                   /* as soon as what is to go is gone */
+	uint8_t *told;                  /* of the regions of our memory; enum told */
+	uint32_t to_tell;
 	uint32_t events;
 	char who[80];
 };
+
+/* Whether a client knows where a region can be read. */
+enum told { UNTOLD, TO_TELL, TOLD, NO_REGION };
 
 struct pool_server {
 	struct store *store;
@@ -44,6 +49,9 @@ struct pool_server {
 	unsigned places;
 	struct client *clients;
 	uint64_t lease_ns;
+	uint64_t readers;               /* clients of a kind that reads our memory by itself */
+	uint8_t *memory;                /* while there are any */
+	uint64_t memory_bytes;
 	struct pool_server_stat stat;
 };
 
@@ -52,6 +60,7 @@ struct pool_server {
 static void client_close(struct pool_server *s, struct client *c)
 {
 	struct client **at = &s->clients;
+	bool last_reader = c->conn.way->reads && !--s->readers;
 
 	while (*at != c)
 		at = &(*at)->next;
@@ -60,6 +69,10 @@ static void client_close(struct pool_server *s, struct client *c)
 		owners_leave(s->owners, c->node, clock_mono_ns());
 	s->stat.connections--;
 	conn_done(&c->conn);
+	/* no device has it any more */
+	if (last_reader)
+		(void)pool_store_lend(s->store, false, &s->memory_bytes);
+	free(c->told);
 	free(c);
 }
 
@@ -94,6 +107,8 @@ static void accept_one(struct pool_server *s, struct listener *l)
 	s->clients = c;
 	s->stat.connections++;
 	s->stat.accepted++;
+	if (conn.way->reads && !s->readers++)
+		s->memory = pool_store_lend(s->store, true, &s->memory_bytes);
 	randombytes_buf(c->challenge, sizeof(c->challenge));
 	e.data.ptr = c;
 	if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->conn.fd, &e) < 0 || wire_small(&c->conn.session, &c->conn.out, WIRE_HELLO, s->keys.n ? WIRE_KEYS : 0, c->challenge, sizeof(c->challenge)) < 0 ||
@@ -136,7 +151,7 @@ static void welcome(struct pool_server *s, struct client *c, const struct wire_j
 	if (n)
 		keys_prove(keys[0], PROOF_POOL, c->challenge, j->challenge, j->node, proof);
 	keys_session(keys, n, true, c->challenge, j->challenge, &c->conn.session);
-	if (wire_small(&c->conn.session, &c->conn.out, WIRE_WELCOME, 0, proof, sizeof(proof)) < 0)
+	if (wire_small(&c->conn.session, &c->conn.out, WIRE_WELCOME, 0, proof, sizeof(proof)) < 0 || (c->conn.way->reads && c->conn.way->reads->admit(&c->conn) < 0))
 		c->closing = true;
 }
 
@@ -174,6 +189,65 @@ static bool may(const struct pool_server *s, const struct client *c, const struc
 	return false;
 }
 
+/* ---- memory that clients read by themselves ---- */
+
+static uint64_t regions(const struct pool_server *s)
+{
+	return (s->memory_bytes + WIRE_REGION_BYTES - 1) / WIRE_REGION_BYTES;
+}
+
+/* Where contents are, for the next time. */
+static void say_where(struct pool_server *s, struct client *c, const struct pool_store_object *o, struct wire_item *out)
+{
+	uint64_t where, region;
+	uint32_t len;
+
+	if (!c->conn.way->reads || !o || out->status)
+		return;
+	if (!c->told)
+		c->told = calloc(1, regions(s));
+	len = c->told ? pool_store_where(s->store, o, out->page, &where) : 0;
+	if (!len || where / WIRE_AT_BYTES > UINT32_MAX)
+		return;
+	region = where / WIRE_REGION_BYTES;
+	if (c->told[region] == UNTOLD) {
+		c->told[region] = TO_TELL;
+		c->to_tell++;
+	}
+	if (c->told[region] == NO_REGION)
+		return;
+	out->at = (uint32_t)(where / WIRE_AT_BYTES);
+	out->held = (uint16_t)len;
+}
+
+static int lend_region(struct pool_server *s, struct client *c, uint64_t region)
+{
+	uint64_t at = region * WIRE_REGION_BYTES, left = s->memory_bytes - at;
+	struct wire_memory m = { .region = (uint32_t)region };
+	int r = c->conn.way->reads->lend(&c->conn, s->memory + at, left < WIRE_REGION_BYTES ? left : WIRE_REGION_BYTES, &m);
+
+	c->told[region] = r < 0 ? NO_REGION : TOLD;
+	if (r < 0) {
+		log_warn("pool: %s has to ask for pages: their memory cannot be locked: %s; see ulimit -l", c->who, strerror(-r));
+		return 0;
+	}
+	return wire_small(&c->conn.session, &c->conn.out, WIRE_MEMORY, 0, &m, sizeof(m));
+}
+
+/* After the result that spoke of them. Return: 0, -ENOMEM. */
+static int lend_regions(struct pool_server *s, struct client *c)
+{
+	int r = 0;
+
+	for (uint64_t k = 0; c->to_tell && !r && k < regions(s); k++) {
+		if (c->told[k] != TO_TELL)
+			continue;
+		c->to_tell--;
+		r = lend_region(s, c, k);
+	}
+	return r;
+}
+
 /* ---- operations ---- */
 
 static int put_one(struct pool_server *s, struct pool_store_object *o, const struct wire_frame *f, const struct wire_item *i, const uint8_t *data)
@@ -203,6 +277,7 @@ static void put(struct pool_server *s, struct client *c, const struct wire_frame
 		if (k == f->head.n / 2)
 			(void)fault_point("pool-in-put");
 		out = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? put_one(s, o, f, &i, data) : -ENOSPC };
+		say_where(s, c, o, &out);
 		wire_set_item(&c->conn.out, at, k, &out);
 		data += i.len;
 	}
@@ -226,11 +301,12 @@ static int get_one(struct pool_server *s, struct client *c, struct pool_store_ob
 		r = pool_store_get(s->store, o, ref, data, &out.digest);
 	out.status = r < 0 ? r : 0;
 	if (r >= 0) {
-		out.len = r ? (uint32_t)r : POOL_PAGE_BYTES;
+		out.len = (uint16_t)(r ? (uint32_t)r : POOL_PAGE_BYTES);
 		if (fault_point("pool-flip"))
 			data[out.len / 2] ^= 1;
 		buf_commit(&c->conn.out, out.len);
 		s->stat.got_pages++;
+		say_where(s, c, o, &out);
 	}
 	s->stat.bad_pages += r == -EBADMSG;
 	wire_set_item(&c->conn.out, at, k, &out);
@@ -320,7 +396,7 @@ static int operate(struct pool_server *s, struct client *c, const struct wire_fr
 		r = whole || o ? stat_result(s, c, f, o) : 0;
 	}
 	wire_end(&c->conn.session, &c->conn.out, at);
-	return r;
+	return r < 0 ? r : lend_regions(s, c);
 }
 
 /* A turn of a client's: some frames, so that others have theirs. */
@@ -348,7 +424,7 @@ static int client_turn(struct pool_server *s, struct client *c)
 	return 0;
 }
 
-/* What is to bring it back. Frames that have come and were not this turn's: EPOLLOUT does, at once. */
+/* What is to bring it back. Frames that have come and were not this turn's: EPOLLOUT does, at once; or the way's again(). */
 static uint32_t client_events(const struct client *c)
 {
 	const struct conn *n = &c->conn;
@@ -372,11 +448,15 @@ static void client_work(struct pool_server *s, struct client *c, uint32_t events
 		r = client_turn(s, c);
 	if (r >= 0)
 		r = conn_flush(&c->conn);
-	if (r < 0 || (c->closing && !c->conn.out.len)) {
+	if (r < 0 || (c->closing && conn_idle(&c->conn))) {
 		client_close(s, c);
 		return;
 	}
 	e.events = client_events(c);
+	if (e.events & EPOLLOUT && c->conn.way->again) {
+		c->conn.way->again(&c->conn);
+		e.events = EPOLLIN;
+	}
 	if (e.events != c->events && epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->conn.fd, &e) < 0) {
 		client_close(s, c);
 		return;
@@ -430,6 +510,7 @@ static int watch(struct pool_server *s, int fd, void *what, struct hearth_err *e
 static int open_place(struct pool_server *s, const char *uri, struct hearth_err *err)
 {
 	struct listener *l = &s->place[s->places];
+	const struct transport *t;
 	struct place p;
 	int r = place_parse(uri, strlen(uri), &p, err);
 
@@ -437,7 +518,10 @@ static int open_place(struct pool_server *s, const char *uri, struct hearth_err 
 		return r;
 	if (!p.loopback && !s->keys.n)
 		return err_set(err, -EPERM, "%s can be reached from other machines: the pool needs the keys of its tenants (--key-file)", uri);
-	r = listener_open(&p, l);
+	r = place_transport(&p, &t, err);
+	if (r < 0)
+		return r;
+	r = listener_open(&p, t, l);
 	if (r < 0)
 		return err_set(err, r, "%s: %s", uri, strerror(-r));
 	s->places++;

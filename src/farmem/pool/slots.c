@@ -27,6 +27,7 @@ struct slots {
 	uint32_t n, begun;              /* chunks; of those the ones that were ever cut */
 	uint32_t uncut;                 /* the first of those that were and are not */
 	uint32_t room[CLASSES];
+	bool pinned;
 };
 
 static unsigned class_of(uint32_t len)
@@ -182,6 +183,13 @@ void pool_slots_settle(struct slots *s)
 		release(s, (uint64_t)s->begun * SLOTS_CHUNK_BYTES, (uint64_t)(s->n - s->begun) * SLOTS_CHUNK_BYTES);
 }
 
+void pool_slots_pin(struct slots *s, bool on)
+{
+	if (s->pinned && !on)
+		pool_slots_settle(s);
+	s->pinned = on;
+}
+
 uint32_t pool_slots_refs(const struct slots *s, uint64_t where)
 {
 	const struct chunk *c = &s->chunk[where / SLOTS_CHUNK_BYTES];
@@ -204,7 +212,8 @@ uint32_t pool_slots_drop(struct slots *s, uint64_t where)
 	list_remove(s, &s->room[c->class], k);
 	free(c->refs);
 	c->refs = NULL;
-	release(s, (uint64_t)k * SLOTS_CHUNK_BYTES, SLOTS_CHUNK_BYTES);
+	if (!s->pinned)
+		release(s, (uint64_t)k * SLOTS_CHUNK_BYTES, SLOTS_CHUNK_BYTES);
 	list_add(s, &s->uncut, k);
 	return 0;
 }

@@ -2,6 +2,7 @@
 #ifndef FARMEM_POOL_SLOTS_H
 #define FARMEM_POOL_SLOTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,8 @@ uint64_t pool_slots_take(struct slots *s, uint32_t len);
 int pool_slots_keep(struct slots *s, uint64_t where, uint32_t len);
 /** pool_slots_settle - all that is in use was said: the memory of what nobody spoke for goes back to the kernel */
 void pool_slots_settle(struct slots *s);
+/** pool_slots_pin - memory that has become empty stays as it is, as others know where it is; or no more: then it goes back */
+void pool_slots_pin(struct slots *s, bool on);
 /** pool_slots_refs - how many references it has */
 uint32_t pool_slots_refs(const struct slots *s, uint64_t where);
 /** pool_slots_drop - one reference less; its memory is free with the last. Return: references left. */
