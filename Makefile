@@ -91,6 +91,7 @@ vm:
 	@tools/setup vm
 	@$(MAKE) --no-print-directory build
 	@tools/vm-storage --build $(BUILD)
+	@tools/vm-pool --build $(BUILD)
 	@tools/vm --build $(BUILD)
 
 # HEARTH_BUILD: what tools/bundle made, on a machine that cannot build

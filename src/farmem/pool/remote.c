@@ -13,7 +13,8 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "conn.h"
+#include "hints.h"
+#include "place.h"
 #include "seal.h"
 #include "store.h"
 
@@ -28,17 +29,23 @@
 
 enum state { AWAY, CONNECTING, GREETING, JOINING, JOINED };
 
-/* next: in the order in which they were submitted */
+/* of a page, in its status until that is known, of an operation whose pages are read where they are as far as that place is known */
+enum { TO_READ = 1, READING, TO_ASK };
+
+/* next: in the order in which they were submitted. reads: it is such an operation; page: the first that may be TO_READ; reading: how many are READING */
 struct flight {
 	struct pool_op *op;
 	struct flight *next;
 	uint64_t deadline_ns;
 	uint32_t id;
-	bool sent;
+	bool sent, reads;
+	unsigned page, reading;
 };
 
 struct remote {
 	struct place place;
+	const struct transport *transport;
+	struct hints *hints;            /* where the pool's memory can be read */
 	struct keys keys;
 	struct sealer sealer;
 	struct conn conn;
@@ -128,7 +135,7 @@ static void set_timer(struct remote *r)
 
 static void set_events(struct remote *r)
 {
-	struct epoll_event e = { .events = r->state == CONNECTING ? EPOLLOUT : EPOLLIN | (conn_blocked(&r->conn) ? EPOLLOUT : 0) };
+	struct epoll_event e = { .events = EPOLLIN | (r->state == CONNECTING || conn_blocked(&r->conn) ? EPOLLOUT : 0) };
 
 	if (r->state == AWAY || e.events == r->events)
 		return;
@@ -143,7 +150,9 @@ static void disconnect(struct remote *r, int why)
 	r->events = 0;
 	r->in_flight = 0;
 	for (struct flight *f = r->first; f; f = f->next)
-		f->sent = false;
+		f->sent = f->reads = false;
+	if (r->hints)
+		hints_reset(r->hints);
 	r->retry_ns = r->retry_ns ? r->retry_ns * 2 : RETRY_LEAST_NS;
 	if (r->retry_ns > RETRY_MOST_NS)
 		r->retry_ns = RETRY_MOST_NS;
@@ -158,24 +167,22 @@ static void disconnect(struct remote *r, int why)
 
 static void connect_now(struct remote *r)
 {
-	int fd = place_connect(&r->place);
+	int e = r->transport->connect(&r->place, &r->conn);
 
-	if (fd < 0) {
-		disconnect(r, fd);
+	if (e < 0) {
+		disconnect(r, e);
 		return;
 	}
-	conn_init(&r->conn, fd, false);
 	r->state = CONNECTING;
 }
 
 static int connected(struct remote *r)
 {
-	int e = sock_error(r->conn.fd);
+	int e = conn_reached(&r->conn);
 
-	if (e < 0)
-		return e;
-	r->state = GREETING;
-	return r->place.shared ? conn_share(&r->conn) : 0;
+	if (e == 1)
+		r->state = GREETING;
+	return e < 0 ? e : 0;
 }
 
 /* ---- joining ---- */
@@ -230,7 +237,8 @@ static int welcomed(struct remote *r, const struct wire_frame *f)
 
 /* ---- sending ---- */
 
-static int add_page(struct remote *r, const struct key *key, const struct pool_op *op, unsigned k, size_t at)
+/* @n: its place in the frame */
+static int add_page(struct remote *r, const struct key *key, const struct pool_op *op, unsigned k, size_t at, unsigned n)
 {
 	struct wire_item i = { .page = op->refs[k].page, .epoch = op->refs[k].epoch };
 	uint8_t *data;
@@ -239,36 +247,86 @@ static int add_page(struct remote *r, const struct key *key, const struct pool_o
 		if (buf_reserve(&r->conn.out, STORE_SEALED_BYTES, &data) < 0)
 			return -ENOMEM;
 		if (key)
-			i.len = seal_page(&r->sealer, key, &op->object, op->refs[k], op->pages[k], data);
+			i.len = (uint16_t)seal_page(&r->sealer, key, &op->object, op->refs[k], op->pages[k], data);
 		else
 			memcpy(data, op->pages[k], i.len = POOL_PAGE_BYTES);
 		i.digest = pool_store_digest(&op->object, op->refs[k], key, data, i.len);
 		buf_commit(&r->conn.out, i.len);
 	}
-	wire_set_item(&r->conn.out, at, k, &i);
+	wire_set_item(&r->conn.out, at, n, &i);
 	return 0;
+}
+
+/* Whether a frame is to have it: all pages, or those that cannot be read where they are. */
+static bool asked(const struct flight *f, unsigned k)
+{
+	return !f->reads || f->op->status[k] == TO_ASK;
 }
 
 static int send_op(struct remote *r, struct flight *f)
 {
 	static const uint8_t kinds[] = { [POOL_PUT] = WIRE_PUT, [POOL_GETV] = WIRE_GETV, [POOL_DEL] = WIRE_DEL, [POOL_STAT] = WIRE_STAT };
 	const struct key *key = keys_find(&r->keys, f->op->object.tenant);
-	struct wire_head head = { .kind = kinds[f->op->kind], .flags = key ? WIRE_SEALED : 0, .n = (uint16_t)f->op->n, .object = f->op->object };
+	struct wire_head head = { .kind = kinds[f->op->kind], .flags = key ? WIRE_SEALED : 0, .id = f->id, .object = f->op->object };
+	unsigned n = 0;
 	size_t at;
 	int e = 0;
 
-	head.id = f->id = ++r->last_id;
+	for (unsigned k = 0; k < f->op->n; k++)
+		head.n = (uint16_t)(head.n + asked(f, k));
 	if (wire_begin(&r->conn.out, &head, &at) < 0)
 		return -ENOMEM;
 	for (unsigned k = 0; k < f->op->n && !e; k++)
-		e = add_page(r, key, f->op, k, at);
+		if (asked(f, k))
+			e = add_page(r, key, f->op, k, at, n++);
 	/* half a frame is of no use: the connection begins anew */
 	if (e < 0)
 		return e;
 	wire_end(&r->conn.session, &r->conn.out, at);
-	f->sent = true;
-	r->in_flight++;
 	return 0;
+}
+
+/* Those of its pages whose place is known, as far as there is room for what comes. Return: 0, -errno. */
+static int read_more(struct remote *r, struct flight *f)
+{
+	struct pool_op *op = f->op;
+	struct hint h;
+	int e = 1;
+
+	for (; f->page < op->n; f->page++) {
+		if (op->status[f->page] != TO_READ)
+			continue;
+		if (!hints_find(r->hints, &op->object, op->refs[f->page], &h)) {
+			op->status[f->page] = TO_ASK;
+			continue;
+		}
+		e = r->conn.way->reads->begin(&r->conn, &h.memory, h.at, h.len, (uint64_t)f->id << 32 | f->page << 16 | h.len);
+		if (e <= 0)
+			return e;
+		op->status[f->page] = READING;
+		f->reading++;
+	}
+	/* none was there: it is asked for as if there were no reading */
+	return f->reading ? 0 : send_op(r, f);
+}
+
+/* Begin an operation, or begin it anew. */
+static int begin_op(struct remote *r, struct flight *f)
+{
+	struct pool_op *op = f->op;
+
+	f->id = ++r->last_id;
+	f->sent = true;
+	f->reads = r->conn.way->reads && op->kind == POOL_GETV && op->n;
+	f->page = f->reading = 0;
+	r->in_flight++;
+	for (unsigned k = 0; r->hints && k < op->n; k++) {
+		if (f->reads)
+			op->status[k] = TO_READ;
+		else
+			hints_forget(r->hints, &op->object, op->refs[k].page);
+	}
+	return f->reads ? read_more(r, f) : send_op(r, f);
 }
 
 static int send_more(struct remote *r)
@@ -276,9 +334,12 @@ static int send_more(struct remote *r)
 	int e = 0;
 
 	if (r->state == JOINED)
-		for (struct flight *f = r->first; f && !e && r->in_flight < WINDOW && r->conn.out.len < CONN_OUT_BYTES; f = f->next)
-			if (!f->sent)
-				e = send_op(r, f);
+		for (struct flight *f = r->first; f && !e && r->conn.out.len < CONN_OUT_BYTES; f = f->next) {
+			if (f->sent && f->reads && f->page < f->op->n)
+				e = read_more(r, f);
+			else if (!f->sent && r->in_flight < WINDOW)
+				e = begin_op(r, f);
+		}
 	return e || r->state <= CONNECTING ? e : conn_flush(&r->conn);
 }
 
@@ -301,12 +362,16 @@ static int open_page(struct remote *r, const struct key *key, const struct pool_
 }
 
 /* Return: 0, -EPROTO: it is not the answer to this */
-static int take_result(struct remote *r, struct pool_op *op, const struct wire_frame *f)
+static int take_result(struct remote *r, const struct flight *fl, const struct wire_frame *f)
 {
+	struct pool_op *op = fl->op;
 	const struct key *key = keys_find(&r->keys, op->object.tenant);
 	const uint8_t *data = f->data;
+	unsigned n = 0;
 
-	if (f->head.n != op->n || memcmp(&f->head.object, &op->object, sizeof(op->object)))
+	for (unsigned k = 0; k < op->n; k++)
+		n += asked(fl, k);
+	if (f->head.n != n || (fl->reads && (fl->reading || fl->page < op->n)) || memcmp(&f->head.object, &op->object, sizeof(op->object)))
 		return -EPROTO;
 	if (op->kind == POOL_STAT) {
 		if (f->head.data_bytes && f->head.data_bytes != sizeof(*op->stat))
@@ -314,15 +379,33 @@ static int take_result(struct remote *r, struct pool_op *op, const struct wire_f
 		memcpy(op->stat, f->data, f->head.data_bytes);
 		return 0;
 	}
+	n = 0;
 	for (unsigned k = 0; k < op->n; k++) {
-		struct wire_item i = wire_item(f, k);
-		int e = i.page == op->refs[k].page && i.epoch == op->refs[k].epoch ? open_page(r, key, op, k, &i, data) : -EBADMSG;
+		struct wire_item i;
+		int e;
 
+		if (!asked(fl, k))
+			continue;
+		i = wire_item(f, n++);
+		e = i.page == op->refs[k].page && i.epoch == op->refs[k].epoch ? open_page(r, key, op, k, &i, data) : -EBADMSG;
 		if (op->status)
 			op->status[k] = e;
+		if (r->hints && !e && op->kind != POOL_DEL)
+			hints_note(r->hints, &op->object, &i);
 		data += i.len;
 	}
 	return 0;
+}
+
+/* Where the pool's memory can be read. */
+static int memory(struct remote *r, const struct wire_frame *f)
+{
+	struct wire_memory m;
+
+	if (!r->hints || f->head.data_bytes != sizeof(m))
+		return -EPROTO;
+	memcpy(&m, f->data, sizeof(m));
+	return hints_memory(r->hints, &m);
 }
 
 static int result(struct remote *r, const struct wire_frame *f)
@@ -332,6 +415,8 @@ static int result(struct remote *r, const struct wire_frame *f)
 	struct pool_op *op;
 	int e;
 
+	if (f->head.kind == WIRE_MEMORY)
+		return memory(r, f);
 	if (f->head.kind != WIRE_RESULT)
 		return f->head.kind == WIRE_REFUSED ? -EACCES : -EPROTO;
 	while (*at && !((*at)->sent && (*at)->id == f->head.id))
@@ -339,7 +424,7 @@ static int result(struct remote *r, const struct wire_frame *f)
 	/* of one that has waited long enough */
 	if (!*at)
 		return 0;
-	e = take_result(r, (*at)->op, f);
+	e = take_result(r, *at, f);
 	if (e < 0)
 		return e;
 	op = take_out(r, at);
@@ -348,6 +433,51 @@ static int result(struct remote *r, const struct wire_frame *f)
 	else
 		finish(op);
 	return 0;
+}
+
+/* What was read: the page, or what was there instead, for which it is to be asked. */
+static void read_page(struct remote *r, struct flight *f, unsigned k, const uint8_t *data, uint32_t len)
+{
+	struct pool_op *op = f->op;
+	const struct key *key = keys_find(&r->keys, op->object.tenant);
+
+	f->reading--;
+	op->status[k] = seal_open(key, &op->object, op->refs[k], data, len, op->pages[k]);
+	if (!op->status[k])
+		return;
+	hints_forget(r->hints, &op->object, op->refs[k].page);
+	op->status[k] = TO_ASK;
+}
+
+/* All was read that could be. Return: 0, -errno. */
+static int read_all(struct remote *r, struct flight **at)
+{
+	for (unsigned k = 0; k < (*at)->op->n; k++)
+		if ((*at)->op->status[k] == TO_ASK)
+			return send_op(r, *at);
+	finish(take_out(r, at));
+	return 0;
+}
+
+static int read_pages(struct remote *r)
+{
+	const uint8_t *data;
+	uint64_t tag;
+	int e = 0;
+
+	while (!e && r->conn.way->reads->next(&r->conn, &tag, &data)) {
+		struct flight **at = &r->first;
+
+		while (*at && !((*at)->sent && (*at)->id == tag >> 32))
+			at = &(*at)->next;
+		/* of one that has waited long enough */
+		if (!*at)
+			continue;
+		read_page(r, *at, tag >> 16 & 0xffff, data, tag & 0xffff);
+		if (!(*at)->reading && (*at)->page == (*at)->op->n)
+			e = read_all(r, at);
+	}
+	return e;
 }
 
 static int receive_some(struct remote *r)
@@ -363,6 +493,8 @@ static int receive_some(struct remote *r)
 			return e;
 		conn_drop(&r->conn, &f);
 	}
+	if (more >= 0 && r->conn.way->reads)
+		more = read_pages(r);
 	return more;
 }
 
@@ -467,8 +599,15 @@ static int remote_begin(struct remote *r, const char *uri, size_t n, const struc
 		x = err_set(err, -EINVAL, "%s is on another machine: pages go there sealed, so it needs a file of keys", r->name);
 	if (x == 0 && o->key_file)
 		x = keys_read(o->key_file, false, &r->keys, err);
+	if (x == 0)
+		x = place_transport(&r->place, &r->transport, err);
 	if (x < 0)
 		return x;
+	if (r->place.kind == PLACE_RDMA) {
+		r->hints = hints_new();
+		if (!r->hints)
+			return err_set(err, -ENOMEM, "out of memory");
+	}
 	x = sealer_init(&r->sealer);
 	if (x < 0)
 		return err_set(err, x, "pool %s: %s", r->name, strerror(-x));
@@ -511,6 +650,7 @@ struct remote *remote_free(struct remote *r)
 	fd_close(&r->epoll);
 	sealer_done(&r->sealer);
 	keys_done(&r->keys);
+	hints_free(r->hints);
 	free(r);
 	return NULL;
 }

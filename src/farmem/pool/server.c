@@ -2,14 +2,10 @@
 #include "farmem/pool_server.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -17,9 +13,9 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "conn.h"
 #include "keys.h"
 #include "owner.h"
+#include "place.h"
 #include "store.h"
 
 #define CLIENTS      512u
@@ -35,19 +31,27 @@ struct client {
 	unsigned tenants;
 	bool joined;
 	bool closing;                   /* as soon as what is to go is gone */
+	uint8_t *told;                  /* of the regions of our memory; enum told */
+	uint32_t to_tell;
 	uint32_t events;
 	char who[80];
 };
+
+/* Whether a client knows where a region can be read. */
+enum told { UNTOLD, TO_TELL, TOLD, NO_REGION };
 
 struct pool_server {
 	struct store *store;
 	struct owners *owners;
 	struct keys keys;
 	int epoll, tick;
-	struct { int fd; uint16_t port; bool shared; } place[POOL_SERVER_PLACES];
+	struct listener place[POOL_SERVER_PLACES];
 	unsigned places;
 	struct client *clients;
 	uint64_t lease_ns;
+	uint64_t readers;               /* clients of a kind that reads our memory by itself */
+	uint8_t *memory;                /* while there are any */
+	uint64_t memory_bytes;
 	struct pool_server_stat stat;
 };
 
@@ -56,6 +60,7 @@ struct pool_server {
 static void client_close(struct pool_server *s, struct client *c)
 {
 	struct client **at = &s->clients;
+	bool last_reader = c->conn.way->reads && !--s->readers;
 
 	while (*at != c)
 		at = &(*at)->next;
@@ -64,26 +69,11 @@ static void client_close(struct pool_server *s, struct client *c)
 		owners_leave(s->owners, c->node, clock_mono_ns());
 	s->stat.connections--;
 	conn_done(&c->conn);
+	/* no device has it any more */
+	if (last_reader)
+		(void)pool_store_lend(s->store, false, &s->memory_bytes);
+	free(c->told);
 	free(c);
-}
-
-static void client_name(struct client *c)
-{
-	struct sockaddr_in6 a = { 0 };
-	socklen_t n = sizeof(a);
-	pid_t pid = 0;
-	uid_t uid = 0;
-	char host[INET6_ADDRSTRLEN] = "?";
-
-	snprintf(c->who, sizeof(c->who), "?");
-	if (getpeername(c->conn.fd, (struct sockaddr *)&a, &n) < 0)
-		return;
-	if (a.sin6_family == AF_UNIX) {
-		(void)sock_peer_cred(c->conn.fd, &uid, NULL, &pid);
-		snprintf(c->who, sizeof(c->who), "process %d of user %u", (int)pid, (unsigned)uid);
-	} else if (getnameinfo((struct sockaddr *)&a, n, host, sizeof(host), NULL, 0, NI_NUMERICHOST) == 0) {
-		snprintf(c->who, sizeof(c->who), "%s port %u", host, (unsigned)ntohs(a.sin6_port));
-	}
 }
 
 static void refuse(struct pool_server *s, struct client *c, const char *why)
@@ -95,32 +85,33 @@ static void refuse(struct pool_server *s, struct client *c, const char *why)
 	(void)wire_small(&c->conn.session, &c->conn.out, WIRE_REFUSED, 0, NULL, 0);
 }
 
-static void accept_one(struct pool_server *s, int listener, bool shared)
+static void accept_one(struct pool_server *s, struct listener *l)
 {
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct epoll_event e = { .events = EPOLLIN };
+	struct conn conn;
 	struct client *c;
 
-	if (fd < 0)
+	if (l->transport->accept(l, &conn) <= 0)
 		return;
 	c = s->stat.connections < CLIENTS ? calloc(1, sizeof(*c)) : NULL;
 	if (!c) {
 		log_warn("pool: a connection is closed: %s", s->stat.connections < CLIENTS ? "out of memory" : "there are too many");
-		fd_close(&fd);
+		conn_done(&conn);
 		return;
 	}
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-	conn_init(&c->conn, fd, shared);
-	client_name(c);
+	c->conn = conn;
+	conn.way->name(&conn, c->who, sizeof(c->who));
 	c->since_ns = clock_mono_ns();
 	c->events = EPOLLIN;
 	c->next = s->clients;
 	s->clients = c;
 	s->stat.connections++;
 	s->stat.accepted++;
+	if (conn.way->reads && !s->readers++)
+		s->memory = pool_store_lend(s->store, true, &s->memory_bytes);
 	randombytes_buf(c->challenge, sizeof(c->challenge));
 	e.data.ptr = c;
-	if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &e) < 0 || wire_small(&c->conn.session, &c->conn.out, WIRE_HELLO, s->keys.n ? WIRE_KEYS : 0, c->challenge, sizeof(c->challenge)) < 0 ||
+	if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->conn.fd, &e) < 0 || wire_small(&c->conn.session, &c->conn.out, WIRE_HELLO, s->keys.n ? WIRE_KEYS : 0, c->challenge, sizeof(c->challenge)) < 0 ||
 	    conn_flush(&c->conn) < 0)
 		client_close(s, c);
 }
@@ -160,7 +151,7 @@ static void welcome(struct pool_server *s, struct client *c, const struct wire_j
 	if (n)
 		keys_prove(keys[0], PROOF_POOL, c->challenge, j->challenge, j->node, proof);
 	keys_session(keys, n, true, c->challenge, j->challenge, &c->conn.session);
-	if (wire_small(&c->conn.session, &c->conn.out, WIRE_WELCOME, 0, proof, sizeof(proof)) < 0)
+	if (wire_small(&c->conn.session, &c->conn.out, WIRE_WELCOME, 0, proof, sizeof(proof)) < 0 || (c->conn.way->reads && c->conn.way->reads->admit(&c->conn) < 0))
 		c->closing = true;
 }
 
@@ -198,6 +189,65 @@ static bool may(const struct pool_server *s, const struct client *c, const struc
 	return false;
 }
 
+/* ---- memory that clients read by themselves ---- */
+
+static uint64_t regions(const struct pool_server *s)
+{
+	return (s->memory_bytes + WIRE_REGION_BYTES - 1) / WIRE_REGION_BYTES;
+}
+
+/* Where contents are, for the next time. */
+static void say_where(struct pool_server *s, struct client *c, const struct pool_store_object *o, struct wire_item *out)
+{
+	uint64_t where, region;
+	uint32_t len;
+
+	if (!c->conn.way->reads || !o || out->status)
+		return;
+	if (!c->told)
+		c->told = calloc(1, regions(s));
+	len = c->told ? pool_store_where(s->store, o, out->page, &where) : 0;
+	if (!len || where / WIRE_AT_BYTES > UINT32_MAX)
+		return;
+	region = where / WIRE_REGION_BYTES;
+	if (c->told[region] == UNTOLD) {
+		c->told[region] = TO_TELL;
+		c->to_tell++;
+	}
+	if (c->told[region] == NO_REGION)
+		return;
+	out->at = (uint32_t)(where / WIRE_AT_BYTES);
+	out->held = (uint16_t)len;
+}
+
+static int lend_region(struct pool_server *s, struct client *c, uint64_t region)
+{
+	uint64_t at = region * WIRE_REGION_BYTES, left = s->memory_bytes - at;
+	struct wire_memory m = { .region = (uint32_t)region };
+	int r = c->conn.way->reads->lend(&c->conn, s->memory + at, left < WIRE_REGION_BYTES ? left : WIRE_REGION_BYTES, &m);
+
+	c->told[region] = r < 0 ? NO_REGION : TOLD;
+	if (r < 0) {
+		log_warn("pool: %s has to ask for pages: their memory cannot be locked: %s; see ulimit -l", c->who, strerror(-r));
+		return 0;
+	}
+	return wire_small(&c->conn.session, &c->conn.out, WIRE_MEMORY, 0, &m, sizeof(m));
+}
+
+/* After the result that spoke of them. Return: 0, -ENOMEM. */
+static int lend_regions(struct pool_server *s, struct client *c)
+{
+	int r = 0;
+
+	for (uint64_t k = 0; c->to_tell && !r && k < regions(s); k++) {
+		if (c->told[k] != TO_TELL)
+			continue;
+		c->to_tell--;
+		r = lend_region(s, c, k);
+	}
+	return r;
+}
+
 /* ---- operations ---- */
 
 static int put_one(struct pool_server *s, struct pool_store_object *o, const struct wire_frame *f, const struct wire_item *i, const uint8_t *data)
@@ -227,6 +277,7 @@ static void put(struct pool_server *s, struct client *c, const struct wire_frame
 		if (k == f->head.n / 2)
 			(void)fault_point("pool-in-put");
 		out = (struct wire_item){ .page = i.page, .epoch = i.epoch, .status = o ? put_one(s, o, f, &i, data) : -ENOSPC };
+		say_where(s, c, o, &out);
 		wire_set_item(&c->conn.out, at, k, &out);
 		data += i.len;
 	}
@@ -250,11 +301,12 @@ static int get_one(struct pool_server *s, struct client *c, struct pool_store_ob
 		r = pool_store_get(s->store, o, ref, data, &out.digest);
 	out.status = r < 0 ? r : 0;
 	if (r >= 0) {
-		out.len = r ? (uint32_t)r : POOL_PAGE_BYTES;
+		out.len = (uint16_t)(r ? (uint32_t)r : POOL_PAGE_BYTES);
 		if (fault_point("pool-flip"))
 			data[out.len / 2] ^= 1;
 		buf_commit(&c->conn.out, out.len);
 		s->stat.got_pages++;
+		say_where(s, c, o, &out);
 	}
 	s->stat.bad_pages += r == -EBADMSG;
 	wire_set_item(&c->conn.out, at, k, &out);
@@ -344,7 +396,7 @@ static int operate(struct pool_server *s, struct client *c, const struct wire_fr
 		r = whole || o ? stat_result(s, c, f, o) : 0;
 	}
 	wire_end(&c->conn.session, &c->conn.out, at);
-	return r;
+	return r < 0 ? r : lend_regions(s, c);
 }
 
 /* A turn of a client's: some frames, so that others have theirs. */
@@ -372,7 +424,7 @@ static int client_turn(struct pool_server *s, struct client *c)
 	return 0;
 }
 
-/* What is to bring it back. Frames that have come and were not this turn's: EPOLLOUT does, at once. */
+/* What is to bring it back. Frames that have come and were not this turn's: EPOLLOUT does, at once; or the way's again(). */
 static uint32_t client_events(const struct client *c)
 {
 	const struct conn *n = &c->conn;
@@ -380,8 +432,7 @@ static uint32_t client_events(const struct client *c)
 	struct wire_frame f;
 	uint32_t out = conn_blocked(n) || (!full && !c->closing && (n->more || wire_decode(buf_head(&n->in), n->in.len, &f))) ? EPOLLOUT : 0;
 
-	/* with shared memory, what comes on the socket may be that there is room */
-	return out | ((full || c->closing) && !n->pipes ? 0 : EPOLLIN);
+	return out | ((full || c->closing) && !n->way->only_in ? 0 : EPOLLIN);
 }
 
 static void client_work(struct pool_server *s, struct client *c, uint32_t events)
@@ -389,7 +440,7 @@ static void client_work(struct pool_server *s, struct client *c, uint32_t events
 	struct epoll_event e = { .data.ptr = c };
 	int r = 0;
 
-	if ((events & EPOLLIN || c->conn.more) && (c->conn.pipes || c->conn.in.len < CONN_OUT_BYTES))
+	if ((events & EPOLLIN || c->conn.more) && (c->conn.way->only_in || c->conn.in.len < CONN_OUT_BYTES))
 		r = conn_fill(&c->conn);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		r = -ECONNRESET;
@@ -397,11 +448,15 @@ static void client_work(struct pool_server *s, struct client *c, uint32_t events
 		r = client_turn(s, c);
 	if (r >= 0)
 		r = conn_flush(&c->conn);
-	if (r < 0 || (c->closing && !c->conn.out.len)) {
+	if (r < 0 || (c->closing && conn_idle(&c->conn))) {
 		client_close(s, c);
 		return;
 	}
 	e.events = client_events(c);
+	if (e.events & EPOLLOUT && c->conn.way->again) {
+		c->conn.way->again(&c->conn);
+		e.events = EPOLLIN;
+	}
 	if (e.events != c->events && epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->conn.fd, &e) < 0) {
 		client_close(s, c);
 		return;
@@ -454,19 +509,23 @@ static int watch(struct pool_server *s, int fd, void *what, struct hearth_err *e
 
 static int open_place(struct pool_server *s, const char *uri, struct hearth_err *err)
 {
+	struct listener *l = &s->place[s->places];
+	const struct transport *t;
 	struct place p;
-	int fd, r = place_parse(uri, strlen(uri), &p, err);
+	int r = place_parse(uri, strlen(uri), &p, err);
 
 	if (r < 0)
 		return r;
 	if (!p.loopback && !s->keys.n)
 		return err_set(err, -EPERM, "%s can be reached from other machines: the pool needs the keys of its tenants (--key-file)", uri);
-	fd = place_listen(&p, &s->place[s->places].port);
-	if (fd < 0)
-		return err_set(err, fd, "%s: %s", uri, strerror(-fd));
-	s->place[s->places].fd = fd;
-	s->place[s->places].shared = p.shared;
-	return watch(s, fd, &s->place[s->places++], err);
+	r = place_transport(&p, &t, err);
+	if (r < 0)
+		return r;
+	r = listener_open(&p, t, l);
+	if (r < 0)
+		return err_set(err, r, "%s: %s", uri, strerror(-r));
+	s->places++;
+	return watch(s, l->fd, l, err);
 }
 
 static int server_begin(struct pool_server *s, const struct pool_server_options *o, struct hearth_err *err)
@@ -518,7 +577,7 @@ struct pool_server *pool_server_close(struct pool_server *s)
 	while (s->clients)
 		client_close(s, s->clients);
 	for (unsigned k = 0; k < s->places; k++)
-		fd_close(&s->place[k].fd);
+		listener_close(&s->place[k]);
 	fd_close(&s->tick);
 	fd_close(&s->epoll);
 	owners_free(s->owners);
@@ -548,7 +607,7 @@ void pool_server_work(struct pool_server *s)
 
 		for (unsigned p = 0; p < s->places; p++)
 			if (e.data.ptr == &s->place[p]) {
-				accept_one(s, s->place[p].fd, s->place[p].shared);
+				accept_one(s, &s->place[p]);
 				listener = true;
 			}
 		if (e.data.ptr == &s->tick)

@@ -65,6 +65,7 @@ struct slots {
 	uint32_t first[LISTS];
 	uint32_t room[CLASSES];
 	uint32_t small, small_next;     /* blocks to come for which no huge page is asked for; and if the one after those is slow as well */
+	bool pinned;                    /* pool_slots_pin() */
 };
 
 static unsigned class_of(uint32_t len)
@@ -243,7 +244,7 @@ static void populate(struct slots *s, uint32_t k)
 	uint64_t t = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	int r;
 
-	if (chunks_of(s, k) != UINT16_MAX)
+	if (s->pinned || chunks_of(s, k) != UINT16_MAX)
 		return;
 	if (s->small) {
 		s->small--;
@@ -319,6 +320,8 @@ static void uncut(struct slots *s, uint32_t k)
 	struct block *b = &s->block[n];
 
 	block_set(s, n, (uint16_t)(b->cut & ~chunk_bit(k)), (uint16_t)(b->ready | chunk_bit(k)));
+	if (s->pinned)
+		return;
 	if (s->ready > s->ready_max && !b->cut)
 		give_back_block(s, n);
 	else if (s->ready > s->ready_max)
@@ -329,6 +332,8 @@ uint32_t pool_slots_ease(struct slots *s)
 {
 	uint32_t least = s->ready_max < READY_LEAST ? s->ready_max : READY_LEAST, left = s->ready > least ? s->ready - least : 0, until = s->ready - (left + 7) / 8;
 
+	if (s->pinned)
+		return 0;
 	if (s->used_ready || !left) {
 		s->used_ready = false;
 		return left;
@@ -409,6 +414,13 @@ void pool_slots_settle(struct slots *s)
 			give_back_chunk(s, k);
 	if (s->begun < s->blocks)
 		release(s, (uint64_t)s->begun * BLOCK_BYTES, s->bytes - (uint64_t)s->begun * BLOCK_BYTES);
+}
+
+void pool_slots_pin(struct slots *s, bool on)
+{
+	if (s->pinned && !on)
+		pool_slots_settle(s);
+	s->pinned = on;
 }
 
 uint32_t pool_slots_refs(const struct slots *s, uint64_t where)

@@ -2,6 +2,7 @@
 #ifndef FARMEM_POOL_SLOTS_H
 #define FARMEM_POOL_SLOTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,8 @@ void pool_slots_settle(struct slots *s);
  * Return: chunks that the next ones can give back.
  */
 uint32_t pool_slots_ease(struct slots *s);
+/** pool_slots_pin - memory that has become empty stays as it is, as others know where it is; or no more: then it goes back */
+void pool_slots_pin(struct slots *s, bool on);
 /** pool_slots_refs - how many references it has */
 uint32_t pool_slots_refs(const struct slots *s, uint64_t where);
 /** pool_slots_drop - one reference less; its memory is free with the last. Return: references left. */

@@ -34,6 +34,7 @@ struct store {
 	uint64_t like_mask;
 	uint64_t memory_bytes, quota_bytes;
 	struct squeeze *squeeze;
+	bool lent;
 };
 
 /* What a digest is made of besides the contents: a page at another place, or of another time, has another one. */
@@ -208,8 +209,16 @@ static int unfold(const struct store *s, const struct value *v, void *out)
 	return 0;
 }
 
+/* Who reads it where it was does not take it for what is there: no seal opens without its beginning. */
+static void spoil(struct store *s, const struct value *v)
+{
+	memset(pool_slots_at(s->slots, v->where), 0, value_len(v) < 64 ? value_len(v) : 64);
+}
+
 static void drop_value(struct store *s, struct pool_store_object *o, const struct value *v)
 {
+	if (s->lent && v->form == FORM_SEALED)
+		spoil(s, v);
 	pool_index_count(s->x, o, -1, v, page_bytes(v));
 	if (!zero(v) && pool_slots_drop(s->slots, v->where) == 0)
 		pool_index_charge(s->x, o, -1, -(int64_t)pool_slots_size(value_len(v)));
@@ -416,6 +425,8 @@ int pool_store_put_sealed(struct store *s, struct pool_store_object *o, struct p
 	if (r < 0)
 		return r;
 	memcpy(pool_slots_at(s->slots, v.where), data, len);
+	if (fault_point("pool-rot"))
+		((uint8_t *)pool_slots_at(s->slots, v.where))[len / 2] ^= 1;
 	return publish(s, o, ref, &v, true, &entry);
 }
 
@@ -462,6 +473,24 @@ void pool_store_stat(const struct store *s, const struct pool_store_object *o, s
 {
 	pool_index_stat(s->x, o, ret);
 	ret->quota_bytes = o ? s->quota_bytes : s->memory_bytes;
+}
+
+void *pool_store_lend(struct store *s, bool on, uint64_t *ret_bytes)
+{
+	s->lent = on;
+	pool_slots_pin(s->slots, on);
+	*ret_bytes = s->memory_bytes;
+	return pool_slots_at(s->slots, 0);
+}
+
+uint32_t pool_store_where(const struct store *s, const struct pool_store_object *o, uint64_t page, uint64_t *ret_where)
+{
+	const struct value *v = pool_index_get(s->x, o, page);
+
+	if (!v || v->form != FORM_SEALED)
+		return 0;
+	*ret_where = v->where;
+	return value_len(v);
 }
 
 /* ---- compressing what was put as it is ---- */

@@ -41,6 +41,13 @@ int pool_store_del(struct store *s, struct pool_store_object *o, struct pool_ref
 void pool_store_del_object(struct store *s, struct pool_store_object *o);
 /** pool_store_stat - @o: NULL: of all */
 void pool_store_stat(const struct store *s, const struct pool_store_object *o, struct pool_stat *ret);
+/**
+ * pool_store_lend - others read contents where they are from here on, or (@on is false) no more: memory stays where it is, and what was a sealed page is spoiled before its place is used again
+ * Return: the memory, of @ret_bytes.
+ */
+void *pool_store_lend(struct store *s, bool on, uint64_t *ret_bytes);
+/** pool_store_where - where a sealed page's contents are in that memory. Return: their length; 0: it has none. */
+uint32_t pool_store_where(const struct store *s, const struct pool_store_object *o, uint64_t page, uint64_t *ret_where);
 /** pool_store_tidy - see pool_tidy() */
 unsigned pool_store_tidy(struct store *s, unsigned pages);
 /** pool_store_ease - see pool_ease() */

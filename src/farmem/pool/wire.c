@@ -11,7 +11,7 @@
 
 static bool has_items(uint8_t kind)
 {
-	return kind >= WIRE_PUT;
+	return kind >= WIRE_PUT && kind <= WIRE_RESULT;
 }
 
 struct wire_item wire_item(const struct wire_frame *f, unsigned k)
@@ -29,7 +29,7 @@ static int check_items(const struct wire_frame *f)
 	for (unsigned k = 0; k < f->head.n; k++) {
 		struct wire_item i = wire_item(f, k);
 
-		if (i.page >= PAGE_END || i.len > STORE_SEALED_BYTES || i.zero || i.status > 0 || i.status < -4095)
+		if (i.page >= PAGE_END || i.len > STORE_SEALED_BYTES || (i.held && f->head.kind != WIRE_RESULT) || i.held > STORE_SEALED_BYTES || i.status > 0 || i.status < -4095)
 			return -EPROTO;
 		sum += i.len;
 	}
@@ -47,7 +47,7 @@ int wire_decode(const void *data, size_t n, struct wire_frame *ret)
 		return n >= sizeof(h->magic) && memcmp(data, &magic, sizeof(h->magic)) ? -EPROTO : 0;
 	memcpy(h, data, sizeof(*h));
 	items = h->n * sizeof(struct wire_item);
-	if (h->magic != WIRE_MAGIC || h->kind < WIRE_HELLO || h->kind > WIRE_RESULT || h->n > POOL_OP_PAGES)
+	if (h->magic != WIRE_MAGIC || h->kind < WIRE_HELLO || h->kind > WIRE_MEMORY || h->n > POOL_OP_PAGES)
 		return -EPROTO;
 	if (h->n ? !has_items(h->kind) || h->data_bytes > h->n * STORE_SEALED_BYTES : h->data_bytes > WIRE_SMALL_BYTES)
 		return -EPROTO;

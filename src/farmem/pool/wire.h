@@ -18,11 +18,12 @@
  *   WELCOME proof, or REFUSED ->
  *                         <-      PUT, GETV, DEL, STAT: several at a time
  *   RESULT (same id)      ->
+ *   MEMORY                ->      (RDMA) where a region of the pool's memory can be read
  *
  * With keys, every frame from WELCOME on has a tag: of its direction, its turn, its head and its items. Items have the digest of their data, of whose, which and when it is (pool_store_digest).
  */
 
-enum wire_kind { WIRE_HELLO = 1, WIRE_JOIN, WIRE_WELCOME, WIRE_REFUSED, WIRE_PUT, WIRE_GETV, WIRE_DEL, WIRE_STAT, WIRE_RESULT };
+enum wire_kind { WIRE_HELLO = 1, WIRE_JOIN, WIRE_WELCOME, WIRE_REFUSED, WIRE_PUT, WIRE_GETV, WIRE_DEL, WIRE_STAT, WIRE_RESULT, WIRE_MEMORY };
 
 #define WIRE_MAGIC       0x314c5048u    /* "HPL1" */
 #define WIRE_TAG_BYTES   16u
@@ -43,11 +44,16 @@ struct wire_head {
 	uint8_t tag[WIRE_TAG_BYTES];
 };
 
+/**
+ * struct wire_item - a page
+ * @held, @at: in results over RDMA, of sealed pages: that the pool has so many bytes of it in its memory, in units of WIRE_AT_BYTES from its beginning. A hint: they may be something else by the time they are read.
+ */
 struct wire_item {
 	uint64_t page, digest;
 	uint32_t epoch;
 	int32_t status;
-	uint32_t len, zero;
+	uint16_t len, held;
+	uint32_t at;
 };
 _Static_assert(sizeof(struct wire_head) == 56 && sizeof(struct wire_item) == 32, "as on the wire");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are little endian");
@@ -61,6 +67,15 @@ struct wire_join {
 struct wire_proof {
 	uint64_t tenant;
 	uint8_t proof[WIRE_PROOF_BYTES];
+};
+
+#define WIRE_AT_BYTES     128u
+#define WIRE_REGION_BYTES (16u << 20)
+
+/** struct wire_memory - MEMORY's data: a part of the pool's memory can be read with @rkey, its first byte at @address */
+struct wire_memory {
+	uint32_t region, rkey;
+	uint64_t address;
 };
 
 /** struct wire_session - tags of a connection; all zero: none */

@@ -2,18 +2,12 @@
 #ifndef SCHED_NET_MODULE_H
 #define SCHED_NET_MODULE_H
 
+#include "base/module.h"
 #include "sched/net.h"
 
 /*
- * What needs a library which not every machine has is a shared object, so that `hearth` starts without it, and as fast: backends in hearth-net-NAME.so.
+ * Backends that need a library which not every machine has: modules (base/module.h), hearth-net-NAME.so.
  */
-
-/**
- * module_find - where a module is: in $HEARTH_MODULES, beside the program, in ../libexec/hearth from there
- * @what, @package: for the message: "DPDK", "libdpdk-dev"
- * Return: 0, -EOPNOTSUPP with message.
- */
-int module_find(const char *file, const char *what, const char *package, char *ret_path, size_t n, struct hearth_err *err);
 
 #define NET_MODULE_SYMBOL "hearth_net_module"
 

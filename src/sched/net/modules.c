@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <dlfcn.h>
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "module.h"
 
@@ -18,54 +12,22 @@ struct wanted {
 static struct wanted xdp = { "xdp", "AF_XDP", "libxdp-dev and libbpf-dev", NULL };
 static struct wanted dpdk = { "dpdk", "DPDK", "libdpdk-dev", NULL };
 
-static int load(struct wanted *w, const char *path, struct hearth_err *err)
-{
-	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	const struct net_module *module;
-
-	if (handle == NULL)
-		return err_set(err, -EOPNOTSUPP, "%s: %s; install the library, or build Hearth anew here", w->what, dlerror());
-	module = dlsym(handle, NET_MODULE_SYMBOL);
-	if (module == NULL || strcmp(module->version, HEARTH_VERSION) != 0) {
-		err_set(err, -EOPNOTSUPP, "%s: %s is %s%s, not of this Hearth (" HEARTH_VERSION "); install Hearth whole", w->what, path,
-			module != NULL ? "version " : "no module", module != NULL ? module->version : "");
-		dlclose(handle);
-		return -EOPNOTSUPP;
-	}
-	w->loaded = module->backend;    /* for good: libraries like DPDK's leave threads behind */
-	return 0;
-}
-
-int module_find(const char *file, const char *what, const char *package, char *ret_path, size_t n, struct hearth_err *err)
-{
-	char self[PATH_MAX] = "";
-	const char *folder[] = { getenv("HEARTH_MODULES"), self, self }, *below[] = { "", "", "/../libexec/hearth" };
-	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash = len > 0 ? strrchr(self, '/') : NULL;
-
-	if (slash != NULL)
-		*slash = '\0';
-	for (int i = 0; i < 3; i++) {
-		if (folder[i] == NULL || *folder[i] == '\0')
-			continue;
-		snprintf(ret_path, n, "%s%s/%s", folder[i], below[i], file);
-		if (access(ret_path, F_OK) == 0)
-			return 0;
-	}
-	return err_set(err, -EOPNOTSUPP, "%s: %s is not in %s nor in %s/../libexec/hearth: this Hearth was built without; install %s and build it anew", what, file,
-		       self, self, package);
-}
-
 static int find(struct wanted *w, struct hearth_err *err)
 {
-	char path[PATH_MAX + 64], file[64];
+	const struct net_module *module;
+	const void *found;
+	char file[64];
 	int r;
 
 	if (w->loaded != NULL)
 		return 0;
 	snprintf(file, sizeof(file), "hearth-net-%s.so", w->name);
-	r = module_find(file, w->what, w->package, path, sizeof(path), err);
-	return r == 0 ? load(w, path, err) : r;
+	r = module_load(file, w->what, w->package, NET_MODULE_SYMBOL, &found, err);
+	if (r < 0)
+		return r;
+	module = found;
+	w->loaded = module->backend;
+	return 0;
 }
 
 static int module_probe(struct wanted *w, struct hearth_err *err)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "app.h"
-#include "module.h"
+#include "base/module.h"
 
 /* Stands in for hearth-app-rocksdb.so until a server wants it, so that `hearth` neither needs RocksDB nor waits for it to be loaded. */
 static const struct hearth_app *loaded;

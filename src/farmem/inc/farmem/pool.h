@@ -10,7 +10,7 @@
 #include "farmem/engine.h"
 
 /*
- * Where pages are while they are not in a process: in this process's own store ("embedded:"), or at a `hearth pool` ("tcp:HOST:PORT", "unix:PATH", "shm:PATH"), or at two of those at once ("A,B": every page is at both).
+ * Where pages are while they are not in a process: in this process's own store ("embedded:"), or at a `hearth pool` ("tcp:HOST:PORT", "rdma:HOST:PORT", "unix:PATH", "shm:PATH"), or at two of those at once ("A,B": every page is at both).
  *
  * A page is of an object and has a number and an epoch. Its owner raises the epoch each time it puts a page that it has changed; what a GETV gives is the page with exactly the epoch that is asked for, whole, and
  * of that object, or an error of that page and of no other. Where a page's status is not 0, what its memory holds then means nothing.
@@ -70,7 +70,7 @@ struct pool_op {
  * @memory_bytes: embedded: what its contents may take; 0: half of this machine's memory
  * @quota_bytes:  embedded: of that for one tenant; 0: all
  * @key_file:     remote: with a secret of each tenant (hearth-pool(1)): pages are sealed with it before they leave, and what comes back is opened with it; NULL: neither is done, and only pools on this machine's
- *                loopback or Unix sockets take that
+ *                loopback (not RDMA) or Unix sockets take that
  * @timeout_ns:   remote: how long an operation may take, over however many connections; 0: 2 s
  * @adopt:        embedded: go on with a store of a process before this one, whose descriptors are in @fds
  * @fds:          the caller's; the pool makes its own of them
@@ -86,8 +86,8 @@ struct pool_options {
 /**
  * pool_open - find or make a pool
  * A remote one need not answer yet: operations wait for it as long as they may.
- * @uri: "embedded:", "tcp:HOST:PORT" (HOST: a number), "unix:PATH", "shm:PATH" (a Unix socket and shared memory), or two of the latter with a comma between
- * Return: 0, -EINVAL (@uri), -ENOMEM, -EUCLEAN (@fds are not of a store), -errno; with message.
+ * @uri: "embedded:", "tcp:HOST:PORT" (HOST: a number), "rdma:HOST:PORT", "unix:PATH", "shm:PATH" (a Unix socket and shared memory), or two of the latter with a comma between
+ * Return: 0, -EINVAL (@uri), -EOPNOTSUPP (RDMA: no library), -ENOMEM, -EUCLEAN (@fds are not of a store), -errno; with message.
  */
 int pool_open(const char *uri, const struct pool_options *options, struct pool **ret, struct hearth_err *err);
 /** pool_close - operations that are not done are done with -ECANCELED. Contents of an embedded store stay as long as somebody holds its descriptors. Return: NULL. */

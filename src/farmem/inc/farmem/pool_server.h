@@ -16,7 +16,7 @@ struct pool_server;
 
 /**
  * struct pool_server_options
- * @listen:     @n_listen places: "tcp:HOST:PORT" (0 picks a port), "unix:PATH" or "shm:PATH" (a Unix socket and shared memory)
+ * @listen:     @n_listen places: "tcp:HOST:PORT" or "rdma:HOST:PORT" (0 picks a port), "unix:PATH" or "shm:PATH" (a Unix socket and shared memory)
  * @key_file:   with the access key of each tenant; NULL: whoever can connect may do all, for which only loopback and Unix sockets are good enough
  * @lease_s:    a node that has had no connection for so long is forgotten, with all that only it has put or read; 0: never
  */
@@ -27,7 +27,7 @@ struct pool_server_options {
 	const char *key_file;
 };
 
-/** struct pool_server_stat - @refused: connections that could not prove who they are, or spoke something else */
+/** struct pool_server_stat - @got_pages: by message; what RDMA clients read by themselves is not known; @refused: connections that could not prove who they are, or spoke something else */
 struct pool_server_stat {
 	struct pool_stat store;
 	uint64_t connections, nodes, accepted, refused, put_pages, got_pages, bad_pages, forgotten_objects;
@@ -36,7 +36,7 @@ struct pool_server_stat {
 /** pool_server_open - Return: 0, -EINVAL, -EPERM (a place that needs keys), -errno; with message. */
 int pool_server_open(const struct pool_server_options *options, struct pool_server **ret, struct hearth_err *err);
 struct pool_server *pool_server_close(struct pool_server *s);
-/** pool_server_port - that a TCP place got; 0: it is another kind */
+/** pool_server_port - that a TCP or RDMA place got; 0: it is another kind */
 uint16_t pool_server_port(const struct pool_server *s, unsigned place);
 /** pool_server_fd - readable when pool_server_work() has something to do */
 int pool_server_fd(const struct pool_server *s);

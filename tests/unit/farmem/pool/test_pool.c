@@ -15,9 +15,10 @@
 
 #include <cmocka.h>
 
-#include "conn.h"
+#include "hints.h"
 #include "keys.h"
 #include "owner.h"
+#include "place.h"
 #include "seal.h"
 #include "store.h"
 
@@ -145,7 +146,7 @@ static void test_keys(void **state)
 
 static void test_places(void **state)
 {
-	static const char *const wrong[] = { "", "tcp:", "tcp:127.0.0.1", "tcp:127.0.0.1:", "tcp:127.0.0.1:x", "tcp:127.0.0.1:65536", "tcp:name:1", "unix:", "embedded:", "127.0.0.1:1" };
+	static const char *const wrong[] = { "", "tcp:", "tcp:127.0.0.1", "tcp:127.0.0.1:", "tcp:127.0.0.1:x", "tcp:127.0.0.1:65536", "tcp:name:1", "rdma:name:1", "rdma:/path", "unix:", "embedded:", "127.0.0.1:1" };
 	struct hearth_err err;
 	struct place p;
 
@@ -158,6 +159,83 @@ static void test_places(void **state)
 	assert_false(p.loopback);
 	assert_int_equal(place_parse("unix:/a,tcp:x", 7, &p, &err), 0);
 	assert_string_equal(p.host, "/a");
+	/* a device answers whoever reaches it */
+	assert_int_equal(place_parse("rdma:127.0.0.1:80", 17, &p, &err), 0);
+	assert_int_equal(p.kind, PLACE_RDMA);
+	assert_false(p.loopback);
+}
+
+/* ---- where pages are in a pool's memory ---- */
+
+static void test_hints(void **state)
+{
+	struct farmem_object one = { 1, 1, 1 }, other = { 1, 1, 2 };
+	struct wire_item i = { .page = 70, .epoch = 3, .held = 4000, .at = WIRE_REGION_BYTES / WIRE_AT_BYTES + 5 }, nothing = { .page = 71, .epoch = 3 };
+	struct wire_memory m = { .region = 1, .rkey = 9, .address = 1 << 20 }, far = { .region = UINT32_MAX, .address = 1 };
+	struct pool_ref ref = { 70, 3 };
+	struct hints *h = hints_new();
+	struct hint at;
+
+	assert_non_null(h);
+	hints_note(h, &one, &i);
+	hints_note(h, &one, &nothing);
+	assert_false(hints_find(h, &one, ref, &at));            /* nor can it be read */
+	assert_int_equal(hints_memory(h, &far), -EPROTO);
+	assert_int_equal(hints_memory(h, &m), 0);
+	assert_true(hints_find(h, &one, ref, &at));
+	assert_int_equal(at.at, 5 * WIRE_AT_BYTES);
+	assert_int_equal(at.len, 4000);
+	assert_int_equal(at.memory.rkey, 9);
+	assert_false(hints_find(h, &other, ref, &at));
+	assert_false(hints_find(h, &one, (struct pool_ref){ 70, 4 }, &at));
+	assert_false(hints_find(h, &one, (struct pool_ref){ 71, 3 }, &at));
+	/* one that would reach beyond what was lent */
+	i.at = 2 * (WIRE_REGION_BYTES / WIRE_AT_BYTES) - 1;
+	hints_note(h, &one, &i);
+	assert_false(hints_find(h, &one, ref, &at));
+	i.at = WIRE_REGION_BYTES / WIRE_AT_BYTES;
+	hints_note(h, &one, &i);
+	assert_true(hints_find(h, &one, ref, &at));
+	hints_forget(h, &one, 70);
+	assert_false(hints_find(h, &one, ref, &at));
+	hints_note(h, &one, &i);
+	hints_reset(h);
+	assert_int_equal(hints_memory(h, &m), 0);
+	assert_false(hints_find(h, &one, ref, &at));
+	hints_free(h);
+}
+
+/* While others read its memory, what is let go of does not open there. */
+static void test_lent(void **state)
+{
+	struct pool_options o = { .memory_bytes = 1 << 20 };
+	uint8_t sealed[4000], *memory;
+	struct pool_store_object *x;
+	uint64_t bytes, where, later;
+	struct store *s;
+	struct hearth_err err;
+
+	memset(sealed, 7, sizeof(sealed));
+	assert_int_equal(pool_store_new(&o, &s, &err), 0);
+	memory = pool_store_lend(s, true, &bytes);
+	assert_int_equal(bytes, 1 << 20);
+	x = pool_store_object(s, &a, true);
+	assert_int_equal(pool_store_where(s, x, 1, &where), 0);
+	assert_int_equal(pool_store_put_sealed(s, x, (struct pool_ref){ 1, 1 }, sealed, sizeof(sealed)), 0);
+	assert_int_equal(pool_store_where(s, x, 1, &where), sizeof(sealed));
+	assert_int_equal(where % WIRE_AT_BYTES, 0);
+	assert_memory_equal(memory + where, sealed, sizeof(sealed));
+	sealed[100] = 8;
+	assert_int_equal(pool_store_put_sealed(s, x, (struct pool_ref){ 1, 2 }, sealed, sizeof(sealed)), 0);
+	assert_int_equal(memory[where], 0);
+	assert_int_equal(pool_store_where(s, x, 1, &later), sizeof(sealed));
+	assert_memory_equal(memory + later, sealed, sizeof(sealed));
+	pool_store_del_object(s, x);
+	assert_int_equal(memory[later], 0);
+	assert_int_equal(memory[later + 3000], 7);              /* and is there, until nobody reads any more */
+	pool_store_lend(s, false, &bytes);
+	assert_int_equal(memory[later + 3000], 0);
+	pool_store_free(s);
 }
 
 /* ---- death before a page is published: what was there is there ---- */
@@ -272,7 +350,7 @@ static void test_not_a_store(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_leases), cmocka_unit_test(test_seals), cmocka_unit_test(test_keys), cmocka_unit_test(test_places), cmocka_unit_test(test_death_before_publish), cmocka_unit_test(test_not_a_store), cmocka_unit_test(test_index_stays_small),
+		cmocka_unit_test(test_leases), cmocka_unit_test(test_seals), cmocka_unit_test(test_keys), cmocka_unit_test(test_places), cmocka_unit_test(test_hints), cmocka_unit_test(test_lent), cmocka_unit_test(test_death_before_publish), cmocka_unit_test(test_not_a_store), cmocka_unit_test(test_index_stays_small),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
