@@ -24,6 +24,7 @@ SAMPLE_S = .5
 PATIENCE_S = 300
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 AZURE = os.path.join(SOURCE, '..', 'shared', 'data', 'azure', 'Azure2021_200.csv')
+AZURE_DAY = os.path.join(SOURCE, '..', 'shared', 'data', 'azure', 'azure2019_1000')
 
 
 class Broken(Exception):

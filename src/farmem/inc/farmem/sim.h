@@ -29,8 +29,11 @@ struct memsim_function {
 	uint64_t idle_bytes, typical_bytes, busy_bytes;
 };
 
-/** struct memsim_trace - @calls: functions_n * minutes counts, those of a function in a row */
+#define MEMSIM_NAME_BYTES 129
+
+/** struct memsim_trace - @calls: functions_n * minutes counts, those of a function in a row;  @names: one a function; NULL of a synthetic one */
 struct memsim_trace {
+	char (*names)[MEMSIM_NAME_BYTES];
 	struct memsim_function *functions;
 	uint32_t *calls;
 	size_t functions_n, minutes;
@@ -109,6 +112,7 @@ extern const char *const memsim_policy_names[MEMSIM_POLICIES + 1];      /* "keep
  * @link_bytes_per_s: for hearth, of all functions together; 0: not limited
  * @park:    hearth ends idle instances into images and restores them instead of starting cold
  * @threads: runs at a time, 1..16
+ * @rows:    NULL, or room for MEMSIM_POLICIES * functions_n: those of a policy in a row, filled in for every policy that ran
  * @progress: NULL, or called after every minute of every policy, by any of the threads
  */
 struct memsim_config {
@@ -121,11 +125,24 @@ struct memsim_config {
 	uint64_t seed, link_bytes_per_s;
 	bool park;
 	unsigned threads;
+	struct memsim_row *rows;
 	void (*progress)(void *arg);
 	void *progress_arg;
 };
 
 struct memsim_quantiles { double p50, p95, p99; };
+
+/**
+ * struct memsim_row - one function under one policy
+ * @saved_pct:  of keep-alive's local_gib_s of the same function
+ * @added_ms:   to a fifth
+ * @alive_s:    of all its instances, from the call that starts one to its end;  @idle_s: without a request;  @semiwarm_s: of that, after the memory of idle instances began to leave
+ */
+struct memsim_row {
+	uint64_t requests, cold_starts, restores, wakes;
+	double local_gib_s, saved_pct, alive_s, idle_s, semiwarm_s;
+	struct memsim_quantiles added_ms;
+};
 
 /**
  * struct memsim_result - one policy

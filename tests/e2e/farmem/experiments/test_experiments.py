@@ -79,6 +79,14 @@ class Experiments(unittest.TestCase):
         self.assertEqual([(p['policy'], p['instances']) for p in points if p['instances'] == '1'], [('keepalive', '1'), ('hearth', '1')])
         self.assertTrue(rows[1]['what'].startswith('html_server: instances in '))
 
+    def test_semiwarm(self):
+        rows, points = self.experiment('semiwarm', '--trace', '', '--functions', '60', '--minutes', '120')
+        self.assertIn('SYNTHETIC', rows[0]['what'])
+        self.assertEqual(rows[1]['functions'], len(points))
+        self.assertEqual(sum(row['functions'] for row in rows[2:]), len(points))
+        self.assertTrue(all(0 <= float(p['hearth_semiwarm_pct']) <= 100 and float(p['without_semiwarm_pct']) == 0 for p in points))
+        self.assertIn('cannot read nowhere_inv.csv', self.experiment('semiwarm', '--trace', 'nowhere', code=1))
+
     def test_wrong(self):
         for name in ('ablation', 'barrier', 'benchmarks', 'density', 'workloads'):
             self.assertIn('invalid list of', self.experiment(name, '--functions', 'no_such', code=2))
