@@ -16,7 +16,7 @@
 #include "farmem/sim.h"
 
 static const char help_text[] =
-	"usage: hearth sim-mem [--trace PREFIX | --functions N] [--policy POLICY] [--minutes N] [--seed S] [--costs FILE.yaml] [--arrivals HOW] [--init-hot X] [--runtime-hot X]\n"
+	"usage: hearth sim-mem [--trace PREFIX | --functions N] [--policy POLICY] [--minutes N] [--minute TIME] [--compress N] [--seed S] [--costs FILE.yaml] [--arrivals HOW] [--init-hot X] [--runtime-hot X]\n"
 	"                      [--runtime BYTES] [--overlap X] [--keepalive TIME] [--quantile X] [--semiwarm-min TIME] [--long-request TIME] [--no-semiwarm]\n"
 	"                      [--link BYTES] [--park] [--jobs N] [--json [--by-function]]\n"
 	"\n"
@@ -26,6 +26,8 @@ static const char help_text[] =
 	"  --functions N       of a synthetic day, default 1000\n"
 	"  --policy POLICY     keepalive, tmo, damon, faasmem-oracle, hearth, or all (default)\n"
 	"  --minutes N         the first N of the trace; of a synthetic day its length, default 1440\n"
+	"  --minute TIME       how long a minute of the trace is; default 60s\n"
+	"  --compress N        keepalive, hearth: time goes N times faster, as with hearth replay; calls, faults and starts take as long as ever\n"
 	"  --seed S            the same seed, the same day; default 1\n"
 	"  --costs FILE.yaml   what a fault, a prefetch, an eviction, a cold start and a restore take: hearth-sim-mem(1)\n"
 	"  --arrivals HOW      of the calls of a minute: poisson (default), even, burst\n"
@@ -45,7 +47,7 @@ static const char help_text[] =
 	"  --by-function       with --json: every function too\n";
 
 enum {
-	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN,
+	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_MINUTE, O_COMPRESS, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN,
 	O_LONG_REQUEST, O_NO_SEMIWARM, O_LINK, O_PARK, O_JOBS, O_JSON, O_BY_FUNCTION, O_HELP,
 };
 
@@ -54,6 +56,8 @@ static const struct option long_options[] = {
 	{ "functions", required_argument, NULL, O_FUNCTIONS },
 	{ "policy", required_argument, NULL, O_POLICY },
 	{ "minutes", required_argument, NULL, O_MINUTES },
+	{ "minute", required_argument, NULL, O_MINUTE },
+	{ "compress", required_argument, NULL, O_COMPRESS },
 	{ "seed", required_argument, NULL, O_SEED },
 	{ "costs", required_argument, NULL, O_COSTS },
 	{ "arrivals", required_argument, NULL, O_ARRIVALS },
@@ -78,7 +82,7 @@ static const struct option long_options[] = {
 struct options {
 	struct memsim_config cfg;
 	const char *trace, *costs;
-	uint64_t functions, minutes;
+	uint64_t functions, minutes, compress;
 	bool by_function, one;                  /* policy: what is asked for and printed */
 	enum memsim_policy policy;
 };
@@ -190,6 +194,8 @@ static int set_option(struct cli *cli, struct options *o, int option)
 	case O_FUNCTIONS: return take_whole("--functions", 1, 100000, &o->functions);
 	case O_POLICY: return set_policy(o);
 	case O_MINUTES: return take_whole("--minutes", 1, MEMSIM_MINUTES_MAX, &o->minutes);
+	case O_MINUTE: return take_time("--minute", &o->cfg.model.minute_ns);
+	case O_COMPRESS: return take_whole("--compress", 1, 100000, &o->compress);
 	case O_SEED: return take_whole("--seed", 0, INT64_MAX, &o->cfg.seed);
 	case O_COSTS: o->costs = optarg; return CLI_OK;
 	case O_JOBS:
@@ -200,6 +206,17 @@ static int set_option(struct cli *cli, struct options *o, int option)
 	case O_BY_FUNCTION: o->by_function = true; return CLI_OK;
 	default: return set_model(o, option);
 	}
+}
+
+/* The policy's own times, and the trace's. Return: CLI_OK, CLI_USAGE. */
+static int compress(struct options *o)
+{
+	if (o->cfg.policies & ~(1u << MEMSIM_KEEPALIVE | 1u << MEMSIM_HEARTH))
+		return bad("--compress is for --policy hearth or keepalive: the times of the others are their authors'");
+	farmem_knobs_compress(&o->cfg.knobs, (unsigned)o->compress);
+	o->cfg.knobs.keepalive_ns /= o->compress;
+	o->cfg.model.minute_ns /= o->compress;
+	return CLI_OK;
 }
 
 static int parse_options(struct cli *cli, struct options *o, int argc, char **argv)
@@ -228,7 +245,10 @@ static int parse_options(struct cli *cli, struct options *o, int argc, char **ar
 		return bad("--by-function is for --json: the table has no room for every function");
 	if (o->trace && o->functions)
 		return bad("give --trace or --functions: a trace brings its own functions");
-	return farmem_knobs_check(&o->cfg.knobs, &err) < 0 ? bad("%s", err.msg) : CLI_OK;
+	rc = o->compress > 1 ? compress(o) : CLI_OK;
+	if (rc == CLI_OK && farmem_knobs_check(&o->cfg.knobs, &err) < 0)
+		rc = bad("%s", err.msg);
+	return rc;
 }
 
 /* ---- what comes out ---- */
@@ -280,7 +300,8 @@ static void set_costs_and_model(json_t *o, const struct memsim_config *c)
 {
 	json_object_set_new(o, "costs", json_pack("{s:f,s:f,s:f,s:f,s:I}", "fault_us", c->costs.fault_us, "prefetch_us", c->costs.prefetch_us, "cold_start_ms", c->costs.cold_start_ms,
 		"restore_ms", c->costs.restore_ms, "evict_per_s", (json_int_t)c->costs.evict_bytes_per_s));
-	json_object_set_new(o, "model", json_pack("{s:s,s:I,s:f,s:o,s:f}", "arrivals", memsim_arrivals_names[c->model.arrivals], "runtime_bytes", (json_int_t)c->model.runtime_bytes,
+	json_object_set_new(o, "model", json_pack("{s:s,s:f,s:I,s:f,s:o,s:f}", "arrivals", memsim_arrivals_names[c->model.arrivals], "minute_s", (double)c->model.minute_ns / 1e9,
+		"runtime_bytes", (json_int_t)c->model.runtime_bytes,
 		"runtime_hot", c->model.runtime_hot, "init_hot", c->model.init_hot < 0 ? json_null() : json_real(c->model.init_hot), "overlap", c->model.overlap));
 }
 

@@ -354,7 +354,7 @@ static int sim_init(struct sim *s, enum memsim_policy policy)
 
 	s->ops = ops[policy];
 	s->free_list = s->oldest = s->youngest = NOBODY;
-	s->end_ns = BEGIN_NS + minutes_of(s->cfg) * 60 * NS_PER_S;
+	s->end_ns = BEGIN_NS + minutes_of(s->cfg) * s->cfg->model.minute_ns;
 	s->second_ns = BEGIN_NS + NS_PER_S;
 	s->idle_top = malloc(n * sizeof(*s->idle_top));
 	s->parked = calloc(n, sizeof(*s->parked));

@@ -85,6 +85,8 @@ static int check(const struct memsim_config *cfg, struct hearth_err *err)
 		return err_set(err, -EINVAL, "there is no policy to run");
 	if (!(cfg->model.overlap >= 0 && cfg->model.overlap <= 1 && cfg->model.runtime_hot >= 0 && cfg->model.runtime_hot <= 1 && cfg->model.init_hot <= 1))
 		return err_set(err, -EINVAL, "a share in the model is not from 0 to 1");
+	if (cfg->model.minute_ns < NS_PER_MS || cfg->model.minute_ns > 86400 * NS_PER_S)
+		return err_set(err, -EINVAL, "a minute of the trace takes %g s; it must be from 0.001 to 86400", (double)cfg->model.minute_ns / 1e9);
 	return farmem_knobs_check(&cfg->knobs, err);
 }
 

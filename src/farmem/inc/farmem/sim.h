@@ -85,6 +85,7 @@ extern const char *const memsim_arrivals_names[MEMSIM_ARRIVALS + 1];    /* "pois
 
 /**
  * struct memsim_model - what the trace does not say
+ * @minute_ns:      how long a minute of the trace takes: 60 s, unless its columns are of something else, or time goes faster
  * @arrivals:       of a minute's calls: at random, evenly spread from a phase of the function's own, all at that phase
  * @runtime_bytes:  of the runtime segment, at most 0.4 of the idle memory
  * @runtime_hot:    share of the runtime segment that every request touches
@@ -93,7 +94,7 @@ extern const char *const memsim_arrivals_names[MEMSIM_ARRIVALS + 1];    /* "pois
  */
 struct memsim_model {
 	enum memsim_arrivals arrivals;
-	uint64_t runtime_bytes;
+	uint64_t minute_ns, runtime_bytes;
 	double runtime_hot, init_hot, overlap;
 };
 void memsim_model_default(struct memsim_model *ret);

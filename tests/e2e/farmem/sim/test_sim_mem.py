@@ -112,6 +112,15 @@ class Files(unittest.TestCase):
         self.assertEqual([row['function'] for row in figures('--trace', prefix, '--by-function', '--policy', 'tmo')['by_function']], ['f', 'g'])
         self.assertEqual(figures('--trace', prefix, '--minutes', '10', '--policy', 'tmo')['requests'], 19)
 
+    def test_compress(self):
+        args = ('--trace', write_trace(self.folder.name), '--policy', 'hearth', '--arrivals', 'even')
+        slow, fast, columns = (figures(*args, *more) for more in ((), ('--compress', '4'), ('--minute', '15s')))
+        self.assertEqual((slow['model']['minute_s'], fast['model']['minute_s'], columns['model']['minute_s']), (60, 15, 15))
+        self.assertEqual(slow['requests'], fast['requests'])
+        # an hour is a quarter of one, and so is what idle instances are kept for; calls take as long as ever
+        self.assertLess(fast['local_gib_s'], slow['local_gib_s'])
+        self.assertGreater(columns['local_gib_s'], fast['local_gib_s'])
+
     def fails(self, says, *args):
         done = sim_mem(*args)
         self.assertEqual((done.returncode, done.stdout), (1, ''), done)
@@ -151,7 +160,7 @@ class Files(unittest.TestCase):
 class CommandLine(unittest.TestCase):
     def test_wrong(self):
         for args in (('--policy', 'lru'), ('--functions', '0'), ('--trace', 'x', '--functions', '3'), ('--quantile', '0.1'), ('--keepalive', 'long'), ('--arrivals', 'never'),
-                     ('--link', '0'), ('--what',), ('--seed',), ('day',), ('--jobs', '99'), ('--semiwarm-min', '1h'), ('--by-function',)):
+                     ('--link', '0'), ('--what',), ('--seed',), ('day',), ('--jobs', '99'), ('--semiwarm-min', '1h'), ('--by-function',), ('--compress', '10'), ('--compress', '0'), ('--minute', 'x')):
             done = sim_mem(*args)
             self.assertEqual((done.returncode, done.stdout), (2, ''), args)
             self.assertTrue(done.stderr.startswith('hearth sim-mem: '), done.stderr)
