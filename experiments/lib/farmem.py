@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 from experiment import HEARTH
 
@@ -24,6 +26,7 @@ SAMPLE_S = .5
 PATIENCE_S = 300
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 AZURE = os.path.join(SOURCE, '..', 'shared', 'data', 'azure', 'Azure2021_200.csv')
+AZURE_DAY = os.path.join(SOURCE, '..', 'shared', 'data', 'azure', 'azure2019_1000')
 
 
 class Broken(Exception):
@@ -127,6 +130,12 @@ class Node:
 
     # ---- memory ----
 
+    def fault_s(self):
+        """{function: s that its threads waited for pages that they touched while those were away}"""
+        with urllib.request.urlopen(self.gateway + '/metrics', timeout=PATIENCE_S) as answer:
+            text = answer.read().decode()
+        return {name: float(s) for name, s in re.findall(r'^hearth_farmem_fault_seconds_sum\{function="([^"]*)"\} (\S+)$', text, re.M)}
+
     def watch(self):
         self.samples, self.stop = [], threading.Event()
         self.thread = threading.Thread(target=self.sample)
@@ -185,11 +194,12 @@ def measure(args, policy, trace, compress, functions, **keys):
         finally:
             memory, pool, _ = node.watched()
         moved = {f['name']: f.get('memory') or {} for f in node.ps()['functions']}
+        waited = node.fault_s()
     rows = {}
     for f in report['functions']:
         local, away = memory.get(f['name'], (0, 0))
         rows[f['name']] = {'local_mib': local, 'away_mib': away, 'p50_ms': f['p50_ms'], 'p95_ms': f['found_p95_ms'], 'p95_with_starts_ms': f['p95_ms'], 'calls': f['requests'], 'errors': f['errors'],
-                           'cold': f['cold'], 'warm': f['warm'], **{key: moved[f['name']].get(key, 0) for key in ('faults', 'prefetched_pages', 'prefetch_hits')}}
+                           'cold': f['cold'], 'warm': f['warm'], **{key: moved[f['name']].get(key, 0) for key in ('faults', 'prefetched_pages', 'prefetch_hits')}, 'fault_ms': waited.get(f['name'], 0) * 1e3}
     series = [(at - node.samples[0][0], sum(local for local, _ in held.values()) / MIB) for at, held, _ in node.samples]
     return {'functions': rows, 'pool': pool, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series, 'load': load}
 

@@ -16,8 +16,9 @@
 #include "farmem/sim.h"
 
 static const char help_text[] =
-	"usage: hearth sim-mem [--trace PREFIX | --functions N] [--policy POLICY] [--minutes N] [--seed S] [--costs FILE.yaml] [--arrivals HOW] [--init-hot X] [--runtime-hot X]\n"
-	"                      [--runtime BYTES] [--overlap X] [--keepalive TIME] [--quantile X] [--semiwarm-min TIME] [--long-request TIME] [--link BYTES] [--park] [--jobs N] [--json]\n"
+	"usage: hearth sim-mem [--trace PREFIX | --functions N] [--policy POLICY] [--minutes N] [--minute TIME] [--compress N] [--seed S] [--costs FILE.yaml] [--arrivals HOW] [--init-hot X] [--runtime-hot X]\n"
+	"                      [--runtime BYTES] [--overlap X] [--keepalive TIME] [--quantile X] [--semiwarm-min TIME] [--long-request TIME] [--no-semiwarm]\n"
+	"                      [--link BYTES] [--park] [--jobs N] [--json [--by-function]]\n"
 	"\n"
 	"Simulates a day of functions under memory policies: the local memory that they take, and what is added to latencies.\n"
 	"\n"
@@ -25,6 +26,8 @@ static const char help_text[] =
 	"  --functions N       of a synthetic day, default 1000\n"
 	"  --policy POLICY     keepalive, tmo, damon, faasmem-oracle, hearth, or all (default)\n"
 	"  --minutes N         the first N of the trace; of a synthetic day its length, default 1440\n"
+	"  --minute TIME       how long a minute of the trace is; default 60s\n"
+	"  --compress N        keepalive, hearth: time goes N times faster, as with hearth replay; calls, faults and starts take as long as ever\n"
 	"  --seed S            the same seed, the same day; default 1\n"
 	"  --costs FILE.yaml   what a fault, a prefetch, an eviction, a cold start and a restore take: hearth-sim-mem(1)\n"
 	"  --arrivals HOW      of the calls of a minute: poisson (default), even, burst\n"
@@ -36,14 +39,16 @@ static const char help_text[] =
 	"  --quantile X        hearth: of the reuse intervals, after which memory leaves; default 0.99\n"
 	"  --semiwarm-min TIME hearth: but not before; default 10s\n"
 	"  --long-request TIME hearth: a request that runs for so long lets segments go; 0: never; default 60s\n"
+	"  --no-semiwarm       hearth: only segments leave\n"
 	"  --link BYTES        hearth: a second, for all functions together; default: not limited\n"
 	"  --park              hearth: instances end into images and are restored from them\n"
 	"  --jobs N            policies at a time; default: one a CPU\n"
-	"  --json              everything, as JSON\n";
+	"  --json              everything, as JSON\n"
+	"  --by-function       with --json: every function too\n";
 
 enum {
-	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN,
-	O_LONG_REQUEST, O_LINK, O_PARK, O_JOBS, O_JSON, O_HELP,
+	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_MINUTE, O_COMPRESS, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN,
+	O_LONG_REQUEST, O_NO_SEMIWARM, O_LINK, O_PARK, O_JOBS, O_JSON, O_BY_FUNCTION, O_HELP,
 };
 
 static const struct option long_options[] = {
@@ -51,6 +56,8 @@ static const struct option long_options[] = {
 	{ "functions", required_argument, NULL, O_FUNCTIONS },
 	{ "policy", required_argument, NULL, O_POLICY },
 	{ "minutes", required_argument, NULL, O_MINUTES },
+	{ "minute", required_argument, NULL, O_MINUTE },
+	{ "compress", required_argument, NULL, O_COMPRESS },
 	{ "seed", required_argument, NULL, O_SEED },
 	{ "costs", required_argument, NULL, O_COSTS },
 	{ "arrivals", required_argument, NULL, O_ARRIVALS },
@@ -62,10 +69,12 @@ static const struct option long_options[] = {
 	{ "quantile", required_argument, NULL, O_QUANTILE },
 	{ "semiwarm-min", required_argument, NULL, O_SEMIWARM_MIN },
 	{ "long-request", required_argument, NULL, O_LONG_REQUEST },
+	{ "no-semiwarm", no_argument, NULL, O_NO_SEMIWARM },
 	{ "link", required_argument, NULL, O_LINK },
 	{ "park", no_argument, NULL, O_PARK },
 	{ "jobs", required_argument, NULL, O_JOBS },
 	{ "json", no_argument, NULL, O_JSON },
+	{ "by-function", no_argument, NULL, O_BY_FUNCTION },
 	{ "help", no_argument, NULL, O_HELP },
 	{ 0 },
 };
@@ -73,8 +82,8 @@ static const struct option long_options[] = {
 struct options {
 	struct memsim_config cfg;
 	const char *trace, *costs;
-	uint64_t functions, minutes;
-	bool one;                       /* policy: what is asked for and printed */
+	uint64_t functions, minutes, compress;
+	bool by_function, one;                  /* policy: what is asked for and printed */
 	enum memsim_policy policy;
 };
 
@@ -169,6 +178,7 @@ static int set_model(struct options *o, int option)
 	case O_QUANTILE: return take_share("--quantile", 0.5, &k->reuse_quantile);
 	case O_SEMIWARM_MIN: return take_time("--semiwarm-min", &k->semiwarm_min_ns);
 	case O_LONG_REQUEST: return take_time("--long-request", &k->long_request_ns);
+	case O_NO_SEMIWARM: k->semiwarm = false; return CLI_OK;
 	case O_LINK: return take_bytes("--link", &o->cfg.link_bytes_per_s);
 	default: o->cfg.park = true; return CLI_OK;
 	}
@@ -184,6 +194,8 @@ static int set_option(struct cli *cli, struct options *o, int option)
 	case O_FUNCTIONS: return take_whole("--functions", 1, 100000, &o->functions);
 	case O_POLICY: return set_policy(o);
 	case O_MINUTES: return take_whole("--minutes", 1, MEMSIM_MINUTES_MAX, &o->minutes);
+	case O_MINUTE: return take_time("--minute", &o->cfg.model.minute_ns);
+	case O_COMPRESS: return take_whole("--compress", 1, 100000, &o->compress);
 	case O_SEED: return take_whole("--seed", 0, INT64_MAX, &o->cfg.seed);
 	case O_COSTS: o->costs = optarg; return CLI_OK;
 	case O_JOBS:
@@ -191,8 +203,20 @@ static int set_option(struct cli *cli, struct options *o, int option)
 		o->cfg.threads = (unsigned)v;
 		return rc;
 	case O_JSON: cli->json = true; return CLI_OK;
+	case O_BY_FUNCTION: o->by_function = true; return CLI_OK;
 	default: return set_model(o, option);
 	}
+}
+
+/* The policy's own times, and the trace's. Return: CLI_OK, CLI_USAGE. */
+static int compress(struct options *o)
+{
+	if (o->cfg.policies & ~(1u << MEMSIM_KEEPALIVE | 1u << MEMSIM_HEARTH))
+		return bad("--compress is for --policy hearth or keepalive: the times of the others are their authors'");
+	farmem_knobs_compress(&o->cfg.knobs, (unsigned)o->compress);
+	o->cfg.knobs.keepalive_ns /= o->compress;
+	o->cfg.model.minute_ns /= o->compress;
+	return CLI_OK;
 }
 
 static int parse_options(struct cli *cli, struct options *o, int argc, char **argv)
@@ -217,42 +241,79 @@ static int parse_options(struct cli *cli, struct options *o, int argc, char **ar
 	}
 	if (optind < argc)
 		return bad("what is \"%s\"? All that can be said is said with options", argv[optind]);
+	if (o->by_function && !cli->json)
+		return bad("--by-function is for --json: the table has no room for every function");
 	if (o->trace && o->functions)
 		return bad("give --trace or --functions: a trace brings its own functions");
-	return farmem_knobs_check(&o->cfg.knobs, &err) < 0 ? bad("%s", err.msg) : CLI_OK;
+	rc = o->compress > 1 ? compress(o) : CLI_OK;
+	if (rc == CLI_OK && farmem_knobs_check(&o->cfg.knobs, &err) < 0)
+		rc = bad("%s", err.msg);
+	return rc;
 }
 
 /* ---- what comes out ---- */
+
+static size_t minutes_of(const struct memsim_config *c)
+{
+	return c->minutes && c->minutes < c->trace->minutes ? c->minutes : c->trace->minutes;
+}
 
 static json_t *quantiles_json(const struct memsim_quantiles *q)
 {
 	return json_pack("{s:f,s:f,s:f}", "p50", q->p50, "p95", q->p95, "p99", q->p99);
 }
 
-static json_t *result_json(const struct memsim_result *r)
+static json_t *row_json(const struct memsim_row *r, const char *name, size_t number)
 {
-	return json_pack("{s:f,s:f,s:o,s:f,s:o,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "saved_pct", r->saved_pct, "local_gib_s", r->local_gib_s, "added_ms",
+	char synthetic[32];
+
+	snprintf(synthetic, sizeof(synthetic), "synthetic-%zu", number);
+	return json_pack("{s:s,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:f,s:f,s:f}", "function", name ? name : synthetic, "requests", (json_int_t)r->requests, "cold_starts", (json_int_t)r->cold_starts,
+		"restores", (json_int_t)r->restores, "waited", (json_int_t)r->wakes, "local_gib_s", r->local_gib_s, "saved_pct", r->saved_pct, "added_ms", quantiles_json(&r->added_ms),
+		"alive_s", r->alive_s, "idle_s", r->idle_s, "semiwarm_s", r->semiwarm_s);
+}
+
+static json_t *rows_json(const struct memsim_config *c, enum memsim_policy policy)
+{
+	const struct memsim_trace *t = c->trace;
+	json_t *out = json_array();
+
+	for (size_t f = 0; f < t->functions_n; f++)
+		json_array_append_new(out, row_json(&c->rows[policy * t->functions_n + f], t->names ? t->names[f] : NULL, f));
+	return out;
+}
+
+static json_t *result_json(const struct memsim_config *c, const struct memsim_result *results, enum memsim_policy policy)
+{
+	const struct memsim_result *r = &results[policy];
+	json_t *out = json_pack("{s:f,s:f,s:o,s:f,s:o,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "saved_pct", r->saved_pct, "local_gib_s", r->local_gib_s, "added_ms",
 		quantiles_json(&r->added_ms), "added_mean_ms", r->added_mean_ms, "function_added_ms", quantiles_json(&r->function_added_ms), "cold_starts", (json_int_t)r->cold_starts,
 		"restores", (json_int_t)r->restores, "requests", (json_int_t)r->requests, "waited", (json_int_t)r->wakes, "peak_instances", (json_int_t)r->peak_instances,
 		"moved_gib", r->moved_gib, "out_gib", r->out_gib, "fault_gib", r->fault_gib, "prefetch_gib", r->prefetch_gib, "start_s", r->start_s, "wall_s", r->wall_s);
+
+	if (c->rows)
+		json_object_set_new(out, "by_function", rows_json(c, policy));
+	return out;
 }
 
 static void set_costs_and_model(json_t *o, const struct memsim_config *c)
 {
 	json_object_set_new(o, "costs", json_pack("{s:f,s:f,s:f,s:f,s:I}", "fault_us", c->costs.fault_us, "prefetch_us", c->costs.prefetch_us, "cold_start_ms", c->costs.cold_start_ms,
 		"restore_ms", c->costs.restore_ms, "evict_per_s", (json_int_t)c->costs.evict_bytes_per_s));
-	json_object_set_new(o, "model", json_pack("{s:s,s:I,s:f,s:o,s:f}", "arrivals", memsim_arrivals_names[c->model.arrivals], "runtime_bytes", (json_int_t)c->model.runtime_bytes,
+	json_object_set_new(o, "model", json_pack("{s:s,s:f,s:I,s:f,s:o,s:f}", "arrivals", memsim_arrivals_names[c->model.arrivals], "minute_s", (double)c->model.minute_ns / 1e9,
+		"runtime_bytes", (json_int_t)c->model.runtime_bytes,
 		"runtime_hot", c->model.runtime_hot, "init_hot", c->model.init_hot < 0 ? json_null() : json_real(c->model.init_hot), "overlap", c->model.overlap));
 }
 
 static int print_json(const struct options *o, const struct memsim_result *results)
 {
 	const struct memsim_trace *t = o->cfg.trace;
-	json_t *out = o->one ? result_json(&results[o->policy]) : json_object(), *policies;
+	json_t *out = o->one ? result_json(&o->cfg, results, o->policy) : json_object(), *policies;
 	int rc;
 
 	json_object_set_new(out, "trace", json_string(t->synthetic ? "synthetic" : o->trace));
 	json_object_set_new(out, "functions", json_integer((json_int_t)t->functions_n));
+	json_object_set_new(out, "minutes", json_integer((json_int_t)minutes_of(&o->cfg)));
 	json_object_set_new(out, "seed", json_integer((json_int_t)o->cfg.seed));
 	set_costs_and_model(out, &o->cfg);
 	if (o->one) {
@@ -260,7 +321,7 @@ static int print_json(const struct options *o, const struct memsim_result *resul
 	} else {
 		policies = json_object();
 		for (size_t p = 0; p < MEMSIM_POLICIES; p++)
-			json_object_set_new(policies, memsim_policy_names[p], result_json(&results[p]));
+			json_object_set_new(policies, memsim_policy_names[p], result_json(&o->cfg, results, p));
 		json_object_set_new(out, "policies", policies);
 	}
 	rc = cli_print_json(out);
@@ -273,7 +334,7 @@ static void print_table(const struct options *o, const struct memsim_result *res
 	const struct memsim_trace *t = o->cfg.trace;
 
 	printf("%s: %zu functions, %" PRIu64 " calls in %zu minutes\n\n", t->synthetic ? "synthetic" : o->trace, t->functions_n, results[MEMSIM_KEEPALIVE].requests,
-		o->cfg.minutes && o->cfg.minutes < t->minutes ? o->cfg.minutes : t->minutes);
+		minutes_of(&o->cfg));
 	printf("%-16s %7s %14s %28s %22s %11s %12s\n", "", "saved", "local GiB s", "added ms  p50    p95    p99", "by function  p50   p95", "cold starts", "moved GiB");
 	for (size_t p = 0; p < MEMSIM_POLICIES; p++) {
 		const struct memsim_result *r = &results[p];
@@ -315,10 +376,11 @@ static void show_progress(void *arg)
 
 static int run(struct options *o, struct memsim_result *ret, struct hearth_err *err)
 {
-	size_t minutes = o->cfg.minutes && o->cfg.minutes < o->cfg.trace->minutes ? o->cfg.minutes : o->cfg.trace->minutes;
-	struct progress p = { .begin_ns = clock_mono_ns(), .all = minutes * (size_t)__builtin_popcount(o->cfg.policies | 1u << MEMSIM_KEEPALIVE) };
+	struct progress p = { .begin_ns = clock_mono_ns(), .all = minutes_of(&o->cfg) * (size_t)__builtin_popcount(o->cfg.policies | 1u << MEMSIM_KEEPALIVE) };
 	int rc;
 
+	if (o->by_function && !(o->cfg.rows = calloc(MEMSIM_POLICIES * o->cfg.trace->functions_n, sizeof(*o->cfg.rows))))
+		return err_set(err, -ENOMEM, "no memory for the figures of %zu functions", o->cfg.trace->functions_n);
 	if (isatty(STDERR_FILENO)) {
 		o->cfg.progress = show_progress;
 		o->cfg.progress_arg = &p;
@@ -361,6 +423,7 @@ int cmd_sim_mem(struct cli *cli, int argc, char **argv)
 		rc = print_json(&o, results);
 	else if (rc == CLI_OK)
 		print_table(&o, results);
+	free(o.cfg.rows);
 	memsim_trace_free(trace);
 	return rc;
 }

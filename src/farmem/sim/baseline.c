@@ -100,7 +100,7 @@ static double faasmem_elapse(struct sim *s, struct instance *i, uint64_t now_ns)
 {
 	const struct farmem_knobs *k = &s->cfg->knobs;
 	double before = resident_of(i), rate = s->functions[i->function].all_bytes * FAASMEM_SHARE_PER_S, most = fmax(before - (double)k->floor_bytes, 0), out, ramp_s;
-	uint64_t from_ns = i->idle_ns + s->oracle_ns[i->function], to_ns = k->keepalive_ns ? i->idle_ns + k->keepalive_ns - k->keepalive_margin_ns : now_ns;
+	uint64_t from_ns = i->semiwarm_ns, to_ns = k->keepalive_ns ? i->idle_ns + k->keepalive_ns - k->keepalive_margin_ns : now_ns;
 
 	from_ns = from_ns > i->synced_ns ? from_ns : i->synced_ns;
 	to_ns = to_ns < now_ns ? to_ns : now_ns;
@@ -121,6 +121,7 @@ static void faasmem_idle(struct sim *s, struct instance *i, uint64_t now_ns)
 {
 	struct faasmem_state *f = &i->faasmem;
 
+	i->semiwarm_ns = now_ns + s->oracle_ns[i->function];
 	f->requests_rollback++;
 	if (i->requests == 1) {
 		take_out(s, i, RUNTIME_COLD, i->resident[RUNTIME_COLD]);

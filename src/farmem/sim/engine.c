@@ -6,57 +6,6 @@
 
 #include "base/buf.h"
 
-#define GIB 1073741824.0
-
-/* ---- figures ---- */
-
-static unsigned log_bucket(double v, double first, unsigned per_octave, unsigned n)
-{
-	double b = v > first ? 1 + log2(v / first) * per_octave : 0;
-
-	return b < n - 1 ? (unsigned)b : n - 1;
-}
-
-static double log_bucket_end(unsigned b, double first, unsigned per_octave)
-{
-	return first * exp2((double)b / per_octave);
-}
-
-uint64_t reuse_quantile_ns(const struct reuse *r, double q)
-{
-	uint64_t below = 0;
-
-	for (unsigned b = 0; b < REUSE_BUCKETS && r->n > 0; b++) {
-		below += r->bucket[b];
-		if ((double)below >= q * r->n)
-			return (uint64_t)log_bucket_end(b, 1e6, 64);
-	}
-	return 0;
-}
-
-static double added_quantile_ns(const struct added *a, double q)
-{
-	uint64_t below = 0;
-
-	for (unsigned b = 0; b < ADDED_BUCKETS && a->n > 0; b++) {
-		below += a->bucket[b];
-		if ((double)below >= q * a->n)
-			return b > 0 ? log_bucket_end(b, 1e3, 4) : 0;
-	}
-	return 0;
-}
-
-static void count_added(struct sim *s, uint32_t function, double ns)
-{
-	struct added *a = &s->added[function];
-
-	hist_record(&s->all_added_ns, (uint64_t)ns);
-	a->n++;
-	a->bucket[log_bucket(ns, 1e3, 4, ADDED_BUCKETS)]++;
-	s->added_ns += ns;
-	s->ret->wakes += ns > 0;
-}
-
 /* ---- memory ---- */
 
 double take_out(struct sim *s, struct instance *i, enum part part, double bytes)
@@ -102,12 +51,15 @@ double touch(struct sim *s, struct instance *i)
 /* Count an instance's memory up to now, or to the end of the day. */
 static void sync_to(struct sim *s, struct instance *i, uint64_t now_ns)
 {
+	double byte_s;
+
 	now_ns = now_ns < s->end_ns ? now_ns : s->end_ns;
 	if (now_ns <= i->synced_ns)
 		return;
-	s->byte_s += s->ops->elapse(s, i, now_ns);
+	byte_s = s->ops->elapse(s, i, now_ns);
 	if (i->busy)
-		s->byte_s += s->functions[i->function].exec_bytes * seconds(i->synced_ns, now_ns);
+		byte_s += s->functions[i->function].exec_bytes * seconds(i->synced_ns, now_ns);
+	count_time(s, i, now_ns, byte_s);
 	i->synced_ns = now_ns;
 }
 
@@ -207,7 +159,7 @@ static int instance_new(struct sim *s, uint32_t function, uint32_t *ret)
 		at = (uint32_t)s->instances_n++;
 	}
 	i = &s->instance[at];
-	*i = (struct instance){ .function = function, .live = true, .queued_ns = FARMEM_NEVER, .timer_ns = FARMEM_NEVER };
+	*i = (struct instance){ .function = function, .live = true, .queued_ns = FARMEM_NEVER, .timer_ns = FARMEM_NEVER, .semiwarm_ns = FARMEM_NEVER };
 	s->live++;
 	s->ret->peak_instances = s->live > s->ret->peak_instances ? s->live : s->ret->peak_instances;
 	*ret = at;
@@ -232,31 +184,26 @@ static double instance_start(struct sim *s, uint32_t function, uint64_t now_ns, 
 	bool restored = s->parked[function] > 0;
 	double wait_ns = (restored ? s->cfg->costs.restore_ms : s->cfg->costs.cold_start_ms) * 1e6;
 	struct instance *i;
+	uint64_t from_ns;
 
 	if (instance_new(s, function, ret) < 0)
 		return -ENOMEM;
 	s->parked[function] -= restored;
-	*(restored ? &s->ret->restores : &s->ret->cold_starts) += 1;
-	s->start_ns += wait_ns;
+	count_start(s, function, restored, wait_ns);
 	i = &s->instance[*ret];
 	for (enum part p = 0; p < PARTS; p++)
 		i->resident[p] = s->functions[function].part_bytes[p];
 	i->ready_ns = now_ns + (uint64_t)wait_ns;
+	i->synced_ns = now_ns;
+	i->busy = true;
+	from_ns = i->ready_ns < s->end_ns ? i->ready_ns : s->end_ns;
+	count_time(s, i, from_ns, resident_of(i) * seconds(now_ns, from_ns));
 	i->synced_ns = i->ready_ns;
-	s->byte_s += resident_of(i) * seconds(now_ns, i->ready_ns < s->end_ns ? i->ready_ns : s->end_ns);
 	s->ops->ready(s, i, i->ready_ns);
 	return wait_ns;
 }
 
 /* ---- events ---- */
-
-static void count_reuse(struct sim *s, const struct instance *i, uint64_t now_ns)
-{
-	struct reuse *r = &s->reuse[i->function];
-
-	r->n++;
-	r->bucket[log_bucket((double)(now_ns - i->idle_ns), 1e6, 64, REUSE_BUCKETS)]++;
-}
 
 static int call_arrives(struct sim *s, const struct call *c)
 {
@@ -271,7 +218,7 @@ static int call_arrives(struct sim *s, const struct call *c)
 		idle_remove(s, at);
 		sync_to(s, i, now_ns);
 		if (s->reuse)
-			count_reuse(s, i, now_ns);
+			count_reuse(&s->reuse[c->function], now_ns - i->idle_ns);
 	} else {
 		wait_ns = instance_start(s, c->function, now_ns, &at);
 		if (wait_ns < 0)
@@ -303,7 +250,7 @@ static int request_ends(struct sim *s, uint32_t at, uint64_t now_ns)
 	i->busy = false;
 	i->idle_ns = now_ns;
 	i->requests++;
-	i->timer_ns = FARMEM_NEVER;
+	i->timer_ns = i->semiwarm_ns = FARMEM_NEVER;
 	if (s->ops->idle)
 		s->ops->idle(s, i, now_ns);
 	idle_add(s, at);
@@ -402,50 +349,6 @@ static int run_day(struct sim *s)
 
 /* ---- a day ---- */
 
-static int compare_doubles(const void *pa, const void *pb)
-{
-	double a = *(const double *)pa, b = *(const double *)pb;
-
-	return (a > b) - (a < b);
-}
-
-static int count_functions(struct sim *s)
-{
-	size_t n = 0;
-	double *p95 = calloc(s->cfg->trace->functions_n, sizeof(*p95));
-	struct memsim_quantiles *q = &s->ret->function_added_ms;
-
-	if (!p95)
-		return -ENOMEM;
-	for (size_t f = 0; f < s->cfg->trace->functions_n; f++)
-		if (s->added[f].n > 0)
-			p95[n++] = added_quantile_ns(&s->added[f], 0.95) / 1e6;
-	if (n > 0) {
-		qsort(p95, n, sizeof(*p95), compare_doubles);
-		*q = (struct memsim_quantiles){ p95[n / 2], p95[n * 95 / 100], p95[n * 99 / 100] };
-	}
-	free(p95);
-	return 0;
-}
-
-static int report(struct sim *s)
-{
-	struct memsim_result *r = s->ret;
-
-	r->ran = true;
-	r->local_gib_s = s->byte_s / GIB;
-	r->out_gib = s->out_bytes / GIB;
-	r->fault_gib = s->fault_bytes / GIB;
-	r->prefetch_gib = s->prefetch_bytes / GIB;
-	r->moved_gib = r->out_gib + r->fault_gib + r->prefetch_gib;
-	r->start_s = s->start_ns / 1e9;
-	r->added_ms.p50 = (double)hist_quantile(&s->all_added_ns, 0.5) / 1e6;
-	r->added_ms.p95 = (double)hist_quantile(&s->all_added_ns, 0.95) / 1e6;
-	r->added_ms.p99 = (double)hist_quantile(&s->all_added_ns, 0.99) / 1e6;
-	r->added_mean_ms = s->all_added_ns.count > 0 ? s->added_ns / 1e6 / (double)s->all_added_ns.count : 0;
-	return count_functions(s);
-}
-
 /* as the policy is told in a node, where it is measured */
 static struct farmem_costs moving(const struct memsim_costs *c)
 {
@@ -459,14 +362,14 @@ static int sim_init(struct sim *s, enum memsim_policy policy)
 
 	s->ops = ops[policy];
 	s->free_list = s->oldest = s->youngest = NOBODY;
-	s->end_ns = BEGIN_NS + minutes_of(s->cfg) * 60 * NS_PER_S;
+	s->end_ns = BEGIN_NS + minutes_of(s->cfg) * s->cfg->model.minute_ns;
 	s->second_ns = BEGIN_NS + NS_PER_S;
 	s->node.costs = moving(&s->cfg->costs);
 	s->idle_top = malloc(n * sizeof(*s->idle_top));
 	s->parked = calloc(n, sizeof(*s->parked));
-	s->added = calloc(n, sizeof(*s->added));
+	s->tally = calloc(n, sizeof(*s->tally));
 	s->farmem = policy == MEMSIM_HEARTH ? calloc(n, sizeof(*s->farmem)) : NULL;
-	if (!s->idle_top || !s->parked || !s->added || (policy == MEMSIM_HEARTH && !s->farmem))
+	if (!s->idle_top || !s->parked || !s->tally || (policy == MEMSIM_HEARTH && !s->farmem))
 		return -ENOMEM;
 	for (size_t f = 0; f < n; f++) {
 		s->idle_top[f] = NOBODY;
@@ -476,7 +379,7 @@ static int sim_init(struct sim *s, enum memsim_policy policy)
 	return functions_new(s->cfg->trace, &s->cfg->model, s->cfg->seed, &s->functions);
 }
 
-int sim_day(const struct memsim_config *cfg, enum memsim_policy policy, struct reuse *reuse, const uint64_t *oracle_ns, struct memsim_result *ret)
+int sim_day(const struct memsim_config *cfg, enum memsim_policy policy, struct reuse *reuse, const uint64_t *oracle_ns, struct memsim_result *ret, struct memsim_row *rows)
 {
 	struct sim *s = calloc(1, sizeof(*s));
 	uint64_t begin_ns = clock_mono_ns();
@@ -493,12 +396,12 @@ int sim_day(const struct memsim_config *cfg, enum memsim_policy policy, struct r
 	if (rc == 0)
 		rc = run_day(s);
 	if (rc == 0)
-		rc = report(s);
+		rc = figures(s, rows);
 	ret->wall_s = (double)(clock_mono_ns() - begin_ns) * 1e-9;
 	free(s->functions);
 	free(s->idle_top);
 	free(s->parked);
-	free(s->added);
+	free(s->tally);
 	free(s->farmem);
 	free(s->instance);
 	free(s->queue);

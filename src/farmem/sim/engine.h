@@ -36,6 +36,7 @@ struct instance {
 	double added_ns, late_ns;       /* of the request that runs: what it waited for memory; of that, what came after it had begun and puts its end off */
 	uint64_t synced_ns;             /* up to when its memory was counted */
 	uint64_t ready_ns, begun_ns, idle_ns;   /* initialised; the last request's begin and end */
+	uint64_t semiwarm_ns;           /* idle: when its memory begins to leave; FARMEM_NEVER */
 	uint32_t requests;
 	double resident[PARTS];
 	union {
@@ -52,7 +53,7 @@ struct sim;
  * @ready:   it was initialised at @now_ns; all is resident
  * @elapse:  bring resident[] from i->synced_ns to @now_ns. Return: byte-seconds of it in between.
  * @request: one begins. Return: the ns that it waits for memory. May set i->timer_ns.
- * @idle:    it ended; may set i->timer_ns.  @timer: that has come; may add to i->late_ns. NULL: nothing to do.
+ * @idle:    it ended; may set i->timer_ns and i->semiwarm_ns.  @timer: that has come; may add to i->late_ns. NULL: nothing to do.
  * @end:     it was idle for as long as instances are kept. NULL: nothing to do
  */
 struct policy_ops {
@@ -69,9 +70,13 @@ extern const struct policy_ops keepalive_ops, tmo_ops, damon_ops, faasmem_ops, h
 #define REUSE_BUCKETS (24 * 64)
 struct reuse { uint32_t n, bucket[REUSE_BUCKETS]; };
 
-/* latency that was added to a function's requests: four buckets to the doubling, from 1 us on; the first one is below that */
+/* of a function; what was added to its requests' latency: four buckets to the doubling, from 1 us on; the first one is below that */
 #define ADDED_BUCKETS 120
-struct added { uint32_t n, bucket[ADDED_BUCKETS]; };
+struct tally {
+	uint64_t requests, cold_starts, restores, wakes;
+	double byte_s, alive_s, idle_s, semiwarm_s;
+	uint32_t added[ADDED_BUCKETS];
+};
 
 /* of the queue: an instance's request ends, or its timer comes */
 struct entry { uint64_t at_ns; uint32_t instance; bool timer; };
@@ -81,7 +86,7 @@ struct sim {
 	const struct policy_ops *ops;
 	struct function *functions;
 	uint32_t *idle_top, *parked;        /* by function */
-	struct added *added;                            /* by function */
+	struct tally *tally;                            /* by function */
 	struct reuse *reuse;                            /* by function; NULL: not asked for */
 	const uint64_t *oracle_ns;                      /* by function: faasmem's delay */
 	struct instance *instance;
@@ -91,7 +96,7 @@ struct sim {
 	size_t queue_n, queue_cap;
 	uint64_t end_ns;
 	struct hist all_added_ns;
-	double byte_s, out_bytes, fault_bytes, prefetch_bytes, added_ns, start_ns;
+	double out_bytes, fault_bytes, prefetch_bytes, added_ns, start_ns;
 	/* hearth */
 	struct farmem_node node;
 	struct farmem_function *farmem;                 /* by function */
@@ -104,11 +109,23 @@ struct sim {
  * sim_day - one policy over the whole trace
  * @reuse:     room for one a function: filled in; or NULL
  * @oracle_ns: MEMSIM_FAASMEM: one a function
+ * @rows:      room for one a function: filled in; or NULL
  * Return: 0, -ENOMEM.
  */
-int sim_day(const struct memsim_config *cfg, enum memsim_policy policy, struct reuse *reuse, const uint64_t *oracle_ns, struct memsim_result *ret);
+int sim_day(const struct memsim_config *cfg, enum memsim_policy policy, struct reuse *reuse, const uint64_t *oracle_ns, struct memsim_result *ret, struct memsim_row *rows);
+
+/* ---- figures.c ---- */
+
+void count_reuse(struct reuse *r, uint64_t interval_ns);
 /** reuse_quantile_ns - of exact counts, the upper end of the bucket; 0 when there is none */
 uint64_t reuse_quantile_ns(const struct reuse *r, double q);
+/** count_added - a request that has ended, and what it waited for memory */
+void count_added(struct sim *s, uint32_t function, double ns);
+/** count_time - the time from i->synced_ns to @now_ns, in which it had @byte_s of local memory */
+void count_time(struct sim *s, const struct instance *i, uint64_t now_ns, double byte_s);
+void count_start(struct sim *s, uint32_t function, bool restored, double wait_ns);
+/** figures - all that s->ret says, of a day that is over, and @rows where there are. Return: 0, -ENOMEM. */
+int figures(struct sim *s, struct memsim_row *rows);
 
 /* ---- what policies share ---- */
 

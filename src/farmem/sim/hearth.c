@@ -180,6 +180,8 @@ static void hearth_idle(struct sim *s, struct instance *i, uint64_t now_ns)
 {
 	report(s, i, now_ns);
 	tell(s, i, FARMEM_ON_REQUEST_END, now_ns);
+	if (s->cfg->knobs.semiwarm)
+		i->semiwarm_ns = i->hearth.policy.semiwarm_ns;
 }
 
 /* What leaves while a request runs leaves at once, and what the request needs of it comes back by faults at once: the second that it takes is little beside the minute before. */

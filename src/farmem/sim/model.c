@@ -17,14 +17,13 @@
 #include "model.h"
 
 #define RUNTIME_SHARE_MAX 0.4
-#define MINUTE_NS (60 * NS_PER_S)
 
 const double memsim_run_quantiles[MEMSIM_RUN_QUANTILES] = { 0, 0.01, 0.25, 0.5, 0.75, 0.99, 1 };
 const char *const memsim_arrivals_names[MEMSIM_ARRIVALS + 1] = { "poisson", "even", "burst", NULL };
 
 void memsim_model_default(struct memsim_model *ret)
 {
-	*ret = (struct memsim_model){ .arrivals = MEMSIM_POISSON, .runtime_bytes = 48ull << 20, .runtime_hot = 0.05, .init_hot = -1, .overlap = 0.927 };
+	*ret = (struct memsim_model){ .arrivals = MEMSIM_POISSON, .minute_ns = 60 * NS_PER_S, .runtime_bytes = 48ull << 20, .runtime_hot = 0.05, .init_hot = -1, .overlap = 0.927 };
 }
 
 /*
@@ -113,7 +112,7 @@ int calls_fill(struct calls *c, const struct memsim_trace *t, const struct memsi
 		for (uint32_t k = 0; k < n; k++) {
 			double offset = draw_offset(&functions[i], m->arrivals, k, n);
 
-			c->call[c->n++] = (struct call){ minute * MINUTE_NS + (uint64_t)(offset * MINUTE_NS), draw_run_ns(&functions[i]), (uint32_t)i };
+			c->call[c->n++] = (struct call){ minute * m->minute_ns + (uint64_t)(offset * (double)m->minute_ns), draw_run_ns(&functions[i]), (uint32_t)i };
 		}
 	}
 	if (c->n > 0)

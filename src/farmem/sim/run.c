@@ -63,7 +63,8 @@ static void *work_main(void *arg)
 	pthread_mutex_lock(&w->lock);
 	while ((policy = take(w)) != MEMSIM_POLICIES) {
 		pthread_mutex_unlock(&w->lock);
-		rc = sim_day(w->cfg, policy, policy == MEMSIM_KEEPALIVE ? w->reuse : NULL, w->oracle_ns, &w->ret[policy]);
+		rc = sim_day(w->cfg, policy, policy == MEMSIM_KEEPALIVE ? w->reuse : NULL, w->oracle_ns, &w->ret[policy],
+			     w->cfg->rows ? w->cfg->rows + policy * w->cfg->trace->functions_n : NULL);
 		pthread_mutex_lock(&w->lock);
 		w->rc = w->rc < 0 ? w->rc : rc;
 		if (policy == MEMSIM_KEEPALIVE) {
@@ -84,15 +85,27 @@ static int check(const struct memsim_config *cfg, struct hearth_err *err)
 		return err_set(err, -EINVAL, "there is no policy to run");
 	if (!(cfg->model.overlap >= 0 && cfg->model.overlap <= 1 && cfg->model.runtime_hot >= 0 && cfg->model.runtime_hot <= 1 && cfg->model.init_hot <= 1))
 		return err_set(err, -EINVAL, "a share in the model is not from 0 to 1");
+	if (cfg->model.minute_ns < NS_PER_MS || cfg->model.minute_ns > 86400 * NS_PER_S)
+		return err_set(err, -EINVAL, "a minute of the trace takes %g s; it must be from 0.001 to 86400", (double)cfg->model.minute_ns / 1e9);
 	return farmem_knobs_check(&cfg->knobs, err);
 }
 
-static void compare(struct memsim_result *ret)
+static double saved_pct(double local_gib_s, double whole_gib_s)
 {
-	double whole = ret[MEMSIM_KEEPALIVE].local_gib_s;
+	return whole_gib_s > 0 ? 100 * (1 - local_gib_s / whole_gib_s) : 0;
+}
 
-	for (size_t p = 0; p < MEMSIM_POLICIES; p++)
-		ret[p].saved_pct = ret[p].ran && whole > 0 ? 100 * (1 - ret[p].local_gib_s / whole) : 0;
+static void compare(const struct memsim_config *cfg, struct memsim_result *ret)
+{
+	size_t functions_n = cfg->trace->functions_n;
+
+	for (size_t p = 0; p < MEMSIM_POLICIES; p++) {
+		if (!ret[p].ran)
+			continue;
+		ret[p].saved_pct = saved_pct(ret[p].local_gib_s, ret[MEMSIM_KEEPALIVE].local_gib_s);
+		for (size_t f = 0; cfg->rows && f < functions_n; f++)
+			cfg->rows[p * functions_n + f].saved_pct = saved_pct(cfg->rows[p * functions_n + f].local_gib_s, cfg->rows[MEMSIM_KEEPALIVE * functions_n + f].local_gib_s);
+	}
 }
 
 int memsim_run(const struct memsim_config *cfg, struct memsim_result ret[MEMSIM_POLICIES], struct hearth_err *err)
@@ -121,7 +134,7 @@ int memsim_run(const struct memsim_config *cfg, struct memsim_result ret[MEMSIM_
 	free(w.oracle_ns);
 	if (w.rc < 0)
 		return err_set(err, w.rc, "no memory for the simulation");
-	compare(result);
+	compare(cfg, result);
 	memcpy(ret, result, sizeof(result));
 	return 0;
 }

@@ -12,7 +12,7 @@
 #define CALLS_MAX 10000000u             /* of a function in a minute */
 #define RUN_MS_MAX 1e9
 #define MEMORY_MB_MAX 1e7
-#define NAME_MAX_BYTES 128
+#define NAME_MAX_BYTES (MEMSIM_NAME_BYTES - 1)
 #define KEYS 3
 #define MIB 1048576.0
 
@@ -230,7 +230,7 @@ static const struct row *find_row(const struct table *t, struct piece a, struct 
 struct parse {
 	struct reader r;
 	struct memsim_trace *t;
-	size_t functions_cap, calls_cap;
+	size_t functions_cap, calls_cap, names_cap;
 	struct table run, mem;
 	const char *run_file, *mem_file;
 };
@@ -286,7 +286,8 @@ static int inv_row(struct parse *p, struct piece line)
 		rc = take_key(&p->r, &line, "HashApp", &app);
 	if (rc == 0)
 		rc = take_key(&p->r, &line, "HashOwner", &owner);
-	if (rc == 0 && (array_grow((void **)&t->functions, &p->functions_cap, t->functions_n + 1, sizeof(*t->functions)) < 0 ||
+	if (rc == 0 && (array_grow((void **)&t->names, &p->names_cap, t->functions_n + 1, sizeof(*t->names)) < 0 ||
+			array_grow((void **)&t->functions, &p->functions_cap, t->functions_n + 1, sizeof(*t->functions)) < 0 ||
 			array_grow((void **)&t->calls, &p->calls_cap, (t->functions_n + 1) * t->minutes, sizeof(*t->calls)) < 0))
 		return err_set(p->r.err, -ENOMEM, "%s: no memory", p->r.in->file);
 	for (size_t m = 0; rc == 0 && m < t->minutes; m++) {
@@ -302,6 +303,8 @@ static int inv_row(struct parse *p, struct piece line)
 		rc = take_end(&p->r, &line);
 	if (rc == 0)
 		rc = join(p, function, app, &t->functions[t->functions_n]);
+	if (rc == 0)
+		snprintf(t->names[t->functions_n], sizeof(t->names[0]), "%.*s", (int)function.len, function.at);
 	t->functions_n += rc == 0;
 	return rc;
 }
@@ -362,6 +365,7 @@ struct memsim_trace *memsim_trace_free(struct memsim_trace *t)
 {
 	if (!t)
 		return NULL;
+	free(t->names);
 	free(t->functions);
 	free(t->calls);
 	free(t);

@@ -29,8 +29,11 @@ struct memsim_function {
 	uint64_t idle_bytes, typical_bytes, busy_bytes;
 };
 
-/** struct memsim_trace - @calls: functions_n * minutes counts, those of a function in a row */
+#define MEMSIM_NAME_BYTES 129
+
+/** struct memsim_trace - @calls: functions_n * minutes counts, those of a function in a row;  @names: one a function; NULL of a synthetic one */
 struct memsim_trace {
+	char (*names)[MEMSIM_NAME_BYTES];
 	struct memsim_function *functions;
 	uint32_t *calls;
 	size_t functions_n, minutes;
@@ -82,6 +85,7 @@ extern const char *const memsim_arrivals_names[MEMSIM_ARRIVALS + 1];    /* "pois
 
 /**
  * struct memsim_model - what the trace does not say
+ * @minute_ns:      how long a minute of the trace takes: 60 s, unless its columns are of something else, or time goes faster
  * @arrivals:       of a minute's calls: at random, evenly spread from a phase of the function's own, all at that phase
  * @runtime_bytes:  of the runtime segment, at most 0.4 of the idle memory
  * @runtime_hot:    share of the runtime segment that every request touches
@@ -90,7 +94,7 @@ extern const char *const memsim_arrivals_names[MEMSIM_ARRIVALS + 1];    /* "pois
  */
 struct memsim_model {
 	enum memsim_arrivals arrivals;
-	uint64_t runtime_bytes;
+	uint64_t minute_ns, runtime_bytes;
 	double runtime_hot, init_hot, overlap;
 };
 void memsim_model_default(struct memsim_model *ret);
@@ -109,6 +113,7 @@ extern const char *const memsim_policy_names[MEMSIM_POLICIES + 1];      /* "keep
  * @link_bytes_per_s: for hearth, of all functions together; 0: not limited
  * @park:    hearth ends idle instances into images and restores them instead of starting cold
  * @threads: runs at a time, 1..16
+ * @rows:    NULL, or room for MEMSIM_POLICIES * functions_n: those of a policy in a row, filled in for every policy that ran
  * @progress: NULL, or called after every minute of every policy, by any of the threads
  */
 struct memsim_config {
@@ -121,11 +126,24 @@ struct memsim_config {
 	uint64_t seed, link_bytes_per_s;
 	bool park;
 	unsigned threads;
+	struct memsim_row *rows;
 	void (*progress)(void *arg);
 	void *progress_arg;
 };
 
 struct memsim_quantiles { double p50, p95, p99; };
+
+/**
+ * struct memsim_row - one function under one policy
+ * @saved_pct:  of keep-alive's local_gib_s of the same function
+ * @added_ms:   to a fifth
+ * @alive_s:    of all its instances, from the call that starts one to its end;  @idle_s: without a request;  @semiwarm_s: of that, after the memory of idle instances began to leave
+ */
+struct memsim_row {
+	uint64_t requests, cold_starts, restores, wakes;
+	double local_gib_s, saved_pct, alive_s, idle_s, semiwarm_s;
+	struct memsim_quantiles added_ms;
+};
 
 /**
  * struct memsim_result - one policy

@@ -79,8 +79,29 @@ class Experiments(unittest.TestCase):
         self.assertEqual([(p['policy'], p['instances']) for p in points if p['instances'] == '1'], [('keepalive', '1'), ('hearth', '1')])
         self.assertTrue(rows[1]['what'].startswith('html_server: instances in '))
 
+    @unittest.skipUnless(engine(), 'nothing moves memory here')
+    def test_calibrate(self):
+        rows, points = self.experiment('calibrate', '--functions', 'json_dumps_loads,graph_bfs', '--rounds', '1', *self.trace()[:2], '--span', '60', '--compress', '10')
+        self.assertIn('60 s, 10 times faster', rows[0]['what'])
+        self.assertEqual({p['what'].split(':')[0] for p in points}, {'json_dumps_loads', 'graph_bfs', 'all'})
+        self.assertTrue(all(float(p['live']) > 0 and float(p['simulated']) > 0 for p in points if 'MiB' in p['what']), points)
+        costs = os.path.join(self.dir, 'calibrate', 'farmem-calibrate-costs.json')
+        with open(costs, encoding='utf-8') as file:
+            measured = json.load(file)
+        self.assertTrue(measured['fault_us'] > 0 and measured['cold_start_ms'] > 0, measured)
+        done = subprocess.run([HEARTH, 'sim-mem', '--functions', '5', '--minutes', '10', '--costs', costs, '--json'], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+        self.assertEqual(json.loads(done.stdout)['costs']['fault_us'], measured['fault_us'])
+
+    def test_semiwarm(self):
+        rows, points = self.experiment('semiwarm', '--trace', '', '--functions', '60', '--minutes', '120')
+        self.assertIn('SYNTHETIC', rows[0]['what'])
+        self.assertEqual(rows[1]['functions'], len(points))
+        self.assertEqual(sum(row['functions'] for row in rows[2:]), len(points))
+        self.assertTrue(all(0 <= float(p['hearth_semiwarm_pct']) <= 100 and float(p['without_semiwarm_pct']) == 0 for p in points))
+        self.assertIn('cannot read nowhere_inv.csv', self.experiment('semiwarm', '--trace', 'nowhere', code=1))
+
     def test_wrong(self):
-        for name in ('ablation', 'barrier', 'benchmarks', 'density', 'workloads'):
+        for name in ('ablation', 'barrier', 'benchmarks', 'calibrate', 'density', 'workloads'):
             self.assertIn('invalid list of', self.experiment(name, '--functions', 'no_such', code=2))
         self.assertIn('invalid list of', self.experiment('benchmarks', '--policies', 'magic', code=2))
 

@@ -66,6 +66,19 @@ class Synthetic(unittest.TestCase):
         del alone['wall_s'], d['policies']['hearth']['wall_s']
         self.assertEqual({k: alone[k] for k in d['policies']['hearth']}, d['policies']['hearth'])
 
+    def test_by_function(self):
+        d = figures('--by-function', *self.ARGS)
+        self.assertEqual((d['functions'], d['minutes']), (80, 180))
+        for name, policy in d['policies'].items():
+            rows = policy['by_function']
+            self.assertEqual([row['function'] for row in rows], [f'synthetic-{k}' for k in range(80)])
+            self.assertAlmostEqual(sum(row['local_gib_s'] for row in rows), policy['local_gib_s'], places=3)
+            self.assertEqual(sum(row['cold_starts'] for row in rows), policy['cold_starts'], name)
+        self.assertTrue(any(row['semiwarm_s'] > 0 for row in d['policies']['hearth']['by_function']))
+        alone = figures('--policy', 'hearth', '--by-function', '--no-semiwarm', *self.ARGS)
+        self.assertEqual({row['semiwarm_s'] for row in alone['by_function']}, {0})
+        self.assertNotIn('by_function', figures('--policy', 'hearth', *self.ARGS))
+
     def test_seed_and_jobs(self):
         a, b, c = (figures(*self.ARGS, '--policy', 'hearth', '--seed', s, '--jobs', j) for s, j in (('5', '1'), ('5', '2'), ('6', '2')))
         self.assertEqual(a['local_gib_s'], b['local_gib_s'])
@@ -79,7 +92,7 @@ class Synthetic(unittest.TestCase):
 
     def test_options_matter(self):
         base = figures(*self.ARGS, '--policy', 'hearth')['local_gib_s']
-        for option in (('--quantile', '0.5'), ('--semiwarm-min', '2m'), ('--long-request', '0'), ('--link', '10MiB'), ('--overlap', '0.5'), ('--init-hot', '0.9'), ('--runtime-hot', '1'),
+        for option in (('--quantile', '0.5'), ('--semiwarm-min', '2m'), ('--no-semiwarm',), ('--long-request', '0'), ('--link', '10MiB'), ('--overlap', '0.5'), ('--init-hot', '0.9'), ('--runtime-hot', '1'),
                        ('--runtime', '200MiB'), ('--keepalive', '60s'), ('--arrivals', 'burst'), ('--arrivals', 'even')):
             self.assertNotEqual(figures(*self.ARGS, '--policy', 'hearth', *option)['local_gib_s'], base, option)
         parked = figures(*self.ARGS, '--policy', 'hearth', '--park')
@@ -96,7 +109,17 @@ class Files(unittest.TestCase):
         prefix = write_trace(self.folder.name)
         d = figures('--trace', prefix)
         self.assertEqual((d['trace'], d['functions'], d['policies']['tmo']['requests']), (prefix, 2, 87))
+        self.assertEqual([row['function'] for row in figures('--trace', prefix, '--by-function', '--policy', 'tmo')['by_function']], ['f', 'g'])
         self.assertEqual(figures('--trace', prefix, '--minutes', '10', '--policy', 'tmo')['requests'], 19)
+
+    def test_compress(self):
+        args = ('--trace', write_trace(self.folder.name), '--policy', 'hearth', '--arrivals', 'even')
+        slow, fast, columns = (figures(*args, *more) for more in ((), ('--compress', '4'), ('--minute', '15s')))
+        self.assertEqual((slow['model']['minute_s'], fast['model']['minute_s'], columns['model']['minute_s']), (60, 15, 15))
+        self.assertEqual(slow['requests'], fast['requests'])
+        # an hour is a quarter of one, and so is what idle instances are kept for; calls take as long as ever
+        self.assertLess(fast['local_gib_s'], slow['local_gib_s'])
+        self.assertGreater(columns['local_gib_s'], fast['local_gib_s'])
 
     def fails(self, says, *args):
         done = sim_mem(*args)
@@ -137,7 +160,7 @@ class Files(unittest.TestCase):
 class CommandLine(unittest.TestCase):
     def test_wrong(self):
         for args in (('--policy', 'lru'), ('--functions', '0'), ('--trace', 'x', '--functions', '3'), ('--quantile', '0.1'), ('--keepalive', 'long'), ('--arrivals', 'never'),
-                     ('--link', '0'), ('--what',), ('--seed',), ('day',), ('--jobs', '99'), ('--semiwarm-min', '1h')):
+                     ('--link', '0'), ('--what',), ('--seed',), ('day',), ('--jobs', '99'), ('--semiwarm-min', '1h'), ('--by-function',), ('--compress', '10'), ('--compress', '0'), ('--minute', 'x')):
             done = sim_mem(*args)
             self.assertEqual((done.returncode, done.stdout), (2, ''), args)
             self.assertTrue(done.stderr.startswith('hearth sim-mem: '), done.stderr)

@@ -51,6 +51,8 @@ static void reads_and_joins(void **state)
 	assert_true(t->functions[1].run_ms[0] == 1.5 && t->functions[1].run_ms[6] == 2000 && t->functions[0].run_ms[3] == 10);
 	assert_true(t->functions[1].idle_bytes == 90 << 20 && t->functions[1].typical_bytes == 200 << 20 && t->functions[1].busy_bytes == 210 << 20);
 	assert_false(t->synthetic);
+	assert_string_equal(t->names[0], "f");
+	assert_string_equal(t->names[1], "g");
 	assert_null(memsim_trace_free(t));
 	assert_null(memsim_trace_free(NULL));
 }
@@ -325,6 +327,65 @@ static void same_seed_same_day(void **state)
 	memsim_trace_free(t);
 }
 
+/* Functions add up to the day; what an instance's life divides into can be worked out. */
+static void functions_by_themselves(void **state)
+{
+	struct memsim_config cfg = { .policies = (1u << MEMSIM_POLICIES) - 1, .seed = 3, .threads = 2 };
+	struct memsim_result r[MEMSIM_POLICIES];
+	struct memsim_row rows[MEMSIM_POLICIES * 40];
+	struct memsim_trace *t = NULL;
+	struct hearth_err err = { 0 };
+
+	assert_int_equal(memsim_trace_generate(3, 40, 240, &t, &err), 0);
+	assert_null(t->names);
+	farmem_knobs_default(&cfg.knobs);
+	memsim_costs_default(&cfg.costs);
+	memsim_model_default(&cfg.model);
+	cfg.trace = t;
+	cfg.rows = rows;
+	assert_int_equal(memsim_run(&cfg, r, &err), 0);
+	for (size_t p = 0; p < MEMSIM_POLICIES; p++) {
+		uint64_t requests = 0, starts = 0, wakes = 0;
+		double local = 0;
+
+		for (size_t f = 0; f < 40; f++) {
+			const struct memsim_row *row = &rows[p * 40 + f];
+
+			requests += row->requests;
+			starts += row->cold_starts;
+			wakes += row->wakes;
+			local += row->local_gib_s;
+			assert_true(row->semiwarm_s >= 0 && row->semiwarm_s <= row->idle_s && row->idle_s <= row->alive_s);
+			assert_true(row->saved_pct <= 100 && (p != MEMSIM_KEEPALIVE || row->saved_pct == 0));
+			assert_true(p == MEMSIM_HEARTH || p == MEMSIM_FAASMEM || row->semiwarm_s == 0);
+		}
+		assert_true(requests <= r[p].requests && starts == r[p].cold_starts && wakes == r[p].wakes);    /* some still run */
+		assert_near(local, r[p].local_gib_s, 1e-6 * local);
+	}
+	memsim_trace_free(t);
+}
+
+/* One call: 10 minutes idle, of which semi-warm are those after 60 s, as the oracle says, and after 120 s, as nothing is known. */
+static void lives_divide(void **state)
+{
+	struct day *d = day();
+	struct memsim_row rows[MEMSIM_POLICIES] = { 0 };
+
+	d->calls[10] = 1;
+	d->cfg.rows = rows;
+	run(d);
+	for (size_t p = 0; p < MEMSIM_POLICIES; p++) {
+		assert_near(rows[p].alive_s, 601.5, 1e-3);
+		assert_near(rows[p].idle_s, 600, 1e-3);
+	}
+	assert_near(rows[MEMSIM_FAASMEM].semiwarm_s, 540, 1e-3);
+	assert_near(rows[MEMSIM_HEARTH].semiwarm_s, 480, 1e-3);
+	d->cfg.knobs.semiwarm = false;
+	run(d);
+	assert_true(rows[MEMSIM_HEARTH].semiwarm_s == 0);
+	free(d);
+}
+
 static void refuses_nonsense(void **state)
 {
 	struct day *d = day();
@@ -349,7 +410,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_and_joins), cmocka_unit_test(says_what_is_wrong_and_where), cmocka_unit_test(generates_what_was_asked_for), cmocka_unit_test(one_call),
 		cmocka_unit_test(regular_calls), cmocka_unit_test(waking_costs_what_it_says), cmocka_unit_test(bursts_and_images), cmocka_unit_test(long_calls),
-		cmocka_unit_test(link_is_kept), cmocka_unit_test(same_seed_same_day), cmocka_unit_test(refuses_nonsense),
+		cmocka_unit_test(link_is_kept), cmocka_unit_test(same_seed_same_day), cmocka_unit_test(functions_by_themselves), cmocka_unit_test(lives_divide),
+		cmocka_unit_test(refuses_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
