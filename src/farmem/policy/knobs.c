@@ -9,7 +9,7 @@ void farmem_knobs_default(struct farmem_knobs *ret)
 {
 	*ret = (struct farmem_knobs){
 		.segments = true, .semiwarm = true, .prefetch = true,
-		.reuse_quantile = 0.99, .offload_per_s = 0.01, .return_max = 0.75, .pressure_low = 0.05, .pressure_high = 0.4,
+		.reuse_quantile = 0.99, .offload_per_s = 0.01, .return_max = 0.5, .pressure_low = 0.05, .pressure_high = 0.4,
 		.semiwarm_min_ns = 10 * NS_PER_S, .semiwarm_max_ns = 1800 * NS_PER_S, .semiwarm_first_ns = 120 * NS_PER_S, .pace_ns = 10 * NS_PER_S,
 		.floor_bytes = 1u << 20, .segment_min_bytes = 64 * 4096, .prefetch_max_bytes = 1ull << 30, .processor_bytes = 8ull << 30,
 		.long_request_ns = 60 * NS_PER_S, .rollback_ns = 30 * NS_PER_S, .keepalive_ns = 600 * NS_PER_S, .keepalive_margin_ns = 15 * NS_PER_S,

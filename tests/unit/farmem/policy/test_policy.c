@@ -260,6 +260,7 @@ static void what_comes_back_stays(void **state)
 	assert_int_equal(r.f.returned_n[FARMEM_RUNTIME], 1);
 	assert_true(r.f.returned[FARMEM_RUNTIME] == 0.75 && r.f.returned[FARMEM_INIT] == 0.9);
 	learnt = r.f;
+	learnt.knobs.return_max = 0.75;
 	for (unsigned n = 0; n < 16; n++) {
 		r = ready();
 		r.f = learnt;
