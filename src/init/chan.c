@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "chan.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -56,6 +58,9 @@ static int frame_take(struct chan *c, const struct fn_view *v)
 			return -EPROTO;
 		c->ops->stop(c->ctx, (int)v->head.arg);
 		return 0;
+	case FN_CANCEL:
+		c->ops->cancel(c->ctx, v->head.id);
+		return 0;
 	default:
 		return -EPROTO;
 	}
@@ -108,22 +113,42 @@ static void peer_ready(struct loop_io *io, uint32_t events)
 		peer_drop(c);
 }
 
+static uint8_t flags(const struct chan *c)
+{
+	return (uint8_t)((c->ready ? FN_FLAG_READY : 0) | (c->loaded ? FN_FLAG_LOADED : 0) | (c->zygote ? FN_FLAG_ZYGOTE : 0));
+}
+
+/* In front of what waits for a connection: what is, so that who comes later knows it. */
+static int hello(struct chan *c)
+{
+	struct buf ids = { 0 };
+	struct fn_frame head = { .type = FN_HELLO, .flags = flags(c), .arg = c->forks ? FN_VERSION_WORKERS : FN_VERSION };
+	int ret = c->ops->running(c->ctx, &ids);
+
+	if (ret == 0)
+		ret = outq_result_ids(&c->out, &ids);
+	if (ret == 0 && c->zygote)
+		ret = outq_put_first(&c->out, (struct fn_frame){ .type = FN_WORKERS, .arg = c->workers }, NULL, 0);
+	if (ret == 0 && ids.len) {
+		memcpy(&head.id, buf_head(&ids), sizeof head.id);
+		head.id = le64toh(head.id);
+	}
+	if (ret == 0)
+		ret = outq_put_first(&c->out, head, buf_head(&ids), c->forks ? ids.len : 0);
+	buf_done(&ids);
+	return ret;
+}
+
 static void listener_ready(struct loop_io *io, uint32_t events)
 {
 	struct chan *c = io->ctx;
-	uint64_t id;
 	int fd = fn_accept(io->fd);
 
 	if (fd < 0)
 		return;
 	peer_drop(c);           /* one peer: the newest */
 	c->peer.fd = fd;
-	id = c->ops->running(c->ctx);
-	if (!id)
-		id = outq_result_id(&c->out);
-	if (loop_add(c->loop, &c->peer, EPOLLIN) < 0 ||
-	    outq_put_first(&c->out, (struct fn_frame){
-		.type = FN_HELLO, .flags = (uint8_t)((c->ready ? FN_FLAG_READY : 0) | (c->loaded ? FN_FLAG_LOADED : 0)), .id = id, .arg = FN_VERSION }) < 0) {
+	if (loop_add(c->loop, &c->peer, EPOLLIN) < 0 || hello(c) < 0) {
 		peer_drop(c);
 		return;
 	}
@@ -172,13 +197,21 @@ void chan_log(struct chan *c, unsigned stream, const void *data, size_t len)
 		flush(c);
 }
 
-void chan_ready(struct chan *c)
+void chan_ready(struct chan *c, bool zygote)
 {
 	if (c->ready)
 		return;
 	c->ready = true;
+	c->zygote = zygote;
 	if (c->peer.fd >= 0)
-		chan_send(c, (struct fn_frame){ .type = FN_READY_NOW }, NULL, 0, NULL, 0);
+		chan_send(c, (struct fn_frame){ .type = FN_READY_NOW, .flags = zygote ? FN_FLAG_ZYGOTE : 0 }, NULL, 0, NULL, 0);
+}
+
+void chan_workers(struct chan *c, unsigned count)
+{
+	c->workers = count;
+	if (c->peer.fd >= 0)
+		chan_send(c, (struct fn_frame){ .type = FN_WORKERS, .arg = count }, NULL, 0, NULL, 0);
 }
 
 void chan_loaded(struct chan *c)

@@ -11,7 +11,7 @@
 
 #include "loopback.h"
 
-#define CONNS_MAX 32
+#define CONNS_SPARE 31
 #define READ_BYTES (16u << 10)
 #define OUT_MAX_BYTES (256u << 10)      /* a client that doesn't take its answers isn't listened to */
 
@@ -131,15 +131,15 @@ static void listener_ready(struct loop_io *io, uint32_t events)
 		close(fd);
 	else if (loop_add(h->loop, &c->io, EPOLLIN) < 0)
 		conn_drop(c);
-	if (h->count >= CONNS_MAX)
+	if (h->count >= h->max)
 		loop_want(h->loop, &h->listener, 0);    /* the others wait in the kernel */
 }
 
-int http_init(struct http *h, struct loop *loop, struct rapi *rapi, uint16_t port)
+int http_init(struct http *h, struct loop *loop, struct rapi *rapi, uint16_t port, unsigned workers)
 {
 	int fd;
 
-	*h = (struct http){ .loop = loop, .rapi = rapi, .listener = { .fd = -1, .ready = listener_ready, .ctx = h } };
+	*h = (struct http){ .loop = loop, .rapi = rapi, .max = workers + CONNS_SPARE, .listener = { .fd = -1, .ready = listener_ready, .ctx = h } };
 	fd = loopback_listen(port);
 	if (fd < 0)
 		return fd;

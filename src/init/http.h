@@ -13,10 +13,11 @@ struct http {
 	struct rapi *rapi;
 	struct loop_io listener;
 	struct http_conn *conns;
-	unsigned count;
+	unsigned count, max;
 };
 
-int http_init(struct http *h, struct loop *loop, struct rapi *rapi, uint16_t port);    /* 0, -errno */
+/** http_init - @workers: that each have a connection for as long as they live. Return: 0, -errno. */
+int http_init(struct http *h, struct loop *loop, struct rapi *rapi, uint16_t port, unsigned workers);
 void http_done(struct http *h);
 /** http_output - send what a connection has to say; for rapi_ops.output */
 void http_output(struct rapi_conn *c);

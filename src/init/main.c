@@ -37,7 +37,7 @@ struct init {
 	struct http http;
 	struct probe probe;
 	struct loop_io signals, out, err;
-	struct loop_timer linger;
+	struct loop_timer linger, idle;
 	pid_t function;                 /* 0: ended */
 	int wait_status;
 };
@@ -100,14 +100,22 @@ static void on_stop(void *ctx, int sig)
 		kill(-in->function, sig);
 }
 
-static uint64_t on_running(void *ctx)
+static void on_cancel(void *ctx, uint64_t id)
 {
 	struct init *in = ctx;
 
-	return in->opt.contract == CONTRACT_LAMBDA ? rapi_running(&in->rapi) : 0;
+	if (in->opt.contract == CONTRACT_LAMBDA)
+		rapi_cancel(&in->rapi, id);
 }
 
-static const struct chan_ops chan_ops = { .invoke = on_invoke, .stop = on_stop, .running = on_running };
+static int on_running(void *ctx, struct buf *ids)
+{
+	struct init *in = ctx;
+
+	return in->opt.contract == CONTRACT_LAMBDA ? rapi_running(&in->rapi, ids) : 0;
+}
+
+static const struct chan_ops chan_ops = { .invoke = on_invoke, .stop = on_stop, .cancel = on_cancel, .running = on_running };
 
 /* ---- the Runtime API ---- */
 
@@ -141,7 +149,7 @@ static void on_ready(void *ctx)
 	struct init *in = ctx;
 
 	log_drain(in);
-	chan_ready(&in->chan);
+	chan_ready(&in->chan, in->opt.contract == CONTRACT_LAMBDA && rapi_is_zygote(&in->rapi));
 }
 
 static void on_result(void *ctx, const struct rapi_result *r)
@@ -159,7 +167,45 @@ static void on_output(void *ctx, struct rapi_conn *c)
 	http_output(c);
 }
 
-static const struct rapi_ops rapi_ops = { .loaded = on_loaded, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = on_output };
+static void on_workers(void *ctx, unsigned count)
+{
+	struct init *in = ctx;
+
+	chan_workers(&in->chan, count);
+}
+
+static uint64_t on_waits(void *ctx)
+{
+	struct init *in = ctx;
+	uint64_t now = clock_mono_ns();
+
+	if (!in->idle.at_ns)
+		in->idle.at_ns = now + in->opt.worker_idle_ns;
+	return now;
+}
+
+static void idle_over(struct loop_timer *timer)
+{
+	struct init *in = timer->ctx;
+
+	rapi_idle_end(&in->rapi, clock_mono_ns());
+	timer->at_ns = rapi_idle_due(&in->rapi);
+}
+
+static bool on_alive(void *ctx, pid_t pid)
+{
+	return kill(pid, 0) == 0;
+}
+
+static void on_end(void *ctx, pid_t pid)
+{
+	kill(pid, SIGKILL);
+}
+
+static const struct rapi_ops rapi_ops = {
+	.loaded = on_loaded, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = on_output,
+	.workers = on_workers, .waits = on_waits, .alive = on_alive, .end = on_end,
+};
 
 /* ---- processes ---- */
 
@@ -193,6 +239,10 @@ static void reap(struct init *in)
 		if (pid == in->function) {
 			function_ended(in, pid, status);
 			return;
+		}
+		if (in->opt.contract == CONTRACT_LAMBDA) {
+			log_drain(in);  /* its last words come before its end */
+			rapi_worker_ended(&in->rapi, pid, status);
 		}
 	}
 }
@@ -251,6 +301,8 @@ static int environment(const struct options *o)
 		ret = put_env("HEARTH_SUFFIX", "%s", o->suffix);
 	if (ret == 0 && o->contract == CONTRACT_LAMBDA)
 		ret = put_env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:%u", o->api_port);
+	if (ret == 0 && o->zygote)
+		ret = put_env("HEARTH_ZYGOTE", "1");
 	if (ret == 0 && o->contract == CONTRACT_HTTP)
 		ret = put_env("PORT", "%u", o->port);
 	return ret;
@@ -268,13 +320,18 @@ static int services_open(struct init *in, struct hearth_err *err)
 	if (ret < 0)
 		return err_set(err, ret, "cannot set up: %s", strerror(-ret));
 	in->linger = (struct loop_timer){ .fire = linger_over, .ctx = in };
+	in->idle = (struct loop_timer){ .fire = idle_over, .ctx = in };
 	loop_timer_add(&in->loop, &in->linger);
+	loop_timer_add(&in->loop, &in->idle);
 	ret = chan_init(&in->chan, &in->loop, o->suffix, &chan_ops, in);
 	if (ret < 0)
 		return err_set(err, ret, "cannot listen on %s%s%s: %s", FN_NAME_INIT, o->suffix ? "-" : "", o->suffix ? o->suffix : "", strerror(-ret));
 	if (o->contract == CONTRACT_LAMBDA) {
 		rapi_init(&in->rapi, RAPI_RESPONSE_MAX, &rapi_ops, in);
-		ret = http_init(&in->http, &in->loop, &in->rapi, o->api_port);
+		if (o->zygote)
+			rapi_allow_fork(&in->rapi, o->concurrency, o->worker_idle_ns);
+		in->chan.forks = o->zygote;
+		ret = http_init(&in->http, &in->loop, &in->rapi, o->api_port, o->zygote ? o->concurrency : 1);
 		if (ret < 0)
 			return err_set(err, ret, "cannot listen on 127.0.0.1:%u for the Runtime API: %s", o->api_port, strerror(-ret));
 	}

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 const char options_usage[] =
-	"usage: hearth-init --contract lambda|http|native [--port 8080] [--api-port 9001] [--suffix ID] [--concurrency 1] -- COMMAND [ARGUMENT...]\n";
+	"usage: hearth-init --contract lambda|http|native [--port 8080] [--api-port 9001] [--suffix ID] [--concurrency 1] [--zygote [--worker-idle MS]] -- COMMAND [ARGUMENT...]\n";
 
 static int number(const char *option, const char *text, unsigned long max, unsigned long *ret, struct hearth_err *err)
 {
@@ -40,8 +42,10 @@ static int check(const struct options *o, int has_contract, struct hearth_err *e
 		return err_set(err, -EINVAL, "--contract is missing");
 	if (!o->command[0])
 		return err_set(err, -EINVAL, "no command: put -- COMMAND at the end");
-	if (o->contract == CONTRACT_LAMBDA && o->concurrency > 1)
-		return err_set(err, -EINVAL, "--concurrency %u: the lambda contract serves one invocation at a time", o->concurrency);
+	if (o->zygote && o->contract != CONTRACT_LAMBDA)
+		return err_set(err, -EINVAL, "--zygote: of the lambda contract only");
+	if (o->contract == CONTRACT_LAMBDA && o->concurrency > 1 && !o->zygote)
+		return err_set(err, -EINVAL, "--concurrency %u: without --zygote the lambda contract serves one invocation at a time", o->concurrency);
 	return 0;
 }
 
@@ -50,10 +54,11 @@ int options_parse(int argc, char **argv, struct options *ret, const char **ret_t
 	static const struct option options[] = {
 		{ "contract", required_argument, NULL, 'c' }, { "port", required_argument, NULL, 'p' },
 		{ "api-port", required_argument, NULL, 'a' }, { "suffix", required_argument, NULL, 's' },
-		{ "concurrency", required_argument, NULL, 'n' }, { "help", no_argument, NULL, 'h' },
+		{ "concurrency", required_argument, NULL, 'n' }, { "zygote", no_argument, NULL, 'z' },
+		{ "worker-idle", required_argument, NULL, 'i' }, { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' }, { 0 },
 	};
-	struct options o = { .port = 8080, .api_port = 9001, .concurrency = 1 };
+	struct options o = { .port = 8080, .api_port = 9001, .concurrency = 1, .worker_idle_ns = 10 * NS_PER_S };
 	int opt, ret_code = 0, has_contract = 0;
 	unsigned long n = 0;
 
@@ -79,6 +84,13 @@ int options_parse(int argc, char **argv, struct options *ret, const char **ret_t
 		case 'n':
 			ret_code = number("concurrency", optarg, 100000, &n, err);
 			o.concurrency = (unsigned)n;
+			break;
+		case 'z':
+			o.zygote = true;
+			break;
+		case 'i':
+			ret_code = number("worker-idle", optarg, UINT32_MAX, &n, err);
+			o.worker_idle_ns = n * NS_PER_MS;
 			break;
 		case 'h':
 		case 'v':

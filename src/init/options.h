@@ -2,6 +2,7 @@
 #ifndef INIT_OPTIONS_H
 #define INIT_OPTIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -12,6 +13,8 @@ struct options {
 	enum contract contract;
 	uint16_t port, api_port;
 	unsigned concurrency;
+	bool zygote;
+	uint64_t worker_idle_ns;
 	const char *suffix;
 	char **command;                 /* part of argv */
 };

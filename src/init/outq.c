@@ -2,6 +2,7 @@
 #include "outq.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,9 +75,9 @@ int outq_put(struct outq *q, struct fn_frame head, const char *meta, size_t meta
 	return 0;
 }
 
-int outq_put_first(struct outq *q, struct fn_frame head)
+int outq_put_first(struct outq *q, struct fn_frame head, const void *body, size_t body_len)
 {
-	struct outq_frame *f = frame_new(head, NULL, 0, NULL, 0);
+	struct outq_frame *f = frame_new(head, NULL, 0, body, body_len);
 
 	if (!f)
 		return -ENOMEM;
@@ -178,12 +179,20 @@ void outq_sent(struct outq *q, size_t n)
 	}
 }
 
-/* Of use to the next connection too? HELLO says whether the runtime is loaded and the function ready; a refusal was for the old one. */
+/* Of use to the next connection too? What it begins with is said anew: whether the runtime is loaded and the function ready, how many workers there are. A refusal was for the old one. */
 static bool survives(const struct outq_frame *f)
 {
-	if (f->head.type == FN_RESULT)
+	switch (f->head.type) {
+	case FN_HELLO:
+	case FN_READY_NOW:
+	case FN_LOADED_NOW:
+	case FN_WORKERS:
+		return false;
+	case FN_RESULT:
 		return f->head.arg != FN_REFUSED;
-	return f->head.type != FN_HELLO && f->head.type != FN_READY_NOW && f->head.type != FN_LOADED_NOW;
+	default:
+		return true;
+	}
 }
 
 void outq_hangup(struct outq *q)
@@ -204,12 +213,16 @@ void outq_hangup(struct outq *q)
 	q->log_bytes = log_bytes;
 }
 
-uint64_t outq_result_id(const struct outq *q)
+int outq_result_ids(const struct outq *q, struct buf *ids)
 {
 	const struct outq_frame *f;
+	int ret = 0;
 
-	for (f = q->head; f; f = f->next)
+	for (f = q->head; f && ret == 0; f = f->next) {
+		uint64_t wire = htole64(f->head.id);
+
 		if (f->head.type == FN_RESULT && f->head.arg != FN_REFUSED)
-			return f->head.id;
-	return 0;
+			ret = buf_append(ids, &wire, sizeof wire);
+	}
+	return ret;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/buf.h"
 #include "fn/wire.h"
 
 /*
@@ -25,7 +26,7 @@ void outq_done(struct outq *q);
 /** outq_put - queue a frame; len and meta_len of the header are filled in. Return: 0, -ENOMEM, -EMSGSIZE. */
 int outq_put(struct outq *q, struct fn_frame head, const char *meta, size_t meta_len, const void *body, size_t body_len);
 /** outq_put_first - the same in front of everything; only while nothing is half sent */
-int outq_put_first(struct outq *q, struct fn_frame head);
+int outq_put_first(struct outq *q, struct fn_frame head, const void *body, size_t body_len);
 /** outq_log - queue output of the function; never fails: what cannot be kept is counted as lost */
 void outq_log(struct outq *q, unsigned stream, const void *data, size_t len);
 /** outq_iov - what to send next. Return: number of pieces, 0 = nothing. */
@@ -34,7 +35,7 @@ size_t outq_iov(const struct outq *q, struct iovec *iov, size_t max);
 void outq_sent(struct outq *q, size_t n);
 /** outq_hangup - the connection is gone: frames that only concerned it are dropped, a half-sent one starts again */
 void outq_hangup(struct outq *q);
-/** outq_result_id - id of a queued result of an invocation, 0 = none */
-uint64_t outq_result_id(const struct outq *q);
+/** outq_result_ids - the ids of queued results of invocations, appended to @ids as the wire has them. Return: 0, -ENOMEM. */
+int outq_result_ids(const struct outq *q, struct buf *ids);
 
 #endif

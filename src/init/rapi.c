@@ -12,18 +12,14 @@
 
 void rapi_init(struct rapi *r, size_t response_max, const struct rapi_ops *ops, void *ctx)
 {
-	*r = (struct rapi){ .response_max = response_max, .ops = ops, .ctx = ctx };
+	*r = (struct rapi){ .response_max = response_max, .ops = ops, .ctx = ctx, .calls_max = 1 };
 }
 
-void rapi_done(struct rapi *r)
+void rapi_allow_fork(struct rapi *r, unsigned max, uint64_t idle_ns)
 {
-	buf_done(&r->meta);
-	buf_done(&r->event);
-}
-
-uint64_t rapi_running(const struct rapi *r)
-{
-	return r->queued || r->state == RAPI_RUNNING ? r->id : 0;
+	r->may_fork = true;
+	r->calls_max = max;
+	r->idle_ns = idle_ns;
 }
 
 /* ---- answers ---- */
@@ -31,11 +27,13 @@ uint64_t rapi_running(const struct rapi *r)
 static const char *reason(int status)
 {
 	switch (status) {
+	case 200: return "OK";
 	case 202: return "Accepted";
 	case 400: return "Bad Request";
 	case 403: return "Forbidden";
 	case 404: return "Not Found";
 	case 405: return "Method Not Allowed";
+	case 410: return "Gone";
 	case 413: return "Request Entity Too Large";
 	default: return "Internal Server Error";
 	}
@@ -59,15 +57,20 @@ static int answer_ok(struct buf *out)
 	return answer(out, 202, "{\"status\":\"OK\"}\n");
 }
 
-static int answer_state(struct rapi *r, struct buf *out, const char *wanted)
+int rapi_answer_fork(struct buf *out)
+{
+	return answer(out, 200, "{\"action\":\"fork\"}\n");
+}
+
+static int answer_state(const struct rapi_worker *w, struct buf *out, const char *wanted)
 {
 	static const char *const names[] = {
 		[RAPI_INIT] = "Started", [RAPI_IDLE] = "InvocationResponseSent", [RAPI_WAITING] = "Ready",
-		[RAPI_RUNNING] = "Running", [RAPI_FAILED] = "InitError",
+		[RAPI_RUNNING] = "Running", [RAPI_FAILED] = "InitError", [RAPI_ZYGOTE] = "Zygote",
 	};
 	char message[160];
 
-	snprintf(message, sizeof message, "State transition from %s to %s failed for runtime. Error: State transition is not allowed", names[r->state], wanted);
+	snprintf(message, sizeof message, "State transition from %s to %s failed for runtime. Error: State transition is not allowed", names[w->state], wanted);
 	return rapi_answer_error(out, 403, "InvalidStateTransition", message);
 }
 
@@ -91,7 +94,7 @@ static int put_header(struct buf *out, const struct buf *meta, const char *key, 
 	return buf_printf(out, "%s: %.*s\r\n", header, (int)len, value);
 }
 
-static int event_write(struct rapi *r, struct buf *out)
+int rapi_event_write(const struct rapi_call *call, struct buf *out)
 {
 	static const struct { const char *key, *header, *otherwise; } headers[] = {
 		{ "content_type", "Content-Type", "application/json" },
@@ -104,84 +107,14 @@ static int event_write(struct rapi *r, struct buf *out)
 	size_t i;
 
 	ret = buf_printf(out, "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: %s\r\nLambda-Runtime-Deadline-Ms: %" PRIu64 "\r\n",
-		r->request_id, r->deadline_ms ? r->deadline_ms : (uint64_t)NO_DEADLINE_MS);
+		call->request_id, call->deadline_ms ? call->deadline_ms : (uint64_t)NO_DEADLINE_MS);
 	for (i = 0; ret == 0 && i < sizeof headers / sizeof *headers; i++)
-		ret = put_header(out, &r->meta, headers[i].key, headers[i].header, headers[i].otherwise);
+		ret = put_header(out, &call->meta, headers[i].key, headers[i].header, headers[i].otherwise);
 	if (ret == 0)
-		ret = buf_printf(out, "Content-Length: %zu\r\n\r\n", r->event.len);
-	if (ret == 0 && r->event.len)
-		ret = buf_append(out, buf_head(&r->event), r->event.len);
+		ret = buf_printf(out, "Content-Length: %zu\r\n\r\n", call->event.len);
+	if (ret == 0 && call->event.len)
+		ret = buf_append(out, buf_head(&call->event), call->event.len);
 	return ret;
-}
-
-static void result_send(struct rapi *r, const struct rapi_result *result)
-{
-	r->state = RAPI_IDLE;
-	memcpy(r->answered_id, r->request_id, sizeof r->answered_id);
-	r->ops->result(r->ctx, result);
-}
-
-/* Hand the invocation to the runtime on a connection that asked for it. */
-static void deliver(struct rapi *r, struct buf *out)
-{
-	struct buf text = { 0 };
-	int ret = event_write(r, &text);
-
-	if (ret == 0)
-		ret = buf_append(out, buf_head(&text), text.len);
-	buf_done(&text);
-	buf_done(&r->meta);
-	buf_done(&r->event);
-	r->queued = false;
-	r->state = RAPI_RUNNING;
-	if (ret < 0) {
-		static const char doc[] = "{\"errorMessage\":\"hearth-init has no memory for the event\",\"errorType\":\"Runtime.OutOfMemory\"}";
-
-		rapi_answer_error(out, 500, "InternalServerError", "No memory for the event");
-		result_send(r, &(struct rapi_result){
-			.id = r->id, .outcome = FN_FUNCTION_ERROR, .content_type = "", .error_type = "Runtime.OutOfMemory", .body = doc, .body_len = sizeof doc - 1 });
-	}
-}
-
-/* The request's id goes into headers and paths: what doesn't fit there is replaced. */
-static void set_request_id(struct rapi *r, const struct fn_view *v)
-{
-	const char *id;
-	size_t len, i;
-	bool good = fn_meta_get(v->meta, v->head.meta_len, "request_id", &id, &len) && len > 0 && len < sizeof r->request_id;
-
-	for (i = 0; good && i < len; i++)
-		good = id[i] > ' ' && id[i] < 0x7f && !strchr("/?#%", id[i]);
-	if (good) {
-		memcpy(r->request_id, id, len);
-		r->request_id[len] = 0;
-	} else {
-		snprintf(r->request_id, sizeof r->request_id, "%08" PRIx64 "-0000-4000-8000-%012" PRIx64, r->id >> 48, r->id & 0xffffffffffffu);
-	}
-}
-
-int rapi_invoke(struct rapi *r, const struct fn_view *v)
-{
-	if (r->queued || (r->state != RAPI_IDLE && r->state != RAPI_WAITING))
-		return -EBUSY;
-	if (buf_append(&r->meta, v->meta, v->head.meta_len) < 0 || buf_append(&r->event, v->body, v->body_len) < 0) {
-		buf_done(&r->meta);
-		buf_done(&r->event);
-		return -ENOMEM;
-	}
-	r->id = v->head.id;
-	r->deadline_ms = v->head.arg;
-	r->queued = true;
-	set_request_id(r, v);
-	if (r->state == RAPI_WAITING) {
-		struct rapi_conn *c = r->waiter;
-
-		r->waiter = NULL;
-		deliver(r, rapi_conn_out(c));
-		rapi_conn_resume(c);
-		r->ops->output(r->ctx, c);
-	}
-	return 0;
 }
 
 /* ---- requests ---- */
@@ -212,6 +145,8 @@ enum rapi_route rapi_route(enum http_method method, const char *path, size_t len
 		return method == HTTP_POST ? ROUTE_INIT_ERROR : ROUTE_BAD_METHOD;
 	if (len == 13 && memcmp(path, "hearth/loaded", 13) == 0)
 		return method == HTTP_POST ? ROUTE_LOADED : ROUTE_BAD_METHOD;
+	if (len == 11 && memcmp(path, "hearth/fork", 11) == 0)
+		return method == HTTP_GET ? ROUTE_FORK : ROUTE_BAD_METHOD;
 	if (!take_word(&path, &len, "invocation/"))
 		return ROUTE_NONE;
 	if (len == 4 && memcmp(path, "next", 4) == 0)
@@ -234,26 +169,48 @@ enum rapi_route rapi_route(enum http_method method, const char *path, size_t len
 	return method == HTTP_POST ? route : ROUTE_BAD_METHOD;
 }
 
-static bool handle_next(struct rapi *r, struct rapi_conn *c, struct buf *out)
+static bool handle_next(struct rapi *r, struct rapi_worker *w, struct rapi_conn *c, struct buf *out)
 {
-	if (r->state != RAPI_INIT && r->state != RAPI_IDLE) {
-		answer_state(r, out, "Ready");
+	bool first = w->state == RAPI_INIT;
+
+	if (w->state != RAPI_INIT && w->state != RAPI_IDLE) {
+		answer_state(w, out, "Ready");
 		return true;
 	}
-	if (r->queued) {
-		deliver(r, out);
+	w->asked = true;
+	if (r->waiting) {
+		rapi_deliver(r, w, out);
 		return true;
 	}
-	r->waiter = c;
-	if (r->state == RAPI_INIT) {
-		r->state = RAPI_WAITING;
+	w->waiter = c;
+	w->state = RAPI_WAITING;
+	if (w->pid)
+		w->since_ns = r->ops->waits(r->ctx);
+	if (first)
 		r->ops->ready(r->ctx);
-	}
-	r->state = RAPI_WAITING;
 	return false;
 }
 
-static void handle_too_large(struct rapi *r, const struct rapi_request *q, struct buf *out)
+static bool handle_fork(struct rapi *r, struct rapi_conn *c, const struct rapi_request *q, struct buf *out)
+{
+	bool first = r->own.state == RAPI_INIT;
+
+	if ((!first && r->own.state != RAPI_ZYGOTE) || r->zygote) {
+		answer_state(&r->own, out, "Zygote");
+		return true;
+	}
+	r->own.state = RAPI_ZYGOTE;
+	if (first)
+		r->ops->ready(r->ctx);
+	if (rapi_fork_told(r, q)) {
+		rapi_answer_fork(out);
+		return true;
+	}
+	r->zygote = c;
+	return false;
+}
+
+static void handle_too_large(struct rapi *r, struct rapi_worker *w, struct buf *out)
 {
 	char text[160], doc[224];
 	int len;
@@ -262,43 +219,43 @@ static void handle_too_large(struct rapi *r, const struct rapi_request *q, struc
 	len = snprintf(doc, sizeof doc, "{\"errorMessage\":\"%s\",\"errorType\":\"Function.ResponseSizeTooLarge\"}", text);
 	snprintf(text, sizeof text, "Exceeded maximum allowed payload size (%zu bytes).", r->response_max);
 	rapi_answer_error(out, 413, "RequestEntityTooLarge", text);
-	result_send(r, &(struct rapi_result){
-		.id = r->id, .outcome = FN_FUNCTION_ERROR, .content_type = "", .error_type = "Function.ResponseSizeTooLarge", .body = doc, .body_len = (size_t)len });
+	rapi_result_send(r, w, &(struct rapi_result){
+		.outcome = FN_FUNCTION_ERROR, .content_type = "", .error_type = "Function.ResponseSizeTooLarge", .body = doc, .body_len = (size_t)len });
 }
 
-static void handle_result(struct rapi *r, const struct rapi_request *q, struct buf *out)
+static void handle_result(struct rapi *r, struct rapi_worker *w, const struct rapi_request *q, struct buf *out)
 {
 	bool response = q->route == ROUTE_RESPONSE;
 
-	if (r->state != RAPI_RUNNING || strcmp(q->id, r->request_id) != 0) {
+	if (w->state != RAPI_RUNNING || strcmp(q->id, w->call->request_id) != 0) {
 		/* The second answer to an invocation is out of turn, an answer to any other one is out of place. */
-		if (q->id[0] && r->state != RAPI_RUNNING && strcmp(q->id, r->answered_id) == 0)
-			answer_state(r, out, response ? "InvocationResponse" : "InvocationErrorResponse");
+		if (q->id[0] && w->state != RAPI_RUNNING && strcmp(q->id, w->answered_id) == 0)
+			answer_state(w, out, response ? "InvocationResponse" : "InvocationErrorResponse");
 		else
 			rapi_answer_error(out, 400, "InvalidRequestID", "Invalid request ID");
 		return;
 	}
 	if (q->too_large) {
-		handle_too_large(r, q, out);
+		handle_too_large(r, w, out);
 		return;
 	}
 	answer_ok(out);
-	result_send(r, &(struct rapi_result){
-		.id = r->id, .outcome = response && !q->failed_in_trailer ? FN_OK : FN_FUNCTION_ERROR,
+	rapi_result_send(r, w, &(struct rapi_result){
+		.outcome = response && !q->failed_in_trailer ? FN_OK : FN_FUNCTION_ERROR,
 		.content_type = q->content_type, .error_type = q->error_type, .body = q->body, .body_len = q->body_len });
 }
 
 static void handle_init_error(struct rapi *r, const struct rapi_request *q, struct buf *out)
 {
-	if (r->state != RAPI_INIT) {
-		answer_state(r, out, "InitError");
+	if (r->own.state != RAPI_INIT) {
+		answer_state(&r->own, out, "InitError");
 		return;
 	}
 	if (q->too_large) {
 		rapi_answer_error(out, 413, "RequestEntityTooLarge", "The error document is too large");
 		return;
 	}
-	r->state = RAPI_FAILED;
+	r->own.state = RAPI_FAILED;
 	answer_ok(out);
 	r->ops->init_error(r->ctx, &(struct rapi_result){
 		.content_type = q->content_type, .error_type = q->error_type, .body = q->body, .body_len = q->body_len });
@@ -306,29 +263,46 @@ static void handle_init_error(struct rapi *r, const struct rapi_request *q, stru
 
 static void handle_loaded(struct rapi *r, struct buf *out)
 {
-	if (r->state != RAPI_INIT) {
-		answer_state(r, out, "Loaded");
+	if (r->own.state != RAPI_INIT) {
+		answer_state(&r->own, out, "Loaded");
 		return;
 	}
 	answer_ok(out);
 	r->ops->loaded(r->ctx);
 }
 
+/* A question for work, or an answer to an invocation: of one that may. */
+static bool handle_worker(struct rapi *r, struct rapi_conn *c, const struct rapi_request *q, struct buf *out)
+{
+	struct rapi_worker *w = rapi_worker_of(r, q);
+
+	if (!w) {
+		rapi_answer_error(out, 403, "UnknownWorker", "This process was not forked to work, or is to end");
+		return true;
+	}
+	if (q->route == ROUTE_NEXT)
+		return handle_next(r, w, c, out);
+	handle_result(r, w, q, out);
+	return true;
+}
+
 bool rapi_handle(struct rapi *r, struct rapi_conn *c, const struct rapi_request *q, struct buf *out)
 {
 	switch (q->route) {
 	case ROUTE_NEXT:
-		return handle_next(r, c, out);
 	case ROUTE_RESPONSE:
 	case ROUTE_ERROR:
-		handle_result(r, q, out);
-		return true;
+		return handle_worker(r, c, q, out);
 	case ROUTE_INIT_ERROR:
 		handle_init_error(r, q, out);
 		return true;
 	case ROUTE_LOADED:
 		handle_loaded(r, out);
 		return true;
+	case ROUTE_FORK:
+		if (r->may_fork)
+			return handle_fork(r, c, q, out);
+		break;
 	case ROUTE_BAD_METHOD:
 		rapi_answer_error(out, 405, "MethodNotAllowed", "This path is not served with this method");
 		return true;

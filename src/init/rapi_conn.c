@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One HTTP/1.1 connection of the Runtime API: from bytes to whole requests. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -21,7 +22,9 @@ struct rapi_conn {
 	bool waiting, closing;
 	/* the request that is being received */
 	char path[PATH_MAX_BYTES], field[64], content_type[TYPE_MAX_BYTES], error_type[TYPE_MAX_BYTES];
+	char fork_error[RAPI_WHY_MAX / 2];
 	size_t path_len, field_len, body_len;
+	pid_t worker, forked;
 	bool in_value, streaming, expects, in_trailer, failed_in_trailer, too_large, whole;
 	enum rapi_route route;
 	char id[RAPI_ID_MAX];
@@ -33,7 +36,8 @@ static struct rapi_conn *conn_of(http_parser *p) { return p->data; }
 static void request_reset(struct rapi_conn *c)
 {
 	c->path_len = c->field_len = c->body_len = 0;
-	c->content_type[0] = c->error_type[0] = 0;
+	c->content_type[0] = c->error_type[0] = c->fork_error[0] = 0;
+	c->worker = c->forked = 0;
 	c->in_value = c->streaming = c->expects = c->in_trailer = c->failed_in_trailer = c->too_large = c->whole = false;
 	buf_done(&c->value);
 	buf_done(&c->body);
@@ -100,13 +104,24 @@ static bool is_field(const struct rapi_conn *c, const char *name)
 	return c->field_len == strlen(name) && strncasecmp(c->field, name, c->field_len) == 0;
 }
 
-static void copy_value(const struct rapi_conn *c, char *to)
+static void copy_value(const struct rapi_conn *c, char *to, size_t max)
 {
-	size_t n = c->value.len < TYPE_MAX_BYTES ? c->value.len : TYPE_MAX_BYTES - 1;
+	size_t n = c->value.len < max ? c->value.len : max - 1;
 
 	if (n)
 		memcpy(to, buf_head(&c->value), n);
 	to[n] = 0;
+}
+
+/* The value as a process's number. Return: -1 if it is none, which is nobody's. */
+static pid_t value_pid(const struct rapi_conn *c)
+{
+	char text[16], *end;
+	long pid;
+
+	copy_value(c, text, sizeof text);
+	pid = strtol(text, &end, 10);
+	return c->value.len < sizeof text && end > text && !*end && pid > 1 && pid <= INT_MAX ? (pid_t)pid : -1;
 }
 
 static bool value_is(const struct rapi_conn *c, const char *what)
@@ -120,9 +135,9 @@ static int header_done(struct rapi_conn *c)
 	int ret = 0;
 
 	if (is_field(c, "Content-Type")) {
-		copy_value(c, c->content_type);
+		copy_value(c, c->content_type, sizeof c->content_type);
 	} else if (is_field(c, "Lambda-Runtime-Function-Error-Type")) {
-		copy_value(c, c->error_type);
+		copy_value(c, c->error_type, sizeof c->error_type);
 		c->failed_in_trailer |= c->in_trailer;
 	} else if (is_field(c, "Lambda-Runtime-Function-Error-Body")) {
 		buf_reset(&c->error_body);
@@ -131,6 +146,12 @@ static int header_done(struct rapi_conn *c)
 		c->streaming = value_is(c, "streaming");
 	} else if (is_field(c, "Expect")) {
 		c->expects = value_is(c, "100-continue");
+	} else if (is_field(c, "Hearth-Worker")) {
+		c->worker = value_pid(c);
+	} else if (is_field(c, "Hearth-Forked")) {
+		c->forked = value_pid(c);
+	} else if (is_field(c, "Hearth-Fork-Error")) {
+		copy_value(c, c->fork_error, sizeof c->fork_error);
 	}
 	c->field_len = 0;
 	c->in_value = false;
@@ -177,7 +198,7 @@ static int on_headers(http_parser *p)
 
 static size_t body_max(const struct rapi_conn *c)
 {
-	if (c->route == ROUTE_BAD_METHOD || c->route == ROUTE_NONE || c->route == ROUTE_NEXT)
+	if (c->route == ROUTE_BAD_METHOD || c->route == ROUTE_NONE || c->route == ROUTE_NEXT || c->route == ROUTE_FORK)
 		return 0;
 	return c->streaming ? FN_BODY_MAX : c->rapi->response_max;
 }
@@ -230,11 +251,7 @@ struct rapi_conn *rapi_conn_free(struct rapi_conn *c)
 {
 	if (!c)
 		return NULL;
-	if (c->rapi->waiter == c) {
-		/* Nobody waits any more; the runtime will ask again. */
-		c->rapi->waiter = NULL;
-		c->rapi->state = RAPI_IDLE;
-	}
+	rapi_conn_left(c->rapi, c);
 	request_reset(c);
 	buf_done(&c->in);
 	buf_done(&c->out);
@@ -251,6 +268,7 @@ static void handle(struct rapi_conn *c)
 {
 	struct rapi_request q = {
 		.route = c->route, .content_type = c->content_type, .error_type = c->error_type,
+		.worker = c->worker, .forked = c->forked, .fork_error = c->fork_error,
 		.too_large = c->too_large, .failed_in_trailer = c->failed_in_trailer,
 		.body = c->body.len ? buf_head(&c->body) : NULL, .body_len = c->too_large ? c->body_len : c->body.len,
 	};
@@ -297,10 +315,7 @@ int rapi_conn_input(struct rapi_conn *c, const void *data, size_t len)
 	if (c->in.len + len - used > AHEAD_MAX_BYTES || buf_append(&c->in, (const char *)data + used, len - used) < 0) {
 		c->closing = true;
 		c->waiting = false;
-		if (c->rapi->waiter == c) {
-			c->rapi->waiter = NULL;
-			c->rapi->state = RAPI_IDLE;
-		}
+		rapi_conn_left(c->rapi, c);
 		rapi_answer_error(&c->out, 400, "BadRequest", "Too much sent ahead of an answer");
 		return -EPIPE;
 	}

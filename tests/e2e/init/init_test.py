@@ -211,7 +211,8 @@ def test_nothing_of_the_caller_stays_open():
 def test_strict_command_line():
     for args, text in ((['--contract', 'ftp', '--', 'x'], 'there are lambda'), (['--', 'x'], '--contract is missing'), (['--contract', 'http'], 'no command'),
                        (['--contract', 'http', '--port', '0', '--', 'x'], '--port 0'), (['--contrct', 'http', '--', 'x'], 'no such option'),
-                       (['--contract', 'lambda', '--concurrency', '2', '--', 'x'], 'one invocation at a time')):
+                       (['--contract', 'lambda', '--concurrency', '2', '--', 'x'], 'one invocation at a time'), (['--contract', 'http', '--zygote', '--', 'x'], 'lambda contract only'),
+                       (['--contract', 'lambda', '--zygote', '--worker-idle', '0', '--', 'x'], '--worker-idle 0')):
         r = subprocess.run([INIT_PROGRAM] + args, capture_output=True, text=True)
         assert r.returncode == 2 and text in r.stderr, (args, r)
     assert 'usage: hearth-init' in subprocess.run([INIT_PROGRAM, '--help'], capture_output=True, text=True, check=True).stdout

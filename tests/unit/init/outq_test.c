@@ -80,24 +80,40 @@ static void half_sent_frames(void **state)
 	outq_done(&q);
 }
 
+/* the ids of results that wait, as text */
+static void expect_results(const struct outq *q, const char *wanted)
+{
+	char text[100] = "";
+	struct buf ids = { 0 };
+	size_t i;
+
+	assert_int_equal(outq_result_ids(q, &ids), 0);
+	for (i = 0; i < ids.len / 8; i++)
+		snprintf(text + strlen(text), sizeof text - strlen(text), "%llu ", (unsigned long long)((uint64_t *)buf_head(&ids))[i]);
+	assert_string_equal(text, wanted);
+	buf_done(&ids);
+}
+
 static void hangup_keeps_what_the_next_peer_needs(void **state)
 {
 	struct outq q;
 
 	outq_init(&q, 1000);
-	outq_put_first(&q, (struct fn_frame){ .type = FN_HELLO });
+	outq_put_first(&q, (struct fn_frame){ .type = FN_HELLO }, NULL, 0);
 	outq_put(&q, (struct fn_frame){ .type = FN_READY_NOW }, NULL, 0, NULL, 0);
 	outq_put(&q, (struct fn_frame){ .type = FN_RESULT, .id = 3, .arg = FN_REFUSED }, NULL, 0, NULL, 0);
-	assert_int_equal(outq_result_id(&q), 0);
+	expect_results(&q, "");
 	outq_put(&q, (struct fn_frame){ .type = FN_RESULT, .id = 4, .arg = FN_FUNCTION_ERROR }, "a=b\n", 4, "x", 1);
+	outq_put(&q, (struct fn_frame){ .type = FN_RESULT, .id = 5, .arg = FN_WORKER_DIED }, NULL, 0, NULL, 0);
+	outq_put(&q, (struct fn_frame){ .type = FN_WORKERS, .arg = 2 }, NULL, 0, NULL, 0);
 	outq_log(&q, 1, "abc", 3);
 	outq_put(&q, (struct fn_frame){ .type = FN_EXITED }, NULL, 0, NULL, 0);
 	outq_sent(&q, 40);
 	outq_hangup(&q);
-	outq_put_first(&q, (struct fn_frame){ .type = FN_HELLO });
-	expect(&q, "16 R4 L3 22 ");
-	assert_int_equal(outq_result_id(&q), 4);
-	outq_sent(&q, 32 + 37 + 35 + 32);
+	outq_put_first(&q, (struct fn_frame){ .type = FN_HELLO }, NULL, 0);
+	expect(&q, "16 R4 R5 L3 22 ");
+	expect_results(&q, "4 5 ");
+	outq_sent(&q, 32 + 37 + 32 + 35 + 32);
 	expect(&q, "");
 	assert_null(q.head);
 	assert_null(q.tail);

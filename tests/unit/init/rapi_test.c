@@ -52,7 +52,7 @@ static void on_init_error(void *ctx, const struct rapi_result *r)
 
 static void on_output(void *ctx, struct rapi_conn *c) { note(ctx, "output;"); }
 
-static const struct rapi_ops ops = { on_loaded, on_ready, on_result, on_init_error, on_output };
+static const struct rapi_ops ops = { .loaded = on_loaded, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = on_output };
 
 static void start(struct bench *b)
 {
@@ -250,6 +250,16 @@ static void too_large(void **state)
 	}
 }
 
+static void expect_running(const struct rapi *r, uint64_t id)
+{
+	struct buf ids = { 0 };
+
+	assert_int_equal(rapi_running(r, &ids), 0);
+	assert_int_equal(ids.len, sizeof id);
+	assert_memory_equal(buf_head(&ids), &id, sizeof id);
+	buf_done(&ids);
+}
+
 static void a_waiting_connection_that_ends(void **state)
 {
 	struct bench b;
@@ -263,11 +273,11 @@ static void a_waiting_connection_that_ends(void **state)
 	buf_done(rapi_conn_out(second));
 	b.conn = rapi_conn_free(b.conn);
 	assert_int_equal(invoke(&b, 1, "request_id=a\n", "x"), 0);
-	assert_int_equal(rapi_running(&b.rapi), 1);
+	expect_running(&b.rapi, 1);
 	assert_int_equal(rapi_conn_input(second, NEXT, strlen(NEXT)), 0);
 	assert_non_null(strstr((char *)buf_head(rapi_conn_out(second)), "200 OK"));
 	rapi_conn_free(second);
-	assert_int_equal(rapi_running(&b.rapi), 1);
+	expect_running(&b.rapi, 1);
 	finish(&b);
 }
 
@@ -281,6 +291,266 @@ static void runtime_loaded(void **state)
 	    { 0, NULL, POST("hearth/loaded", "", "0", ""), "from Running to Loaded", "" });
 }
 
+/* ---- a zygote and its workers: several connections ---- */
+
+#define FORK(headers) "GET /2018-06-01/runtime/hearth/fork HTTP/1.1\r\n" headers "\r\n"
+#define NEXT_OF(pid) "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHearth-Worker: " pid "\r\n\r\n"
+#define RESPONSE_OF(pid, id) POST("invocation/" id "/response", "Hearth-Worker: " pid "\r\n", "0", "")
+
+struct farm {
+	struct bench b;                 /* first: what the ops get. Its connection is the zygote's. */
+	struct rapi_conn *worker[4];
+	uint64_t now;
+	pid_t dead;
+};
+
+static void on_workers(void *ctx, unsigned count) { note(ctx, "workers %u;", count); }
+static uint64_t on_waits(void *ctx) { return ++((struct farm *)ctx)->now; }
+static bool on_alive(void *ctx, pid_t pid) { return pid != ((struct farm *)ctx)->dead; }
+static void on_end(void *ctx, pid_t pid) { note(ctx, "end %d;", (int)pid); }
+static void no_output(void *ctx, struct rapi_conn *c) {}
+
+static const struct rapi_ops farm_ops = {
+	.loaded = on_loaded, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = no_output,
+	.workers = on_workers, .waits = on_waits, .alive = on_alive, .end = on_end,
+};
+
+static void farm_start(struct farm *f, unsigned max)
+{
+	memset(f, 0, sizeof *f);
+	rapi_init(&f->b.rapi, 1000, &farm_ops, f);
+	rapi_allow_fork(&f->b.rapi, max, 10);
+	f->b.conn = rapi_conn_new(&f->b.rapi);
+	for (size_t i = 0; i < 4; i++)
+		f->worker[i] = rapi_conn_new(&f->b.rapi);
+}
+
+static void farm_finish(struct farm *f)
+{
+	for (size_t i = 0; i < 4; i++)
+		rapi_conn_free(f->worker[i]);
+	finish(&f->b);
+}
+
+/* what a connection was sent, and what hearthd was told, since the last look; "" nothing */
+static void told(struct farm *f, struct rapi_conn *c, const char *answer, const char *log)
+{
+	struct buf *out = rapi_conn_out(c);
+
+	assert_int_equal(buf_append(out, "", 1), 0);
+	expect_text("answer", (char *)buf_head(out), out->len - 1, answer, 0);
+	expect_text("hearthd", f->b.log, f->b.log_len, log, 0);
+	buf_done(out);
+	f->b.log_len = 0;
+	f->b.log[0] = 0;
+}
+
+static void says(struct farm *f, struct rapi_conn *c, const char *request, const char *answer, const char *log)
+{
+	assert_int_equal(rapi_conn_input(c, request, strlen(request)), 0);
+	told(f, c, answer, log);
+}
+
+/* a worker that waits for its first call: one call brought it, and is over */
+static void worker_up(struct farm *f, size_t i, const char *next, const char *response, const char *asks)
+{
+	assert_int_equal(invoke(&f->b, 100 + i, "request_id=x\n", "x"), 0);
+	told(f, f->b.conn, "{\"action\":\"fork\"}", "");
+	says(f, f->worker[i], next, "Request-Id: x\r\n", "workers");
+	says(f, f->b.conn, asks, "", "");
+	says(f, f->worker[i], response, OK_202, "10");
+	says(f, f->worker[i], next, "", "");
+}
+
+static void zygote_and_workers(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 2);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	assert_true(rapi_is_zygote(&f.b.rapi));
+	says(&f, f.worker[0], NEXT, "from Zygote to Ready", "");
+	says(&f, f.worker[0], FORK(""), "from Zygote to Zygote", "");
+	says(&f, f.worker[0], NEXT_OF("77"), "UnknownWorker", "");
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.b.conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n{\"action\":\"fork\"}\n", "");
+	/* the second call has to wait until the zygote has said what became of the first fork */
+	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
+	assert_int_equal(invoke(&f.b, 3, "request_id=c\n", "x"), -EBUSY);
+	says(&f, f.b.conn, FORK("Hearth-Forked: 11\r\n"), "fork", "workers 1;");
+	says(&f, f.worker[1], NEXT_OF("12"), "Request-Id: a\r\n", "workers 2;");
+	says(&f, f.b.conn, FORK("Hearth-Forked: 12\r\n"), "", "");
+	says(&f, f.worker[0], NEXT_OF("11"), "Request-Id: b\r\n", "");
+	/* an answer to what another has is no answer, nor is one of nobody */
+	says(&f, f.worker[0], RESPONSE_OF("11", "a"), "InvalidRequestID", "");
+	says(&f, f.worker[0], RESPONSE_OF("13", "a"), "403 Forbidden", "");
+	says(&f, f.worker[0], RESPONSE_OF("x", "a"), "UnknownWorker", "");
+	says(&f, f.worker[0], POST("invocation/a/response", "", "0", ""), "400 Bad Request", "");
+	says(&f, f.worker[0], NEXT_OF("11"), "from Running to Ready", "");
+	says(&f, f.worker[0], RESPONSE_OF("11", "b"), OK_202, "2,0,,,;");
+	says(&f, f.worker[0], RESPONSE_OF("11", "b"), "from InvocationResponseSent to InvocationResponse", "");
+	says(&f, f.worker[1], RESPONSE_OF("12", "a"), OK_202, "1,0,,,;");
+	says(&f, f.worker[0], NEXT_OF("11"), "", "");
+	says(&f, f.worker[1], NEXT_OF("12"), "", "");
+	/* the one that came last is taken, by a connection of its own again */
+	assert_int_equal(invoke(&f.b, 4, "request_id=d\n", "x"), 0);
+	told(&f, f.worker[0], "", "");
+	told(&f, f.worker[1], "Request-Id: d\r\n", "");
+	says(&f, f.worker[2], RESPONSE_OF("12", "d"), OK_202, "4,0,,,;");
+	farm_finish(&f);
+}
+
+static void no_zygote_unless_it_may(void **state)
+{
+	RUN({ 0, NULL, FORK(""), "404 Not Found", "" }, { 0, NULL, NEXT, "", "ready;" });
+	RUN({ 0, NULL, "POST /2018-06-01/runtime/hearth/fork HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "405", "" });
+}
+
+/* a runtime that does not fork has one invocation at a time, but another may wait */
+static void may_fork_and_does_not(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 4);
+	says(&f, f.b.conn, NEXT, "", "ready;");
+	assert_false(rapi_is_zygote(&f.b.rapi));
+	says(&f, f.worker[0], FORK(""), "from Ready to Zygote", "");
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.b.conn, "Request-Id: a\r\n", "");
+	rapi_cancel(&f.b.rapi, 1);
+	says(&f, f.b.conn, POST("invocation/a/response", "", "0", ""), OK_202, "1,0,,,;");
+	farm_finish(&f);
+}
+
+static void worker_that_dies(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 2);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	rapi_worker_ended(&f.b.rapi, 5, 0);     /* somebody else */
+	rapi_worker_ended(&f.b.rapi, 11, 9);
+	told(&f, f.worker[0], "", "1,3,,,was killed by signal 9 (Killed);workers 0;");
+	/* the next has a fresh one, on which what is left of the old has no claim */
+	says(&f, f.worker[0], RESPONSE_OF("11", "b"), "UnknownWorker", "");
+	says(&f, f.worker[1], NEXT_OF("12"), "Request-Id: b\r\n", "workers 1;");
+	rapi_worker_ended(&f.b.rapi, 12, 3 << 8);
+	told(&f, f.worker[1], "", "2,3,,,exited with status 3;workers 0;");
+	farm_finish(&f);
+}
+
+static void forks_that_fail(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 2);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	says(&f, f.b.conn, FORK("Hearth-Fork-Error: no room\r\n"), "", "1,3,,,could not be forked: no room;");
+	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	f.dead = 12;                            /* reaped before its zygote told of it */
+	says(&f, f.b.conn, FORK("Hearth-Forked: 12\r\n"), "", "2,3,,,ended before it asked for a call;");
+	assert_int_equal(invoke(&f.b, 3, "request_id=c\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	says(&f, f.b.conn, FORK("Hearth-Forked: 13\r\n"), "", "workers 1;");
+	rapi_worker_ended(&f.b.rapi, 13, 1 << 8);
+	told(&f, f.b.conn, "", "workers 0;");
+	farm_finish(&f);
+
+	/* with one that works, calls wait for it, and the fork is tried again for the next one */
+	farm_start(&f, 3);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	says(&f, f.b.conn, FORK("Hearth-Fork-Error: no room\r\n"), "", "");
+	assert_int_equal(invoke(&f.b, 3, "request_id=c\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	says(&f, f.b.conn, FORK(""), "", "");   /* says nothing: failed, too */
+	says(&f, f.worker[0], RESPONSE_OF("11", "a"), OK_202, "1,0,,,;");
+	says(&f, f.worker[0], NEXT_OF("11"), "Request-Id: b\r\n", "");
+	farm_finish(&f);
+}
+
+static void cancelled(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 2);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	rapi_cancel(&f.b.rapi, 7);
+	told(&f, f.b.conn, "", "");
+	rapi_cancel(&f.b.rapi, 1);
+	told(&f, f.b.conn, "", "end 11;workers 0;");
+	/* it takes a moment to die: nothing it says counts, and its place is free already */
+	says(&f, f.worker[0], RESPONSE_OF("11", "a"), "UnknownWorker", "");
+	says(&f, f.worker[0], NEXT_OF("11"), "UnknownWorker", "");
+	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
+	assert_int_equal(invoke(&f.b, 3, "request_id=c\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	rapi_cancel(&f.b.rapi, 2);              /* which waits */
+	rapi_worker_ended(&f.b.rapi, 11, 9);
+	told(&f, f.b.conn, "", "");
+	says(&f, f.worker[1], NEXT_OF("12"), "Request-Id: c\r\n", "workers 1;");
+	farm_finish(&f);
+}
+
+static void idle_workers_end(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 3);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
+	assert_int_equal(rapi_idle_due(&f.b.rapi), 0);  /* the last one stays */
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	worker_up(&f, 1, NEXT_OF("12"), RESPONSE_OF("12", "x"), FORK("Hearth-Forked: 12\r\n"));
+	says(&f, f.worker[0], RESPONSE_OF("11", "a"), OK_202, "1,0,,,;");
+	says(&f, f.worker[0], NEXT_OF("11"), "", "");
+	assert_int_equal(rapi_idle_due(&f.b.rapi), f.now - 1 + 10);
+	rapi_idle_end(&f.b.rapi, f.now + 8);
+	told(&f, f.worker[1], "", "");
+	rapi_idle_end(&f.b.rapi, f.now + 100);
+	told(&f, f.worker[1], "410 Gone", "workers 1;");
+	told(&f, f.worker[0], "", "");
+	assert_int_equal(rapi_idle_due(&f.b.rapi), 0);
+	says(&f, f.worker[1], NEXT_OF("12"), "UnknownWorker", "");
+	rapi_worker_ended(&f.b.rapi, 12, 0);
+	told(&f, f.worker[1], "", "");
+	farm_finish(&f);
+}
+
+/* connections end; who had them asks again on others */
+static void connections_that_end(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 2);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
+	f.worker[0] = rapi_conn_free(f.worker[0]);
+	f.b.conn = rapi_conn_free(f.b.conn);
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
+	says(&f, f.worker[1], NEXT_OF("11"), "Request-Id: a\r\n", "");
+	says(&f, f.worker[2], FORK(""), "fork", "");
+	says(&f, f.worker[3], NEXT_OF("12"), "Request-Id: b\r\n", "workers 2;");
+	farm_finish(&f);
+}
+
 static void too_much_ahead(void **state)
 {
 	static char junk[70000];
@@ -289,7 +559,7 @@ static void too_much_ahead(void **state)
 	start(&b);
 	assert_int_equal(rapi_conn_input(b.conn, NEXT, strlen(NEXT)), 0);
 	assert_int_equal(rapi_conn_input(b.conn, junk, sizeof junk), -EPIPE);
-	assert_int_equal(b.rapi.state, RAPI_IDLE);
+	assert_int_equal(b.rapi.own.state, RAPI_IDLE);
 	finish(&b);
 }
 
@@ -300,7 +570,9 @@ int main(void)
 		cmocka_unit_test(wrong_paths_and_methods), cmocka_unit_test(initialisation_error), cmocka_unit_test(chunks_and_streams),
 		cmocka_unit_test(expect_continue_and_pipelining), cmocka_unit_test(no_http), cmocka_unit_test(odd_request_ids_are_replaced),
 		cmocka_unit_test(too_large), cmocka_unit_test(a_waiting_connection_that_ends), cmocka_unit_test(too_much_ahead),
-		cmocka_unit_test(runtime_loaded),
+		cmocka_unit_test(runtime_loaded), cmocka_unit_test(zygote_and_workers), cmocka_unit_test(no_zygote_unless_it_may),
+		cmocka_unit_test(may_fork_and_does_not), cmocka_unit_test(worker_that_dies), cmocka_unit_test(forks_that_fail),
+		cmocka_unit_test(cancelled), cmocka_unit_test(idle_workers_end), cmocka_unit_test(connections_that_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

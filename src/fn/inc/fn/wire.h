@@ -21,6 +21,11 @@
  * Either side ends a connection that sends a frame it must not send; the daemon trusts nothing that an instance sends.
  */
 #define FN_VERSION 1
+/*
+ * What an instance speaks is in its HELLO; the daemon speaks no more than that. Version 2 is version 1 and what is marked (2) below. hearth-init speaks it where several invocations run at a time, in workers
+ * that a zygote forks (docs/adr/0026-zygote.md), and version 1 otherwise, as every native function does: images outlive programs. A daemon that does not know a version says so and ends the instance.
+ */
+#define FN_VERSION_WORKERS 2
 #define FN_NAME_INIT "@hearth-init"
 #define FN_NAME_NATIVE "@hearth-fn"
 #define FN_META_MAX 16384u
@@ -30,22 +35,30 @@ enum fn_type {
 	/* daemon to instance */
 	FN_INVOKE = 1,          /* id; arg = deadline, CLOCK_REALTIME ms, 0 = none; meta: request_id, arn, trace_id, content_type, client_context, cognito_identity; body = event */
 	FN_STOP = 2,            /* arg = signal number for the function's process; hearth-init only */
+	FN_CANCEL = 3,          /* (2) id: nobody wants its result, the worker that has it is to end. Nothing is answered; a result may be on its way already. */
 
 	/* instance to daemon */
-	FN_HELLO = 16,          /* first frame of each connection; arg = FN_VERSION; id = invocation in progress or 0; flags: FN_FLAG_READY, FN_FLAG_LOADED */
-	FN_READY_NOW = 17,      /* the function finished its initialisation */
+	FN_HELLO = 16,          /* first frame of each connection; arg = FN_VERSION; id = invocation in progress or 0; flags: FN_FLAG_*; (2) body: the ids of all of them, 8 bytes each */
+	FN_READY_NOW = 17,      /* the function finished its initialisation; (2) flags: FN_FLAG_ZYGOTE */
 	FN_RESULT = 18,         /* id; arg: enum fn_outcome; meta: content_type, error_type; body = response or error document */
 	FN_INIT_ERROR = 19,     /* lambda: the runtime reported an initialisation error; meta: error_type; body = error document */
 	FN_LOG = 20,            /* arg = 1 stdout, 2 stderr; body = bytes as written */
 	FN_LOG_LOST = 21,       /* arg = bytes dropped because they came faster than they were taken */
 	FN_LOADED_NOW = 23,     /* the language runtime is loaded; the function's own initialisation begins. Not every runtime says so. */
+	FN_WORKERS = 24,        /* (2) arg = how many workers there are */
 	FN_EXITED = 22,         /* arg = wait status of the function's process; last frame before hearth-init ends */
 };
 
-enum fn_outcome { FN_OK = 0, FN_FUNCTION_ERROR = 1, FN_REFUSED = 2 /* this instance can't take the invocation (busy, not ready) */ };
+enum fn_outcome {
+	FN_OK = 0,
+	FN_FUNCTION_ERROR = 1,
+	FN_REFUSED = 2,         /* this instance can't take the invocation (busy, not ready) */
+	FN_WORKER_DIED = 3,     /* (2) the worker that had it ended, or none could be had; body = how, as a part of a sentence */
+};
 
 #define FN_FLAG_READY 1u
 #define FN_FLAG_LOADED 2u
+#define FN_FLAG_ZYGOTE 4u       /* (2) the runtime forks workers: several invocations may be sent at a time */
 
 struct fn_frame {
 	uint32_t len;
