@@ -10,8 +10,13 @@ http://$AWS_LAMBDA_RUNTIME_API hands out.
 
 The process has one thread and one connection, which it opens when it first asks for work: a checkpoint of an idle instance therefore
 contains nothing but a read blocked on that connection.
+
+With $HEARTH_ZYGOTE (hearth-function(5), zygote) it calls no handler itself: once the function is loaded it forks a worker whenever the host
+asks for one. A worker is as described above, shares what nobody writes with the others, and ends when the host needs it no more.
 """
 
+import contextlib
+import gc
 import http.client
 import importlib.util
 import json
@@ -19,9 +24,12 @@ import os
 import sys
 import time
 import traceback
+import warnings
 
 API = "/2018-06-01/runtime"
 USER_AGENT = "hearth-runtime-python/1"
+HELPER_THREAD = "hearth-warm"   # of libhearth-warm.so, which looks after itself in a fork
+PF_EXITING = 4                  # <linux/sched.h>, as /proc/PID/stat has it
 
 
 class RuntimeApiError(Exception):
@@ -101,10 +109,13 @@ def _json_header(headers, name):
 
 
 class RuntimeApi:
-    """The calls of the API on one kept-alive connection."""
+    """The calls of the API on one kept-alive connection. worker: the process's number, of one that a zygote forked."""
 
-    def __init__(self, address):
+    def __init__(self, address, worker=None):
         self._address = address
+        self._headers = {"User-Agent": USER_AGENT}
+        if worker is not None:
+            self._headers["Hearth-Worker"] = str(worker)
         self._connection = None
 
     def loaded(self):
@@ -113,11 +124,20 @@ class RuntimeApi:
         self.close()            # the first answer to a question for work is then a new connection's, as it is without this
 
     def next(self):
-        """Wait for an invocation. Return its headers and its body. The wait has no time limit: an idle function waits here."""
+        """Wait for an invocation. Return its headers and its body, or None: there is no more work for this worker. The wait has no time limit: an idle function waits here."""
         status, headers, body = self._request("GET", "/invocation/next")
+        if status == 410:
+            return None
         if status != 200:
             raise RuntimeApiError("next invocation: HTTP status %d: %s" % (status, _text(body)))
         return headers, body
+
+    def fork(self, news):
+        """Wait until a worker is to be forked. news: what became of the last fork, as headers. Return False where the host has no use for workers."""
+        status, _, body = self._request("GET", "/hearth/fork", headers=news)
+        if status not in (200, 404):
+            raise RuntimeApiError("fork: HTTP status %d: %s" % (status, _text(body)))
+        return status == 200
 
     def response(self, request_id, payload):
         """Hand in a result. Return the HTTP status: 202, or 413 when the payload was too large; others were reported."""
@@ -155,7 +175,7 @@ class RuntimeApi:
     def _exchange(self, method, path, body, headers):
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address)
-        self._connection.request(method, API + path, body, {"User-Agent": USER_AGENT, **headers})
+        self._connection.request(method, API + path, body, {**self._headers, **headers})
         response = self._connection.getresponse()
         return response.status, response.headers, response.read()
 
@@ -243,8 +263,11 @@ def run_handler(handler, headers, body):
 
 
 def serve_one(api, handler):
-    """Wait for one invocation, run it, hand in what came of it."""
-    headers, body = api.next()
+    """Wait for one invocation, run it, hand in what came of it. Return False when there is no more work."""
+    invocation = api.next()
+    if invocation is None:
+        return False
+    headers, body = invocation
     request_id = headers["Lambda-Runtime-Aws-Request-Id"]
     if not request_id:
         raise RuntimeApiError("next invocation: no Lambda-Runtime-Aws-Request-Id header")
@@ -265,6 +288,7 @@ def serve_one(api, handler):
     if error is not None:
         _report("[ERROR] %s: %s\n%s" % (error["errorType"], error["errorMessage"], "".join(error["stackTrace"])))
         api.error(request_id, error)
+    return True
 
 
 def initialise(api, name, root):
@@ -283,6 +307,116 @@ def initialise(api, name, root):
     raise SystemExit(1)
 
 
+def _fork():
+    with warnings.catch_warnings():
+        # Newer Pythons warn of threads, which are looked at below.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _wait(child):
+    """Return the exit status of a child, 0 where the function has the kernel reap children."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return 0
+
+
+def threads_left():
+    """The names of the threads that a fork would leave behind, but may need: their locks would be held for ever in the child.
+
+    Looked at after a fork: libraries that can live with it (OpenBLAS) end their threads before one, and begin others when they need them again.
+    """
+    child = _fork()
+    if child == 0:
+        os._exit(0)
+    _wait(child)
+    names = []
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open("/proc/self/task/%s/stat" % task) as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+            if int(task) != os.getpid() and name != HELPER_THREAD and not int(rest.split()[6]) & PF_EXITING:
+                names.append(name)
+    return sorted(names)
+
+
+def fork_worker():
+    """Fork a worker that is no child of this process, but of who started it and looks after all of them. Return its number, or 0 in the worker."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    read, write = os.pipe()
+    try:
+        child = _fork()
+        if child == 0:
+            try:
+                worker = _fork()
+            except OSError as error:
+                os._exit(error.errno)
+            if worker:
+                os.write(write, b"%d" % worker)
+                os._exit(0)
+            return 0
+        failed = _wait(child)
+        if failed:
+            raise OSError(failed, os.strerror(failed)) if failed > 0 else OSError("its parent was killed by signal %d" % -failed)
+        worker = os.read(read, 32)
+        if not worker:
+            raise OSError("its parent did not live to tell of it")
+        return int(worker)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def reseed():
+    """No two workers draw the same numbers. Python's own generator sees to it itself."""
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+
+
+def work(address, handler):
+    """The life of a worker, to its end: what the zygote's process has to do at its own exit is not done here."""
+    status = 1
+    api = RuntimeApi(address, os.getpid())
+    try:
+        reseed()
+        while serve_one(api, handler):
+            pass
+        status = 0
+    except (RuntimeApiError, OSError, http.client.HTTPException) as error:
+        _report("hearth_runtime: Runtime API at %s: %s" % (address, str(error) or type(error).__name__))
+    except SystemExit:
+        pass                    # was reported
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def serve_as_zygote(api, address, handler):
+    """Fork workers for as long as there is a host that wants some. Returns where that cannot be: calls are served by this process then."""
+    left = threads_left()
+    if left:
+        _report("hearth_runtime: zygote: the function has %d threads that a fork would lose (%s): calls are run by one process, one at a time" % (len(left), ", ".join(left)))
+        return
+    # What is there now is never looked at by the collector again: it would write to every page of it, in each worker.
+    gc.collect()
+    gc.freeze()
+    news = {}
+    while api.fork(news):
+        try:
+            worker = fork_worker()
+        except OSError as error:
+            news = {"Hearth-Fork-Error": str(error)}
+            continue
+        if worker == 0:
+            api.close()
+            work(address, handler)
+        news = {"Hearth-Forked": str(worker)}
+
+
 def main(argv):
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if not address:
@@ -295,8 +429,11 @@ def main(argv):
     try:
         api.loaded()
         handler = initialise(api, name, os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd())
-        while True:
-            serve_one(api, handler)
+        if os.environ.get("HEARTH_ZYGOTE"):
+            serve_as_zygote(api, address, handler)
+        while serve_one(api, handler):
+            pass
+        return 0
     except (RuntimeApiError, OSError, http.client.HTTPException) as error:
         _report("hearth_runtime: Runtime API at %s: %s" % (address, str(error) or type(error).__name__))
         return 1
