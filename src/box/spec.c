@@ -16,7 +16,7 @@ static const struct {
 } fields[] = {
 	FIELD(job, TEXT), FIELD(id, TEXT), FIELD(function, TEXT), FIELD(root, TEXT), FIELD(init, TEXT), FIELD(directory, TEXT), FIELD(contract, TEXT),
 	FIELD(user, TEXT), FIELD(isolation, TEXT), FIELD(network, TEXT), FIELD(cgroup, TEXT), FIELD(suffix, TEXT), FIELD(command, LIST), FIELD(env, LIST),
-	FIELD(mounts, LIST), FIELD(port, INT), FIELD(concurrency, INT), FIELD(pids_max, INT), FIELD(nofile, INT), FIELD(memory_max_bytes, INT),
+	FIELD(mounts, LIST), FIELD(port, INT), FIELD(concurrency, INT), FIELD(zygote, INT), FIELD(worker_idle_ms, INT), FIELD(pids_max, INT), FIELD(nofile, INT), FIELD(memory_max_bytes, INT),
 	FIELD(tmp_max_bytes, INT), FIELD(cpu_max, REAL), FIELD(image, TEXT), FIELD(criu, TEXT), FIELD(work, TEXT), FIELD(lazy, TEXT), FIELD(pid, INT),
 	FIELD(starttime, INT), FIELD(lazy_min_bytes, INT), FIELD(early, INT), FIELD(meta, OBJECT),
 };

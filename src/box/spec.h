@@ -20,7 +20,7 @@ struct spec {
 	/* sandbox */
 	const char *root, *init, *directory, *contract, *user, *isolation, *network, *cgroup, *suffix;
 	const char **command, **env, **mounts;
-	int64_t port, concurrency, pids_max, nofile, memory_max_bytes, tmp_max_bytes;
+	int64_t port, concurrency, zygote, worker_idle_ms, pids_max, nofile, memory_max_bytes, tmp_max_bytes;
 	double cpu_max;
 	/* checkpoints */
 	const char *image, *criu, *work, *lazy;

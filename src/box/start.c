@@ -27,7 +27,7 @@
 #define INIT_IN_ROOT "/.hearth/init"
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 #define NOFILE_DEFAULT 1024
-#define ARGS_FIXED 10
+#define ARGS_FIXED 13
 
 struct start {
 	const struct spec *spec;
@@ -38,7 +38,7 @@ struct start {
 	uid_t uid;
 	gid_t gid;
 	char program[PATH_MAX];
-	char port[16], concurrency[16];
+	char port[16], concurrency[16], worker_idle[24];
 	int heard, report;              /* pipe: where the child says what went wrong; closed by exec */
 };
 
@@ -117,6 +117,7 @@ static int build_args(struct start *s)
 		return -ENOMEM;
 	snprintf(s->port, sizeof(s->port), "%d", (int)spec->port);
 	snprintf(s->concurrency, sizeof(s->concurrency), "%d", (int)(spec->concurrency ? spec->concurrency : 1));
+	snprintf(s->worker_idle, sizeof(s->worker_idle), "%lld", (long long)(spec->worker_idle_ms ? spec->worker_idle_ms : 1));
 	s->argv[n++] = s->isolated ? INIT_IN_ROOT : spec->init;
 	s->argv[n++] = "--contract";
 	s->argv[n++] = spec->contract;
@@ -128,6 +129,11 @@ static int build_args(struct start *s)
 	}
 	s->argv[n++] = "--concurrency";
 	s->argv[n++] = s->concurrency;
+	if (spec->zygote) {
+		s->argv[n++] = "--zygote";
+		s->argv[n++] = "--worker-idle";
+		s->argv[n++] = s->worker_idle;
+	}
 	s->argv[n++] = "--";
 	memcpy(s->argv + n, spec->command, commands * sizeof(*s->argv));
 	if (envs)

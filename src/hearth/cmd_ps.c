@@ -91,17 +91,19 @@ static void put_instances(const struct sink *s, const json_t *instances)
 	json_t *inst;
 	size_t i;
 
-	put(s, "%-34s %-9s %8s %10s %10s %10s %8s %7s", "INSTANCE", "STATE", "PID", "MEMORY", "AWAY", "IMAGE", "SERVED", "FOR");
+	put(s, "%-34s %-9s %8s %10s %10s %10s %8s %7s %7s", "INSTANCE", "STATE", "PID", "MEMORY", "AWAY", "IMAGE", "SERVED", "FOR", "WORKERS");
 	json_array_foreach(instances, i, inst) {
 		long long remote = number(json_object_get(inst, "memory"), "remote_bytes");
-		char memory[32], away[32], image[32], pid[16] = "-";
+		char memory[32], away[32], image[32], pid[16] = "-", workers[16] = "-";
 
 		if (number(inst, "pid"))
 			snprintf(pid, sizeof(pid), "%lld", number(inst, "pid"));
-		put(s, "%-34.34s %-9s %8s %10s %10s %10s %8lld %6llds", text(inst, "id"), text(inst, "state"), pid,
+		if (json_is_integer(json_object_get(inst, "workers")))
+			snprintf(workers, sizeof(workers), "%lld", number(inst, "workers"));
+		put(s, "%-34.34s %-9s %8s %10s %10s %10s %8lld %6llds %7s", text(inst, "id"), text(inst, "state"), pid,
 		    cli_bytes(memory, sizeof(memory), (double)number(inst, "memory_bytes")), remote ? cli_bytes(away, sizeof(away), (double)remote) : "-",
 		    number(inst, "image_bytes") ? cli_bytes(image, sizeof(image), (double)number(inst, "image_bytes")) : "-", number(inst, "served"),
-		    number(inst, "state_s"));
+		    number(inst, "state_s"), workers);
 	}
 }
 

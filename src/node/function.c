@@ -41,6 +41,11 @@ bool function_parks(const struct function *fn)
 	return fn->node->can_park && fn->m.park == PARK_STATE && fn->m.network == NET_PRIVATE;
 }
 
+unsigned function_capacity(const struct function *fn)
+{
+	return fn->no_zygote ? 1 : (unsigned)fn->m.concurrency;
+}
+
 const char *function_type_name(const struct function *fn)
 {
 	return fn->m.type ? fn->m.type : fn->m.name;
@@ -188,6 +193,7 @@ int function_deploy(struct node *n, struct manifest *m, bool *ret_changed, struc
 		*ret_changed = true;
 	}
 	fn->start_failures = 0;
+	fn->no_zygote = false;
 	function_set_type(fn);
 	function_keep_min(fn);
 	function_pump(fn);

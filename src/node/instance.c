@@ -26,7 +26,7 @@ struct instance *instance_alloc(struct function *fn, const char *id)
 	snprintf(inst->cgroup, sizeof(inst->cgroup), "%s/%s", fn->node->cgroup_root, id);
 	inst->pidfd = inst->netns = -1;
 	inst->exit_status = -1;
-	inst->capacity = (unsigned)fn->m.concurrency;
+	inst->capacity = function_capacity(fn);
 	inst->created_ns = inst->used_ns = inst->state_ns = clock_mono_ns();
 	LIST_INIT(&inst->running);
 	LIST_INIT(&inst->placed);
@@ -63,6 +63,7 @@ void instance_forget(struct instance *inst)
 		n->parked_total--;
 	TAILQ_REMOVE(&inst->fn->instances, inst, entry);
 	n->instances--;
+	free(inst->foreign);
 	free(inst);
 }
 
@@ -247,6 +248,19 @@ struct instance *instance_free_slot(struct function *fn)
 	return NULL;
 }
 
+bool instance_oom(struct instance *inst)
+{
+	struct cgroup_usage usage;
+	bool more;
+
+	if (cgroup_read_usage(inst->fn->node->cgroups, inst->cgroup, &usage) < 0)
+		return false;
+	more = usage.oom_kills > inst->oom_kills;
+	inst->oom_kills = usage.oom_kills;
+	inst->fn->count.oom_kills += more;
+	return more;
+}
+
 uint64_t instance_memory(struct instance *inst)
 {
 	struct cgroup_usage usage;
@@ -268,6 +282,7 @@ json_t *instance_to_json(struct instance *inst)
 			 (json_int_t)inst->image_bytes, "state_s", (double)(now - inst->state_ns) / NS_PER_S, "idle_s",
 			 inst->inflight ? 0.0 : (double)(now - inst->used_ns) / NS_PER_S, "inflight", (int)(inst->inflight - inst->held), "served", (json_int_t)inst->served,
 			 "origin", start_names[inst->origin], "adopted", inst->adopted);
+	json_object_set_new(o, "workers", inst->zygote && instance_has_process(inst) ? json_integer(inst->workers) : json_null());
 	json_object_set_new(o, "memory", memory ? memory_to_json(memory) : json_null());
 	json_object_set_new(o, "memory_left_alone", left_alone ? json_string(left_alone) : json_null());
 	return o;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -119,18 +120,31 @@ static void meta_text(const char *meta, size_t meta_len, const char *key, char *
 	}
 }
 
+/* it answered a call of the daemon before this one. Return: it did */
+static bool foreign_over(struct instance *inst, uint64_t id)
+{
+	size_t k = 0;
+
+	while (k < inst->foreign_n && inst->foreign[k] != id)
+		k++;
+	if (k == inst->foreign_n)
+		return false;
+	inst->foreign[k] = inst->foreign[--inst->foreign_n];
+	inst->inflight--;
+	memory_request_end(inst);
+	instance_slot_freed(inst);
+	return true;
+}
+
 static void on_result(struct instance *inst, const struct fn_frame *f, const char *meta, const uint8_t *body, size_t len)
 {
 	struct invocation *inv = invocation_find(inst->fn->node, f->id);
 	char content_type[256] = "", error_type[128] = "";
 
 	if (!inv || inv->instance != inst) {
-		/* its caller is gone, or it was called by the daemon before this one */
-		if (inst->inflight > inst->held && LIST_EMPTY(&inst->running)) {
-			inst->inflight = inst->held;
-			memory_request_end(inst);
-			instance_slot_freed(inst);
-		}
+		/* else its caller is gone, and it has no place any more */
+		if (foreign_over(inst, f->id))
+			function_pump(inst->fn);
 		return;
 	}
 	meta_text(meta, f->meta_len, "content_type", content_type, sizeof(content_type));
@@ -147,6 +161,72 @@ static void on_init_error(struct instance *inst, const char *meta, size_t meta_l
 	log_info("instance %s: %s", inst->id, inst->reason);
 }
 
+/* @ids: as the wire has them. Calls of an earlier daemon, which it still runs: their places are taken until they are answered. */
+static void take_foreign(struct instance *inst, const uint8_t *ids, size_t n)
+{
+	if (inst->inflight > 0 || n == 0)
+		return;
+	free(inst->foreign);
+	inst->foreign = calloc(n, sizeof(*inst->foreign));
+	if (!inst->foreign) {
+		instance_kill(inst, "hearthd has no memory for its calls of an earlier daemon");
+		return;
+	}
+	for (size_t k = 0; k < n; k++) {
+		memcpy(&inst->foreign[k], ids + k * sizeof(*inst->foreign), sizeof(*inst->foreign));
+		inst->foreign[k] = le64toh(inst->foreign[k]);
+	}
+	inst->foreign_n = n;
+	inst->inflight = (unsigned)n;
+}
+
+/* Return: false if what speaks there is not understood; it ends, and says why. */
+static bool version_ok(struct instance *inst, const struct fn_frame *f, uint64_t newest)
+{
+	char why[192];
+
+	if (f->arg >= FN_VERSION && f->arg <= newest)
+		return true;
+	snprintf(why, sizeof(why), "it speaks version %llu of the channel, and this hearthd %d to %llu: it was begun, or its image made, by another version of Hearth; deploy the function again",
+		 (unsigned long long)f->arg, FN_VERSION, (unsigned long long)newest);
+	log_warn("instance %s: %s", inst->id, why);
+	instance_kill(inst, why);
+	return false;
+}
+
+/* ready, as it is or was before it was attached */
+static void on_ready(struct instance *inst, const struct fn_frame *f)
+{
+	struct function *fn = inst->fn;
+
+	if (fn->m.contract == CONTRACT_NATIVE)
+		return;
+	inst->zygote = f->flags & FN_FLAG_ZYGOTE;
+	if (fn->m.zygote && !inst->zygote) {
+		if (!fn->no_zygote)
+			log_warn("function %s: zygote: its runtime does not fork workers, or cannot: instances run one call at a time; see `hearth logs %s`", fn->m.name, fn->m.name);
+		fn->no_zygote = true;
+		inst->capacity = 1;
+	}
+	instance_set_ready(inst);
+}
+
+static void on_hello(struct instance *inst, const struct fn_frame *f, const uint8_t *body, size_t len)
+{
+	uint64_t id = htole64(f->id);
+
+	if (!version_ok(inst, f, FN_VERSION_WORKERS))
+		return;
+	if (f->arg >= FN_VERSION_WORKERS)
+		take_foreign(inst, body, len / sizeof(id));
+	else if (f->id)
+		take_foreign(inst, (const uint8_t *)&id, 1);
+	if (f->flags & FN_FLAG_LOADED && !inst->ready)
+		memory_runtime_loaded(inst);
+	if (f->flags & FN_FLAG_READY)
+		on_ready(inst, f);
+}
+
 static bool on_frame(void *ctx, const struct fn_frame *f, const char *meta, const uint8_t *body, size_t len)
 {
 	struct instance *inst = ctx;
@@ -155,21 +235,16 @@ static bool on_frame(void *ctx, const struct fn_frame *f, const char *meta, cons
 
 	switch (f->type) {
 	case FN_HELLO:
-		if (f->arg != FN_VERSION)
-			return false;
-		if (f->id && inst->inflight == 0)
-			inst->inflight = 1;             /* busy with a call of an earlier daemon */
-		if (f->flags & FN_FLAG_LOADED && !inst->ready)
-			memory_runtime_loaded(inst);
-		if ((f->flags & FN_FLAG_READY) && fn->m.contract != CONTRACT_NATIVE)
-			instance_set_ready(inst);
+		on_hello(inst, f, body, len);
 		return true;
 	case FN_LOADED_NOW:
 		memory_runtime_loaded(inst);
 		return true;
 	case FN_READY_NOW:
-		if (fn->m.contract != CONTRACT_NATIVE)
-			instance_set_ready(inst);
+		on_ready(inst, f);
+		return true;
+	case FN_WORKERS:
+		inst->workers = (unsigned)f->arg;
 		return true;
 	case FN_RESULT:
 		on_result(inst, f, meta, body, len);
@@ -213,9 +288,7 @@ static bool on_native_frame(void *ctx, const struct fn_frame *f, const char *met
 
 	switch (f->type) {
 	case FN_HELLO:
-		if (f->arg != FN_VERSION)
-			return false;
-		if (f->flags & FN_FLAG_READY)
+		if (version_ok(inst, f, FN_VERSION) && f->flags & FN_FLAG_READY)
 			instance_set_ready(inst);
 		return true;
 	case FN_READY_NOW:

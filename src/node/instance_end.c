@@ -141,7 +141,6 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct instance *inst = w->data;
 	struct function *fn = inst->fn;
-	struct cgroup_usage usage;
 	char why[160];
 	bool parked;
 
@@ -149,10 +148,8 @@ void instance_process_exited(struct ev_loop *loop, ev_io *w, int events)
 	ev_io_stop(loop, w);
 	memory_news(fn->node);
 	parked = inst->state == INST_PARKING && inst->committed;
-	if (!parked && cgroup_read_usage(fn->node->cgroups, inst->cgroup, &usage) == 0 && usage.oom_kills > 0) {
+	if (!parked && instance_oom(inst))
 		inst->oom = true;
-		fn->count.oom_kills++;
-	}
 	last_words(inst);
 	describe_exit(inst, why, sizeof(why));
 	/* that a channel ended is no reason where the program's end explains it */

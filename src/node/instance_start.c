@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "instance.h"
 
 /* Cold start: describe the box for hearth-box, run it. */
@@ -140,6 +141,8 @@ struct instance *instance_start(struct function *fn, struct hearth_err *err)
 	json_object_set_new(spec, "contract", json_string(contract_names[fn->m.contract]));
 	json_object_set_new(spec, "port", json_integer(fn->m.port));
 	json_object_set_new(spec, "concurrency", json_integer(fn->m.concurrency));
+	json_object_set_new(spec, "zygote", json_integer(fn->m.zygote));
+	json_object_set_new(spec, "worker_idle_ms", json_integer((json_int_t)(fn->m.worker_idle_ns / NS_PER_MS)));
 	inst->job = job_run(n, spec, start_done, inst, err);
 	if (!inst->job) {
 		instance_forget(inst);

@@ -315,6 +315,21 @@ void invocations_take_back(struct instance *inst)
 	}
 }
 
+/* its worker ended, its instance goes on. @how: as a part of a sentence */
+static void worker_died(struct invocation *inv, const char *how, size_t len)
+{
+	struct instance *inst = inv->instance;
+	struct function *fn = inv->fn;
+
+	fn->count.lost++;
+	if (instance_oom(inst))
+		invocation_fail(inv, 502, "WorkerDied", "function %s: instance %s used more than its memory limit of %llu MiB, and the worker that had the call was killed", fn->m.name, inst->id,
+				(unsigned long long)(fn->m.memory_bytes >> 20));
+	else
+		invocation_fail(inv, 502, "WorkerDied", "function %s: instance %s: the worker for the call %.*s; see `hearth logs %s`", fn->m.name, inst->id,
+				(int)(len < 200 ? len : 200), how, fn->m.name);
+}
+
 void invocation_result(struct invocation *inv, enum fn_outcome outcome, const char *content_type, const char *error_type, const uint8_t *body, size_t len)
 {
 	struct function *fn = inv->fn;
@@ -327,6 +342,10 @@ void invocation_result(struct invocation *inv, enum fn_outcome outcome, const ch
 	if (outcome == FN_REFUSED) {
 		/* it holds a call of an earlier daemon, or is no longer ready */
 		invocation_fail(inv, 502, "InstanceRefused", "function %s: instance %s could not take the call", fn->m.name, inv->instance->id);
+		return;
+	}
+	if (outcome == FN_WORKER_DIED) {
+		worker_died(inv, (const char *)body, len);
 		return;
 	}
 	inv->answered = true;
@@ -466,8 +485,9 @@ static void timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 		return;
 	}
 	inv->answered = true;                   /* so far as slots go: calls of its type take so long */
-	/* there is no way to call an invocation back: the instance goes with it */
-	instance_kill(inst, "a call ran longer than the function's timeout");
+	/* where nobody can call it back, the instance goes with it */
+	if (!inst->zygote || channel_send(inst->init, FN_CANCEL, inv->id, 0, NULL, 0, NULL, 0) < 0)
+		instance_kill(inst, "a call ran longer than the function's timeout");
 	invocation_fail(inv, 504, "Timeout", "function %s did not answer within its timeout of %.3g s", fn->m.name, (double)fn->m.timeout_ns / NS_PER_S);
 }
 
@@ -570,7 +590,7 @@ static struct scale_input situation(struct function *fn)
 		.queued = function_waits_for_instances(fn),
 		.node_slots = fn->m.slot ? slots_config_of(fn->node->slots)->slots : 0,
 		.max_instances = (unsigned)fn->m.max_instances,
-		.slots_per_instance = (unsigned)fn->m.concurrency,
+		.slots_per_instance = function_capacity(fn),
 		.cpus = fn->node->cpus,
 		.exec_ns = exec_estimate(fn, clock_mono_ns()),
 		.start_ns = fn->start_ns[fn->snapshot || find_state(fn, INST_PARKED) ? START_WAKE : START_COLD],

@@ -17,6 +17,9 @@ const char *const park_names[] = { "state", "snapshot", "off", NULL };
 static const char *const farmem_names[] = { "auto", "on", "off", NULL };
 const char *const network_names[] = { "private", "host", NULL };
 
+#define ZYGOTE_WORKERS_MAX 256
+#define ZYGOTE_PIDS 8           /* hearth-init, the zygote, its helper's thread, one that is just ending, what forks a worker */
+#define ZYGOTE_FILES 48         /* hearth-init's: itself, and connections that are not workers' */
 #define DAY_NS ((int64_t)(24 * 3600 * NS_PER_S))
 #define KEY(key, field, k, ...) { .name = key, .kind = k, .offset = offsetof(struct manifest, field), ##__VA_ARGS__ }
 #define FARMEM_KEY(key, field, k, ...) { .name = key, .kind = k, .offset = offsetof(struct manifest_farmem, field), ##__VA_ARGS__ }
@@ -47,6 +50,8 @@ static const struct yaml_key manifest_keys[] = {
 	KEY("network", network, YAML_ENUM, .names = network_names),
 	KEY("port", port, YAML_INT, .min = 1, .max = 65535),
 	KEY("concurrency", concurrency, YAML_INT, .min = 1, .max = 4096),
+	KEY("zygote", zygote, YAML_BOOL),
+	KEY("worker_idle", worker_idle_ns, YAML_DURATION, .min = 1000000, .max = DAY_NS),
 	KEY("min_instances", min_instances, YAML_INT, .min = 0, .max = 1000),
 	KEY("max_instances", max_instances, YAML_INT, .min = 1, .max = 1000),
 	KEY("queue", queue_limit, YAML_INT, .min = 1, .max = 1000000),
@@ -75,6 +80,7 @@ static void manifest_defaults(struct manifest *m)
 		.park = PARK_STATE,
 		.network = NET_PRIVATE,
 		.concurrency = 1,
+		.worker_idle_ns = 10 * NS_PER_S,
 		.max_instances = 8,
 		.port = 8080,
 		.pids = 512,
@@ -184,8 +190,20 @@ static int manifest_check(struct manifest *m, const char *file, const char *base
 	if (m->min_instances > m->max_instances)
 		return err_set(err, -EINVAL, "%s: min_instances (%lld) is greater than max_instances (%lld)", file,
 			       (long long)m->min_instances, (long long)m->max_instances);
-	if (m->contract == CONTRACT_LAMBDA && m->concurrency != 1)
-		return err_set(err, -EINVAL, "%s: concurrency: a lambda function takes one invocation at a time; use max_instances, or contract http", file);
+	if (m->contract == CONTRACT_LAMBDA && m->concurrency != 1 && !m->zygote)
+		return err_set(err, -EINVAL, "%s: concurrency: a lambda function takes one invocation at a time; use max_instances, zygote: true, or contract http", file);
+	if (m->zygote && m->contract != CONTRACT_LAMBDA)
+		return err_set(err, -EINVAL, "%s: zygote: is of the lambda contract, where a runtime forks workers; a function of contract %s takes concurrent calls itself", file,
+			       contract_names[m->contract]);
+	if (m->zygote && m->concurrency > ZYGOTE_WORKERS_MAX)
+		return err_set(err, -EINVAL, "%s: concurrency: %lld workers are too many for one zygote; at most %d, and max_instances for more", file, (long long)m->concurrency,
+			       ZYGOTE_WORKERS_MAX);
+	if (m->zygote && m->pids < m->concurrency + ZYGOTE_PIDS)
+		return err_set(err, -EINVAL, "%s: pids: %lld is too few for %lld workers, each a process: at least %lld", file, (long long)m->pids, (long long)m->concurrency,
+			       (long long)m->concurrency + ZYGOTE_PIDS);
+	if (m->zygote && m->nofile < m->concurrency + ZYGOTE_FILES)
+		return err_set(err, -EINVAL, "%s: nofile: %lld is too few for the connections of %lld workers: at least %lld", file, (long long)m->nofile, (long long)m->concurrency,
+			       (long long)m->concurrency + ZYGOTE_FILES);
 	if (m->network == NET_HOST && m->park == PARK_SNAPSHOT)
 		return err_set(err, -EINVAL, "%s: park: snapshot needs network: private (clones would share ports)", file);
 	if (!(m->farmem.quantile >= 0.5 && m->farmem.quantile <= 1))

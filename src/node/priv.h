@@ -73,12 +73,12 @@ struct manifest {
 	char *type;
 	char *handler;
 	int contract, park, network;
-	bool slot;
+	bool slot, zygote;
 	int64_t concurrency, min_instances, max_instances, port, pids, nofile, queue_limit;
 	uint64_t memory_bytes, tmp_bytes;
 	double cpus;
 	uint64_t timeout_ns, init_timeout_ns, queue_timeout_ns, stop_timeout_ns;
-	uint64_t keep_hot_ns, keep_warm_ns;
+	uint64_t keep_hot_ns, keep_warm_ns, worker_idle_ns;
 	struct manifest_farmem farmem;
 };
 
@@ -222,6 +222,7 @@ struct function {
 	ev_timer keep_min;                      /* restarts min_instances after failures */
 	bool removing;
 	bool snapshot_busy, pumping;
+	bool no_zygote;                         /* its runtime does not fork: one call at a time, whatever the manifest says */
 	char *snapshot;                         /* PARK_SNAPSHOT: image id */
 	struct log_file *log;
 	struct farmem_function farmem;          /* the policy's */
@@ -231,6 +232,8 @@ struct function {
 struct function *function_find(struct node *n, const char *name);
 /** function_parks - are its idle instances parked (rather than ended)? */
 bool function_parks(const struct function *fn);
+/** function_capacity - calls that one of its instances takes at a time, as far as is known */
+unsigned function_capacity(const struct function *fn);
 /** function_type_name - of the type of its calls */
 const char *function_type_name(const struct function *fn);
 /** function_deploy - new or changed; a changed one's instances end as they become free. Takes over @m. Return: 0, -errno with message. */
@@ -264,6 +267,7 @@ struct instance {
 	char left_alone[256];                   /* why the engine did not take its memory; "": it did, or was not asked */
 	bool from_warm;                         /* its memory was away, or leaving, when a call took it: that call is a warm start */
 	bool recalling;                         /* parking: its memory comes back first; no job yet */
+	bool zygote;                            /* its runtime forks workers: a call can be taken back without it */
 	bool unverified;                        /* woken, and its image not verified yet: what it answers is kept back; the job will tell */
 	bool committed;                         /* parking: the image is complete, the process is to end */
 	pid_t pid;
@@ -276,6 +280,10 @@ struct instance {
 	struct channel *init, *native;
 	struct http_upstream *upstream;
 	struct running_list running, placed;
+	unsigned workers;
+	uint64_t *foreign;                      /* calls of an earlier daemon that it runs; they are counted in inflight */
+	size_t foreign_n;
+	uint64_t oom_kills;                     /* of its processes, that are accounted for */
 	unsigned inflight, held, capacity;      /* inflight: places taken, by calls that run and by held ones, that wait for a slot of the node */
 	uint64_t created_ns, ready_ns, used_ns, state_ns, served;
 	char image[NODE_ID_LEN + 16];              /* parked or last woken from; "" none */
@@ -311,6 +319,8 @@ json_t *instance_to_json(struct instance *inst);
 void instances_stop_all(struct node *n);
 uint64_t instance_memory(struct instance *inst);
 bool instance_has_process(const struct instance *inst);
+/** instance_oom - have more of its processes been killed for its memory limit since this was asked last? */
+bool instance_oom(struct instance *inst);
 struct instance *instance_alloc(struct function *fn, const char *id);
 void instance_set_state(struct instance *inst, enum instance_state state);
 void instance_set_ready(struct instance *inst);

@@ -86,6 +86,7 @@ static bool adopt_one(struct node *n, const json_t *o)
 {
 	struct function *fn = function_find(n, text_of(o, "function"));
 	const char *id = text_of(o, "id");
+	struct cgroup_usage usage;
 	struct instance *inst;
 	struct hearth_err err;
 
@@ -103,6 +104,8 @@ static bool adopt_one(struct node *n, const json_t *o)
 		instance_forget(inst);
 		return false;
 	}
+	if (cgroup_read_usage(n->cgroups, inst->cgroup, &usage) == 0)
+		inst->oom_kills = usage.oom_kills;      /* of workers, which are accounted for */
 	inst->outdated = json_is_true(json_object_get(o, "outdated"));
 	inst->for_snapshot = json_is_true(json_object_get(o, "snapshot"));
 	fn->snapshot_busy |= inst->for_snapshot;
