@@ -321,15 +321,8 @@ def _wait(child):
     return 0
 
 
-def threads_left():
-    """The names of the threads that a fork would leave behind, but may need: their locks would be held for ever in the child.
-
-    Looked at after a fork: libraries that can live with it (OpenBLAS) end their threads before one, and begin others when they need them again.
-    """
-    child = _fork()
-    if child == 0:
-        os._exit(0)
-    _wait(child)
+def other_threads():
+    """The names of the threads that a fork would leave behind, though their locks may be held and their work needed in the child."""
     names = []
     for task in os.listdir("/proc/self/task"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open("/proc/self/task/%s/stat" % task) as file:
@@ -337,6 +330,20 @@ def threads_left():
             if int(task) != os.getpid() and name != HELPER_THREAD and not int(rest.split()[6]) & PF_EXITING:
                 names.append(name)
     return sorted(names)
+
+
+def threads_left():
+    """The same after a fork, if there are any: libraries that can live with one (OpenBLAS) end their threads before it, and begin others when they need them again.
+
+    Not without need: memory that has been shared by a fork once is kept from leaving for the pool (docs/adr/0026-zygote.md).
+    """
+    if not other_threads():
+        return []
+    child = _fork()
+    if child == 0:
+        os._exit(0)
+    _wait(child)
+    return other_threads()
 
 
 def fork_worker():
