@@ -2,9 +2,10 @@
 """hearthd's end of the channel, for tests: frames of src/fn/inc/fn/wire.h over an abstract Unix socket."""
 import itertools, os, socket, struct, subprocess, sys, time
 
-INVOKE, STOP = 1, 2
+INVOKE, STOP, CANCEL = 1, 2, 3
+LOADED_NOW, WORKERS = 23, 24
 HELLO, READY_NOW, RESULT, INIT_ERROR, LOG, LOG_LOST, EXITED = range(16, 23)
-OK, FUNCTION_ERROR, REFUSED = 0, 1, 2
+OK, FUNCTION_ERROR, REFUSED, WORKER_DIED = 0, 1, 2, 3
 HEAD = struct.Struct('<IBBHQQQ')
 INIT_PROGRAM = os.environ.get('HEARTH_INIT', 'build/bin/hearth-init')
 
@@ -39,9 +40,10 @@ class Channel:
         self.s.settimeout(timeout)
         self.buf = b''
         self.log = {1: b'', 2: b''}
-        self.lost = 0
+        self.lost = self.workers = 0
         self.hello = self.frame()
-        assert self.hello.kind == HELLO and self.hello.arg == 1, self.hello
+        assert self.hello.kind == HELLO and self.hello.arg in (1, 2), self.hello
+        self.running = list(struct.unpack(f'<{len(self.hello.body) // 8}Q', self.hello.body))
 
     def _fill(self, n):
         while len(self.buf) < n:
@@ -60,10 +62,12 @@ class Channel:
         return Frame(kind, flags, id, arg, meta, payload[meta_len:])
 
     def expect(self, kind):
-        """The next frame that is no log; logs are collected."""
+        """The next frame that is no log, nor says how many workers there are; logs are collected."""
         while True:
             f = self.frame()
-            if f.kind == LOG:
+            if f.kind == WORKERS and kind != WORKERS:
+                self.workers = f.arg
+            elif f.kind == LOG:
                 self.log[f.arg] += f.body
             elif f.kind == LOG_LOST:
                 self.lost += f.arg
@@ -93,7 +97,7 @@ class Instance:
         self.suffix = f't{os.getpid()}x{next(_count)}'
         args = [*wrap, INIT_PROGRAM, '--contract', contract, '--suffix', self.suffix]
         for k, v in opts.items():
-            args += ['--' + k.replace('_', '-'), str(v)]
+            args += ['--' + k.replace('_', '-')] + ([] if v is True else [str(v)])
         self.p = subprocess.Popen(args + ['--'] + command, env={**os.environ, **(env or {})}, pass_fds=inherit)
         self.ch = None
 

@@ -13,7 +13,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lifelib import Node, litter, main, state_of, wait_for  # noqa: E402
+from lifelib import BIN, Node, litter, main, state_of, wait_for  # noqa: E402
 
 MIB = 1 << 20
 # Whoever is to be somewhere at a time makes a file in /tmp, which is the instance's, and waits for another.
@@ -47,6 +47,19 @@ def handler(event, context):
             assert ballast[at:at + 4] == (at >> 12).to_bytes(4, "little"), at
     print("worker", os.getpid(), "has counted", count)
     return {"count": count, "pid": os.getpid(), "random": random.random(), "numpy": numpy and numpy.random.random(), "threads": threading.active_count()}
+'''
+# hearth-init of another day
+STRANGE_INIT = '''#!/usr/bin/python3
+import os, socket, struct, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("\\0hearth-init")
+listener.listen()
+null = os.open("/dev/null", os.O_RDWR)
+for fd in range(3):
+    os.dup2(null, fd)
+peer, _ = listener.accept()
+peer.sendall(struct.pack("<IBBHQQQ", 0, 16, 1, 0, 0, 9, 0))
+time.sleep(1000)
 '''
 HOT = {"keep_hot": "1h"}
 # idle for 50 ms: half of it leaves each second, all of it in the end
@@ -321,6 +334,23 @@ class Zygote(unittest.TestCase):
             reply = node.ctl("deploy", text=json.dumps(manifest), file="test", base=node.code)
             self.assertFalse(reply["ok"], more)
             self.assertIn(text, json.dumps(reply), more)
+
+    def test_another_version(self):
+        """An instance that speaks a version of the channel which the daemon does not know is ended, and that is said."""
+        node = self.node
+        libexec = node.dir + "/libexec"
+        os.mkdir(libexec)
+        for name in os.listdir(BIN):
+            if name != "hearth-init":
+                os.symlink(os.path.join(BIN, name), f"{libexec}/{name}")
+        with open(libexec + "/hearth-init", "w") as f:
+            f.write(STRANGE_INIT)
+        os.chmod(libexec + "/hearth-init", 0o755)
+        node.start(args=("--libexec", libexec))
+        self.deploy()
+        answer = node.call("f")
+        self.assertEqual(answer.status, 502)
+        self.assertIn(b"it speaks version 9 of the channel, and this hearthd 1 to 2", answer.body)
 
     def pages(self):
         """A node whose pager takes memory, or skip."""

@@ -37,7 +37,15 @@ class _Requests(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         api = self.server.api
+        if self.path == PREFIX + "hearth/fork":
+            api.fork_calls.put(dict(self.headers))
+            status = api.forks.get()
+            if status is None:
+                self.close_connection = True
+                return None
+            return self.answer(status, b"{}")
         api.next_calls += 1
+        api.asked.put(dict(self.headers))
         if self.path != PREFIX + "invocation/next":
             return self.answer(404, b"{}")
         invocation = api.invocations.get()
@@ -79,7 +87,8 @@ class RuntimeApiServer:
     """Use it as a context manager. put() an invocation, start() a runtime, take() its answers."""
 
     def __init__(self):
-        self.invocations, self.posts = queue.Queue(), queue.Queue()
+        self.invocations, self.posts, self.forks = queue.Queue(), queue.Queue(), queue.Queue()
+        self.fork_calls, self.asked = queue.Queue(), queue.Queue()
         self.statuses, self.close_after_post, self.next_calls, self.connections = [], False, 0, 0
         self.children = []
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Requests)
@@ -96,6 +105,7 @@ class RuntimeApiServer:
             child.kill()
             child.communicate()
             self.invocations.put(None)
+            self.forks.put(None)
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()

@@ -302,6 +302,58 @@ class RuntimeTest(unittest.TestCase):
         self.assertEqual(path[0], os.path.realpath(os.path.join(self.folder, "sub")))
         self.assertNotIn(os.path.dirname(RUNTIME), path)
 
+    def test_zygote_forks_a_worker(self):
+        zygote = self.start(HEARTH_ZYGOTE="1")
+        self.assertNotIn("Hearth-Forked", self.api.fork_calls.get(timeout=WAIT_S))
+        self.api.put({}, request_id="r1")
+        self.api.forks.put(200)
+        first = self.api.asked.get(timeout=WAIT_S)["Hearth-Worker"]
+        self.assertEqual(self.api.fork_calls.get(timeout=WAIT_S)["Hearth-Forked"], first)
+        self.assertNotEqual(first, str(zygote.pid))
+        post = self.api.take()
+        self.assertEqual((post.path, post.headers["Hearth-Worker"], post.json()["count"]), ("invocation/r1/response", first, 1))
+        # another one begins where the zygote stands; the first, which asks again, is told that it may go
+        self.api.put({}, request_id="r2", status=410)
+        self.assertEqual(self.api.asked.get(timeout=WAIT_S)["Hearth-Worker"], first)
+        self.api.put({}, request_id="r3")
+        self.api.forks.put(200)
+        second = self.api.fork_calls.get(timeout=WAIT_S)["Hearth-Forked"]
+        post = self.api.take()
+        self.assertEqual((post.headers["Hearth-Worker"], post.json()["count"]), (second, 1))
+        self.assertNotEqual(first, second)
+        self.api.put({}, request_id="none", status=410)
+
+    def test_zygote_where_the_host_knows_of_none(self):
+        self.api.forks.put(404)
+        self.api.put({}, request_id="r1")
+        self.start(HEARTH_ZYGOTE="1")
+        self.assertEqual(self.api.take().json()["count"], 1)
+        self.assertNotIn("Hearth-Worker", self.api.asked.get(timeout=WAIT_S))
+
+    def test_zygote_with_a_thread(self):
+        module = "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\ndef handler(event, context):\n    return 1\n"
+        with open(os.path.join(self.folder, "threads.py"), "w") as file:
+            file.write(module)
+        self.api.put({}, request_id="r1")
+        child = self.start("threads.handler", HEARTH_ZYGOTE="1")
+        self.assertEqual(self.api.take().json(), 1)
+        self.assertTrue(self.api.fork_calls.empty())
+        child.kill()
+        self.assertIn("1 threads that a fork would lose", child.communicate(timeout=WAIT_S)[1])
+
+    def test_zygote_that_cannot_fork(self):
+        # each user has some processes, so none more is to be had
+        module = "import resource, os\nos.setuid(65534)\nresource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\ndef handler(event, context):\n    return 1\n"
+        if os.geteuid() != 0:
+            self.skipTest("needs root")
+        os.chmod(self.folder, 0o755)
+        with open(os.path.join(self.folder, "limited.py"), "w") as file:
+            file.write(module)
+        self.api.forks.put(200)
+        self.start("limited.handler", HEARTH_ZYGOTE="1")
+        self.api.fork_calls.get(timeout=WAIT_S)
+        self.assertIn("Resource temporarily unavailable", self.api.fork_calls.get(timeout=WAIT_S)["Hearth-Fork-Error"])
+
     def test_idle_instance_is_one_thread(self):
         child = self.start()
         self.api.put({})
