@@ -92,6 +92,14 @@ class Experiments(unittest.TestCase):
         done = subprocess.run([HEARTH, 'sim-mem', '--functions', '5', '--minutes', '10', '--costs', costs, '--json'], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
         self.assertEqual(json.loads(done.stdout)['costs']['fault_us'], measured['fault_us'])
 
+    @unittest.skipUnless(os.geteuid() == 0, 'isolation needs root')
+    def test_zygote(self):
+        rows, points = self.experiment('zygote', '--functions', 'json_dumps_loads', '--runs', '1', '--places', '2')
+        self.assertEqual([row['what'] for row in rows], ['json_dumps_loads: call to answer, ms', 'json_dumps_loads: 2 at a time, MiB'])
+        self.assertEqual({p['way'] for p in points} - {'clone'}, {'cold', 'fork'})
+        self.assertLess(rows[1]['forked'], rows[1]['started cold'])
+        self.assertIn('html_server has no zygote', self.experiment('zygote', '--functions', 'html_server', code=1))
+
     def test_semiwarm(self):
         rows, points = self.experiment('semiwarm', '--trace', '', '--functions', '60', '--minutes', '120')
         self.assertIn('SYNTHETIC', rows[0]['what'])
@@ -101,7 +109,7 @@ class Experiments(unittest.TestCase):
         self.assertIn('cannot read nowhere_inv.csv', self.experiment('semiwarm', '--trace', 'nowhere', code=1))
 
     def test_wrong(self):
-        for name in ('ablation', 'barrier', 'benchmarks', 'calibrate', 'density', 'workloads'):
+        for name in ('ablation', 'barrier', 'benchmarks', 'calibrate', 'density', 'workloads', 'zygote'):
             self.assertIn('invalid list of', self.experiment(name, '--functions', 'no_such', code=2))
         self.assertIn('invalid list of', self.experiment('benchmarks', '--policies', 'magic', code=2))
 
