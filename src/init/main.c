@@ -199,7 +199,12 @@ static bool on_alive(void *ctx, pid_t pid)
 
 static void on_end(void *ctx, pid_t pid)
 {
-	kill(pid, SIGKILL);
+	struct init *in = ctx;
+
+	if (pid)
+		kill(pid, SIGKILL);
+	else if (in->function)
+		kill(in->function, SIGKILL);
 }
 
 static const struct rapi_ops rapi_ops = {

@@ -54,7 +54,7 @@ struct rapi_ops {
 	void (*workers)(void *ctx, unsigned count);                     /* so many are there now */
 	uint64_t (*waits)(void *ctx);                                   /* one begins to wait: the time, ns; see rapi_idle_due */
 	bool (*alive)(void *ctx, pid_t pid);                            /* is there such a process, be it a zombie? */
-	void (*end)(void *ctx, pid_t pid);                              /* kill it; its end is told as any other's */
+	void (*end)(void *ctx, pid_t pid);                              /* kill it; its end is told as any other's. 0: the zygote, which is stuck */
 };
 
 /** struct rapi_call - an invocation that waits or runs */
@@ -104,7 +104,7 @@ int rapi_invoke(struct rapi *r, const struct fn_view *frame);
 /** rapi_running - the ids of invocations that wait or run, appended to @ids. Return: 0, -ENOMEM. */
 int rapi_running(const struct rapi *r, struct buf *ids);
 bool rapi_is_zygote(const struct rapi *r);
-/** rapi_cancel - nobody wants its result any more: the worker that has it ends. Nothing comes of an id that is nobody's, or of a runtime that is no zygote. */
+/** rapi_cancel - it has taken too long: the worker that has it ends, or the zygote that did not fork one for it. Nothing comes of an id that is nobody's, or of a runtime that is no zygote. */
 void rapi_cancel(struct rapi *r, uint64_t id);
 /** rapi_worker_ended - a process was reaped; what it was doing is over. @status: of waitpid. One that is no worker does not matter. */
 void rapi_worker_ended(struct rapi *r, pid_t pid, int status);

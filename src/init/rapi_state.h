@@ -11,7 +11,7 @@ struct rapi_request {
 	enum rapi_route route;
 	char id[RAPI_ID_MAX];           /* of the path; an overlong one is cut and matches nothing */
 	const char *content_type, *error_type;
-	pid_t worker;                   /* who asks; 0: the runtime itself */
+	pid_t worker;                   /* who asks; 0: the runtime itself, -1: nobody */
 	pid_t forked;                   /* of a zygote: what became of the last fork; 0 and "" nothing */
 	const char *fork_error;
 	bool too_large;                 /* body is not complete; body_len says how long it was */

@@ -209,7 +209,7 @@ struct rapi_worker *rapi_worker_of(struct rapi *r, const struct rapi_request *q)
 	if (q->worker == 0)
 		return &r->own;
 	w = *place_of(r, q->worker);
-	if (!w && r->forking && q->route == ROUTE_NEXT) {
+	if (!w && q->worker > 0 && r->forking && q->route == ROUTE_NEXT) {
 		r->forking = false;     /* it was faster than its zygote's word of it */
 		w = worker_new(r, q->worker);
 	}
@@ -327,6 +327,8 @@ void rapi_cancel(struct rapi *r, uint64_t id)
 	if (call) {
 		*at = call->next;
 		rapi_call_over(r, call);
+		if (r->forking || !r->zygote)   /* all that time it had no worker, for the zygote is stuck */
+			r->ops->end(r->ctx, 0);
 		return;
 	}
 	for (w = r->workers; w && !(w->call && w->call->id == id); w = w->next)

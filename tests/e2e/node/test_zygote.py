@@ -224,6 +224,23 @@ class Zygote(unittest.TestCase):
         self.assertEqual(self.instance()["id"], before)
         self.assertEqual(self.node.functions("f")["cold"], 1)
 
+    def test_stuck_zygote(self):
+        """One that does not fork when it has to is worth no more than a program that hangs."""
+        node = self.node.start()
+        self.deploy(timeout="2s")
+        self.answer()
+        busy = self.later({"name": "busy", "wait": "never"})
+        self.begun("busy")
+        before = self.instance()["id"]
+        os.kill(self.zygote(), signal.SIGSTOP)
+        self.assertEqual(self.later({}).result().status, 504)
+        self.assertIn(busy.result().status, (502, 504))
+        wait_for("its end", lambda: before not in [i["id"] for i in node.instances("f")])
+        answer = self.answer()
+        self.assertEqual(answer["start"], "cold")
+        self.assertNotEqual(answer["instance"], before)
+        node.clean()
+
     def test_memory_limit(self):
         node = self.node.start()
         self.deploy(memory="96MiB")

@@ -374,6 +374,9 @@ static void zygote_and_workers(void **state)
 	says(&f, f.worker[0], NEXT_OF("77"), "UnknownWorker", "");
 	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
 	told(&f, f.b.conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n{\"action\":\"fork\"}\n", "");
+	says(&f, f.worker[3], NEXT_OF("-1"), "UnknownWorker", "");
+	says(&f, f.worker[3], NEXT_OF("1"), "UnknownWorker", "");
+	says(&f, f.worker[3], NEXT_OF("12x"), "UnknownWorker", "");
 	/* the second call has to wait until the zygote has said what became of the first fork */
 	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
 	assert_int_equal(invoke(&f.b, 3, "request_id=c\n", "x"), -EBUSY);
@@ -500,10 +503,12 @@ static void cancelled(void **state)
 	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
 	assert_int_equal(invoke(&f.b, 3, "request_id=c\n", "x"), 0);
 	told(&f, f.b.conn, "fork", "");
-	rapi_cancel(&f.b.rapi, 2);              /* which waits */
 	rapi_worker_ended(&f.b.rapi, 11, 9);
-	told(&f, f.b.conn, "", "");
-	says(&f, f.worker[1], NEXT_OF("12"), "Request-Id: c\r\n", "workers 1;");
+	says(&f, f.worker[1], NEXT_OF("12"), "Request-Id: b\r\n", "workers 1;");
+	says(&f, f.b.conn, FORK("Hearth-Forked: 12\r\n"), "fork", "");
+	/* one that still waits: whoever was to fork for it all that time is stuck */
+	rapi_cancel(&f.b.rapi, 3);
+	told(&f, f.b.conn, "", "end 0;");
 	farm_finish(&f);
 }
 

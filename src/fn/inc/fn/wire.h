@@ -35,7 +35,7 @@ enum fn_type {
 	/* daemon to instance */
 	FN_INVOKE = 1,          /* id; arg = deadline, CLOCK_REALTIME ms, 0 = none; meta: request_id, arn, trace_id, content_type, client_context, cognito_identity; body = event */
 	FN_STOP = 2,            /* arg = signal number for the function's process; hearth-init only */
-	FN_CANCEL = 3,          /* (2) id: nobody wants its result, the worker that has it is to end. Nothing is answered; a result may be on its way already. */
+	FN_CANCEL = 3,          /* (2) id: it has taken too long, the worker that has it is to end. Nothing is answered; a result may be on its way already. */
 
 	/* instance to daemon */
 	FN_HELLO = 16,          /* first frame of each connection; arg = FN_VERSION; id = invocation in progress or 0; flags: FN_FLAG_*; (2) body: the ids of all of them, 8 bytes each */
