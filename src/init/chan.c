@@ -61,6 +61,9 @@ static int frame_take(struct chan *c, const struct fn_view *v)
 	case FN_CANCEL:
 		c->ops->cancel(c->ctx, v->head.id);
 		return 0;
+	case FN_REST:
+		c->ops->rest(c->ctx);
+		return 0;
 	default:
 		return -EPROTO;
 	}

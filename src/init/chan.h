@@ -12,6 +12,7 @@ struct chan_ops {
 	void (*invoke)(void *ctx, const struct fn_view *frame);
 	void (*stop)(void *ctx, int sig);
 	void (*cancel)(void *ctx, uint64_t id);
+	void (*rest)(void *ctx);
 	int (*running)(void *ctx, struct buf *ids);     /* append the ids of invocations in progress, as the wire has them. Return: 0, -ENOMEM. */
 };
 

@@ -108,6 +108,14 @@ static void on_cancel(void *ctx, uint64_t id)
 		rapi_cancel(&in->rapi, id);
 }
 
+static void on_rest(void *ctx)
+{
+	struct init *in = ctx;
+
+	if (in->opt.contract == CONTRACT_LAMBDA)
+		rapi_rest(&in->rapi);
+}
+
 static int on_running(void *ctx, struct buf *ids)
 {
 	struct init *in = ctx;
@@ -115,7 +123,7 @@ static int on_running(void *ctx, struct buf *ids)
 	return in->opt.contract == CONTRACT_LAMBDA ? rapi_running(&in->rapi, ids) : 0;
 }
 
-static const struct chan_ops chan_ops = { .invoke = on_invoke, .stop = on_stop, .cancel = on_cancel, .running = on_running };
+static const struct chan_ops chan_ops = { .invoke = on_invoke, .stop = on_stop, .cancel = on_cancel, .rest = on_rest, .running = on_running };
 
 /* ---- the Runtime API ---- */
 
@@ -174,6 +182,13 @@ static void on_workers(void *ctx, unsigned count)
 	chan_workers(&in->chan, count);
 }
 
+static void on_rested(void *ctx)
+{
+	struct init *in = ctx;
+
+	chan_send(&in->chan, (struct fn_frame){ .type = FN_RESTED }, NULL, 0, NULL, 0);
+}
+
 static uint64_t on_waits(void *ctx)
 {
 	struct init *in = ctx;
@@ -209,7 +224,7 @@ static void on_end(void *ctx, pid_t pid)
 
 static const struct rapi_ops rapi_ops = {
 	.loaded = on_loaded, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = on_output,
-	.workers = on_workers, .waits = on_waits, .alive = on_alive, .end = on_end,
+	.workers = on_workers, .rested = on_rested, .waits = on_waits, .alive = on_alive, .end = on_end,
 };
 
 /* ---- processes ---- */

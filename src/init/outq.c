@@ -187,6 +187,7 @@ static bool survives(const struct outq_frame *f)
 	case FN_READY_NOW:
 	case FN_LOADED_NOW:
 	case FN_WORKERS:
+	case FN_RESTED:
 		return false;
 	case FN_RESULT:
 		return f->head.arg != FN_REFUSED;

@@ -178,6 +178,10 @@ static bool handle_next(struct rapi *r, struct rapi_worker *w, struct rapi_conn 
 		return true;
 	}
 	w->asked = true;
+	if (r->resting && w->pid) {
+		rapi_answer_not_needed(r, w, out);
+		return true;
+	}
 	if (r->waiting) {
 		rapi_deliver(r, w, out);
 		return true;

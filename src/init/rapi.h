@@ -52,6 +52,7 @@ struct rapi_ops {
 	void (*output)(void *ctx, struct rapi_conn *conn);              /* conn->out grew outside of rapi_conn_input */
 	/* of a zygote only */
 	void (*workers)(void *ctx, unsigned count);                     /* so many are there now */
+	void (*rested)(void *ctx);                                      /* after rapi_rest: there are none any more */
 	uint64_t (*waits)(void *ctx);                                   /* one begins to wait: the time, ns; see rapi_idle_due */
 	bool (*alive)(void *ctx, pid_t pid);                            /* is there such a process, be it a zombie? */
 	void (*end)(void *ctx, pid_t pid);                              /* kill it; its end is told as any other's. 0: the zygote, which is stuck */
@@ -92,6 +93,7 @@ struct rapi {
 	struct rapi_conn *zygote;       /* its question */
 	bool forking;                   /* it was told to, and has not said what became of it */
 	bool fork_failed;               /* not to be tried again before something changes */
+	bool resting;
 	unsigned told;                  /* of ops.workers */
 };
 
@@ -108,6 +110,8 @@ bool rapi_is_zygote(const struct rapi *r);
 void rapi_cancel(struct rapi *r, uint64_t id);
 /** rapi_worker_ended - a process was reaped; what it was doing is over. @status: of waitpid. One that is no worker does not matter. */
 void rapi_worker_ended(struct rapi *r, pid_t pid, int status);
+/** rapi_rest - nothing runs: end all workers. ops.rested is told, unless an invocation comes. */
+void rapi_rest(struct rapi *r);
 /** rapi_idle_due - when rapi_idle_end has something to do; 0 = not before the next ops.waits */
 uint64_t rapi_idle_due(const struct rapi *r);
 /** rapi_idle_end - tell workers to end that have waited for long enough */

@@ -46,6 +46,8 @@ bool rapi_fork_told(struct rapi *r, const struct rapi_request *q);
 /** rapi_fork_wanted - have the zygote fork, if it waits to be told and there are more invocations than workers for them */
 void rapi_fork_wanted(struct rapi *r);
 int rapi_answer_fork(struct buf *out);
+/** rapi_answer_not_needed - to a worker that asks for work, and is to end instead */
+void rapi_answer_not_needed(struct rapi *r, struct rapi_worker *w, struct buf *out);
 /** rapi_event_write - an invocation as the answer to who asked for one. Return: 0, -ENOMEM. */
 int rapi_event_write(const struct rapi_call *call, struct buf *out);
 

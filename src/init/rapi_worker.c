@@ -94,7 +94,7 @@ int rapi_invoke(struct rapi *r, const struct fn_view *v)
 	while (*at)
 		at = &(*at)->next;
 	*at = call;
-	r->fork_failed = false;
+	r->fork_failed = r->resting = false;
 	while (r->waiting && serve_one(r))
 		;
 	rapi_fork_wanted(r);
@@ -259,6 +259,14 @@ static bool fork_due(const struct rapi *r)
 	return !r->forking && !r->fork_failed && n > coming && live(r) < r->calls_max;
 }
 
+static void rested(struct rapi *r)
+{
+	if (!r->resting || r->forking || r->workers)
+		return;
+	r->resting = false;
+	r->ops->rested(r->ctx);
+}
+
 bool rapi_fork_told(struct rapi *r, const struct rapi_request *q)
 {
 	char why[RAPI_WHY_MAX];
@@ -277,6 +285,7 @@ bool rapi_fork_told(struct rapi *r, const struct rapi_request *q)
 			fork_failed(r, why);
 	}
 	r->forking = fork_due(r);
+	rested(r);
 	return r->forking;
 }
 
@@ -312,6 +321,7 @@ void rapi_worker_ended(struct rapi *r, pid_t pid, int status)
 	free(w);
 	tell(r);
 	rapi_fork_wanted(r);
+	rested(r);
 }
 
 void rapi_cancel(struct rapi *r, uint64_t id)
@@ -365,6 +375,38 @@ void rapi_conn_left(struct rapi *r, struct rapi_conn *c)
 
 /* ---- workers that are needed no more ---- */
 
+void rapi_answer_not_needed(struct rapi *r, struct rapi_worker *w, struct buf *out)
+{
+	w->ending = true;
+	rapi_answer_error(out, 410, "WorkerNotNeeded", "There is no more work for this worker: it may end");
+	tell(r);
+}
+
+/* of one that waits */
+static void dismiss(struct rapi *r, struct rapi_worker *w)
+{
+	struct rapi_conn *c = w->waiter;
+
+	w->waiter = NULL;
+	w->state = RAPI_IDLE;
+	rapi_answer_not_needed(r, w, rapi_conn_out(c));
+	rapi_conn_resume(c);
+	r->ops->output(r->ctx, c);
+}
+
+void rapi_rest(struct rapi *r)
+{
+	struct rapi_worker *w;
+
+	if (r->calls > 0)
+		return;
+	r->resting = true;
+	for (w = r->workers; w; w = w->next)
+		if (w->state == RAPI_WAITING)
+			dismiss(r, w);
+	rested(r);
+}
+
 static struct rapi_worker *longest_idle(const struct rapi *r)
 {
 	struct rapi_worker *w, *found = NULL;
@@ -390,17 +432,8 @@ void rapi_idle_end(struct rapi *r, uint64_t now_ns)
 	for (w = r->workers; w; w = w->next)
 		if (w->since_ns > now_ns)
 			w->since_ns = now_ns;
-	while (live(r) > 1 && (w = longest_idle(r)) && w->since_ns + r->idle_ns <= now_ns) {
-		struct rapi_conn *c = w->waiter;
-
-		w->waiter = NULL;
-		w->state = RAPI_IDLE;
-		w->ending = true;
-		rapi_answer_error(rapi_conn_out(c), 410, "WorkerNotNeeded", "There is no more work for this worker: it may end");
-		rapi_conn_resume(c);
-		r->ops->output(r->ctx, c);
-	}
-	tell(r);
+	while (live(r) > 1 && (w = longest_idle(r)) && w->since_ns + r->idle_ns <= now_ns)
+		dismiss(r, w);
 }
 
 void rapi_done(struct rapi *r)

@@ -208,6 +208,10 @@ void instance_timer_fired(struct ev_loop *loop, ev_timer *w, int events)
 	case INST_STOPPING:
 		instance_kill(inst, NULL);
 		break;
+	case INST_PARKING:
+		if (inst->resting)
+			instance_rested(inst);
+		break;
 	default:
 		break;
 	}

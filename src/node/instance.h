@@ -40,6 +40,8 @@ void instance_image_path(const struct function *fn, const char *image, char path
 void instance_drop_image(struct instance *inst);
 /** instance_distrust_image - a wake failed: count it, say why, and use its image no more, a snapshot included */
 void instance_distrust_image(struct instance *inst, const char *why);
+/** instance_rested - parking: its workers have ended, or have had their time */
+void instance_rested(struct instance *inst);
 /** instance_suffix - of its sockets' names: "" where it has a network namespace of its own */
 void instance_suffix(const struct instance *inst, char *out, size_t n);
 /** instance_box_spec - what start, park and wake have in common: the box around the program */

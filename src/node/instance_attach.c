@@ -243,6 +243,10 @@ static bool on_frame(void *ctx, const struct fn_frame *f, const char *meta, cons
 	case FN_READY_NOW:
 		on_ready(inst, f);
 		return true;
+	case FN_RESTED:
+		if (inst->resting)
+			instance_rested(inst);
+		return true;
 	case FN_WORKERS:
 		inst->workers = (unsigned)f->arg;
 		return true;

@@ -118,6 +118,21 @@ static int dump(struct instance *inst, struct hearth_err *err)
 	return 0;
 }
 
+/* dump() comes later: instance_recalled() */
+static void begin_recalling(struct instance *inst)
+{
+	inst->recalling = true;
+	instance_set_state(inst, INST_PARKING);
+	inst->fn->node->parks_running++;
+	record_write(inst);
+}
+
+/* What workers share with their zygote each of them has for itself after a wake: is there room for that? Else it could be parked and never be woken. */
+static bool held_apart(struct instance *inst)
+{
+	return !inst->zygote || inst->workers == 0 || (1 + inst->workers) * instance_memory(inst) <= inst->fn->m.memory_bytes;
+}
+
 int instance_park(struct instance *inst, struct hearth_err *err)
 {
 	struct function *fn = inst->fn;
@@ -133,11 +148,14 @@ int instance_park(struct instance *inst, struct hearth_err *err)
 		return err_set(err, -EOPNOTSUPP, "this node cannot park: %s", n->no_park);
 	if (fn->m.network == NET_HOST)
 		return err_set(err, -EOPNOTSUPP, "function %s cannot be parked: it uses the host's network (network: host), whose connections no image can hold", fn->m.name);
+	if (!held_apart(inst) && channel_send(inst->init, FN_REST, 0, 0, NULL, 0, NULL, 0) == 0) {
+		begin_recalling(inst);
+		inst->resting = true;
+		instance_timer(inst, fn->m.stop_timeout_ns > NS_PER_S ? fn->m.stop_timeout_ns : NS_PER_S);
+		return 0;
+	}
 	if (memory_recall(inst)) {                       /* what is elsewhere would not be in the image; instance_recalled() goes on */
-		inst->recalling = true;
-		instance_set_state(inst, INST_PARKING);
-		n->parks_running++;
-		record_write(inst);
+		begin_recalling(inst);
 		return 0;
 	}
 	return dump(inst, err);
@@ -175,6 +193,15 @@ void instance_recalled(struct instance *inst, const char *why)
 	}
 	function_pump(fn);
 	instances_park_next(n);
+}
+
+void instance_rested(struct instance *inst)
+{
+	inst->resting = false;
+	ev_timer_stop(inst->fn->node->loop, &inst->timer);
+	if (!inst->outdated && !inst->fn->unplaced && memory_recall(inst))
+		return;
+	instance_recalled(inst, NULL);
 }
 
 bool instance_may_leave(const struct instance *inst)

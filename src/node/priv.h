@@ -280,6 +280,7 @@ struct instance {
 	struct channel *init, *native;
 	struct http_upstream *upstream;
 	struct running_list running, placed;
+	bool resting;                           /* parking: its workers end first; recalling, too */
 	unsigned workers;
 	uint64_t *foreign;                      /* calls of an earlier daemon that it runs; they are counted in inflight */
 	size_t foreign_n;

@@ -267,7 +267,7 @@ class Zygote(unittest.TestCase):
 
     def test_parked_with_workers(self):
         node = self.node.start().knows()
-        self.deploy(env={"BALLAST": str(8 * MIB)}, worker_idle="1h")
+        self.deploy(env={"BALLAST": str(8 * MIB)}, memory="512MiB", worker_idle="1h")
         pids = {a["pid"] for a in self.meet(3, "a")}
         node.park("f")
         node.clean()
@@ -281,6 +281,31 @@ class Zygote(unittest.TestCase):
         self.answer({"check": True})
         node.park("f")
         self.assertEqual(self.answer({"check": True})["start"], "wake")
+
+    def test_parked_without_workers(self):
+        """What they share has to be there for each of them after a wake. Where the limit would not hold that they end before."""
+        node = self.node.start().knows()
+        self.deploy(env={"BALLAST": str(64 * MIB)}, memory="192MiB", worker_idle="1h")
+        self.meet(4, "a")
+        node.park("f")
+        image = self.instance()["image_bytes"]
+        self.assertLess(image, 128 * MIB)
+        a = self.answer({"check": True})
+        self.assertEqual((a["start"], a["count"]), ("wake", 1))
+        self.assertEqual(len({a["pid"] for a in self.meet(4, "b")}), 4)
+        self.assertEqual(node.functions("f")["oom_kills"], 0)
+        node.clean()
+
+    def test_calls_while_workers_end(self):
+        """Whatever comes while it is being parked is answered, by it or by what is woken."""
+        node = self.node.start().knows()
+        self.deploy(env={"BALLAST": str(48 * MIB)}, memory="128MiB", worker_idle="1h", keep_hot="1h")
+        for _ in range(5):
+            self.meet(3, "a")
+            node.ctl("park", name="f")
+            done = [f.result().status for f in [self.later({"check": True}) for _ in range(4)]]
+            self.assertEqual(done, [200] * 4)
+        node.clean()
 
     def test_clones(self):
         node = self.node.start().knows()

@@ -2,7 +2,7 @@
 /*
  * The Runtime API on any bytes, over two connections, with invocations in between. 0x01 at the start of a line of input switches to the other
  * connection, 0x02 sends an invocation, 0x03 ends a connection. 0x04 at the very beginning: the runtime may become a zygote; 0x05 then ends the process that the
- * next two digits name, 0x06 cancels the newest invocation, 0x07 lets time go by. Whatever comes: at most one result for each invocation that was accepted, and the bytes of answers are bounded by what was sent.
+ * next two digits name, 0x06 cancels the newest invocation, 0x07 lets time go by, 0x08 has all rest. Whatever comes: at most one result for each invocation that was accepted, and the bytes of answers are bounded by what was sent.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,13 +49,14 @@ static void on_init_error(void *ctx, const struct rapi_result *r)
 static void on_output(void *ctx, struct rapi_conn *c) { check(rapi_conn_out(c)->len > 0, "output"); }
 
 static void on_workers(void *ctx, unsigned count) { check(count <= 3, "workers"); }
+static void on_rested(void *ctx) { check(!((struct fuzz *)ctx)->rapi.workers, "rested"); }
 static uint64_t on_waits(void *ctx) { return ((struct fuzz *)ctx)->now++; }
 static bool on_alive(void *ctx, pid_t pid) { return pid & 1; }
 static void on_end(void *ctx, pid_t pid) { check(pid == 0 || pid > 1, "a worker of its own, or the zygote"); }
 
 static const struct rapi_ops ops = {
 	.loaded = on_ready, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = on_output,
-	.workers = on_workers, .waits = on_waits, .alive = on_alive, .end = on_end,
+	.workers = on_workers, .rested = on_rested, .waits = on_waits, .alive = on_alive, .end = on_end,
 };
 
 /* Return: bytes that it took of @data */
@@ -67,6 +68,8 @@ static size_t control(struct fuzz *f, const uint8_t *data, size_t len)
 	}
 	if (data[0] == 6)
 		rapi_cancel(&f->rapi, f->accepted);
+	if (data[0] == 8)
+		rapi_rest(&f->rapi);
 	if (data[0] == 7) {
 		f->now += 2;
 		rapi_idle_end(&f->rapi, f->now);
@@ -118,10 +121,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		} else if (data[at] == 3) {
 			f.conn[which] = rapi_conn_free(f.conn[which]);
 			at++;
-		} else if (f.zygote && data[at] >= 4 && data[at] <= 7) {
+		} else if (f.zygote && data[at] >= 4 && data[at] <= 8) {
 			at += control(&f, data + at, len - at);
 		}
-		for (end = at; end < len && (data[end] < 1 || data[end] > (f.zygote ? 7 : 3)); end++)
+		for (end = at; end < len && (data[end] < 1 || data[end] > (f.zygote ? 8 : 3)); end++)
 			;
 		if (end > at)
 			send_bytes(&f, which, data + at, end - at);

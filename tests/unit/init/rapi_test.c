@@ -306,13 +306,14 @@ struct farm {
 
 static void on_workers(void *ctx, unsigned count) { note(ctx, "workers %u;", count); }
 static uint64_t on_waits(void *ctx) { return ++((struct farm *)ctx)->now; }
+static void on_rested(void *ctx) { note(ctx, "rested;"); }
 static bool on_alive(void *ctx, pid_t pid) { return pid != ((struct farm *)ctx)->dead; }
 static void on_end(void *ctx, pid_t pid) { note(ctx, "end %d;", (int)pid); }
 static void no_output(void *ctx, struct rapi_conn *c) {}
 
 static const struct rapi_ops farm_ops = {
 	.loaded = on_loaded, .ready = on_ready, .result = on_result, .init_error = on_init_error, .output = no_output,
-	.workers = on_workers, .waits = on_waits, .alive = on_alive, .end = on_end,
+	.workers = on_workers, .rested = on_rested, .waits = on_waits, .alive = on_alive, .end = on_end,
 };
 
 static void farm_start(struct farm *f, unsigned max)
@@ -538,6 +539,41 @@ static void idle_workers_end(void **state)
 	farm_finish(&f);
 }
 
+static void all_workers_end(void **state)
+{
+	struct farm f;
+
+	farm_start(&f, 3);
+	says(&f, f.b.conn, FORK(""), "", "ready;");
+	rapi_rest(&f.b.rapi);
+	told(&f, f.b.conn, "", "rested;");
+	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
+	/* one waits, one is about to ask again, one has been asked for and is not needed any more */
+	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
+	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	worker_up(&f, 1, NEXT_OF("12"), RESPONSE_OF("12", "x"), FORK("Hearth-Forked: 12\r\n"));
+	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
+	told(&f, f.worker[1], "Request-Id: b\r\n", "");
+	assert_int_equal(invoke(&f.b, 3, "request_id=c\n", "x"), 0);
+	told(&f, f.b.conn, "fork", "");
+	rapi_rest(&f.b.rapi);                   /* not while calls run */
+	says(&f, f.worker[0], RESPONSE_OF("11", "a"), OK_202, "1,0,,,;");
+	says(&f, f.worker[0], NEXT_OF("11"), "Request-Id: c\r\n", "");
+	says(&f, f.worker[1], RESPONSE_OF("12", "b"), OK_202, "2,0,,,;");
+	says(&f, f.worker[1], NEXT_OF("12"), "", "");
+	says(&f, f.worker[0], RESPONSE_OF("11", "c"), OK_202, "3,0,,,;");
+	rapi_rest(&f.b.rapi);
+	told(&f, f.worker[1], "410 Gone", "workers 1;");
+	says(&f, f.worker[0], NEXT_OF("11"), "410 Gone", "workers 0;");
+	rapi_worker_ended(&f.b.rapi, 11, 0);
+	rapi_worker_ended(&f.b.rapi, 12, 0);
+	told(&f, f.b.conn, "", "");
+	says(&f, f.worker[2], NEXT_OF("13"), "410 Gone", "workers 1;workers 0;");
+	rapi_worker_ended(&f.b.rapi, 13, 0);
+	told(&f, f.b.conn, "", "rested;");
+	farm_finish(&f);
+}
+
 /* connections end; who had them asks again on others */
 static void connections_that_end(void **state)
 {
@@ -577,7 +613,7 @@ int main(void)
 		cmocka_unit_test(too_large), cmocka_unit_test(a_waiting_connection_that_ends), cmocka_unit_test(too_much_ahead),
 		cmocka_unit_test(runtime_loaded), cmocka_unit_test(zygote_and_workers), cmocka_unit_test(no_zygote_unless_it_may),
 		cmocka_unit_test(may_fork_and_does_not), cmocka_unit_test(worker_that_dies), cmocka_unit_test(forks_that_fail),
-		cmocka_unit_test(cancelled), cmocka_unit_test(idle_workers_end), cmocka_unit_test(connections_that_end),
+		cmocka_unit_test(cancelled), cmocka_unit_test(idle_workers_end), cmocka_unit_test(connections_that_end), cmocka_unit_test(all_workers_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

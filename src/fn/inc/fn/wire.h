@@ -36,6 +36,7 @@ enum fn_type {
 	FN_INVOKE = 1,          /* id; arg = deadline, CLOCK_REALTIME ms, 0 = none; meta: request_id, arn, trace_id, content_type, client_context, cognito_identity; body = event */
 	FN_STOP = 2,            /* arg = signal number for the function's process; hearth-init only */
 	FN_CANCEL = 3,          /* (2) id: it has taken too long, the worker that has it is to end. Nothing is answered; a result may be on its way already. */
+	FN_REST = 4,            /* (2) nothing runs, and all workers are to end; FN_RESTED when they have */
 
 	/* instance to daemon */
 	FN_HELLO = 16,          /* first frame of each connection; arg = FN_VERSION; id = invocation in progress or 0; flags: FN_FLAG_*; (2) body: the ids of all of them, 8 bytes each */
@@ -46,6 +47,7 @@ enum fn_type {
 	FN_LOG_LOST = 21,       /* arg = bytes dropped because they came faster than they were taken */
 	FN_LOADED_NOW = 23,     /* the language runtime is loaded; the function's own initialisation begins. Not every runtime says so. */
 	FN_WORKERS = 24,        /* (2) arg = how many workers there are */
+	FN_RESTED = 25,         /* (2) there are no workers any more */
 	FN_EXITED = 22,         /* arg = wait status of the function's process; last frame before hearth-init ends */
 };
 
