@@ -209,7 +209,7 @@ static void idle_over(struct loop_timer *timer)
 
 static bool on_alive(void *ctx, pid_t pid)
 {
-	return kill(pid, 0) == 0;
+	return kill(pid, 0) == 0 || errno == EPERM;
 }
 
 static void on_end(void *ctx, pid_t pid)

@@ -206,8 +206,10 @@ static void on_ready(struct instance *inst, const struct fn_frame *f)
 		if (!fn->no_zygote)
 			log_warn("function %s: zygote: its runtime does not fork workers, or cannot: instances run one call at a time; see `hearth logs %s`", fn->m.name, fn->m.name);
 		fn->no_zygote = true;
-		inst->capacity = 1;
+	} else {
+		fn->no_zygote = false;
 	}
+	inst->capacity = function_capacity(fn);
 	instance_set_ready(inst);
 }
 
