@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """hearth-init with a zygote: the runtime of functions/, its workers, and what is said of them on the channel."""
-import json, os, re, signal, sys, tempfile
+import json, os, signal, sys, tempfile, time
 from channel import *
 
 RUNTIME = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../functions/runtime/hearth_runtime.py')
@@ -16,7 +16,7 @@ def handler(event, context):
         time.sleep(0.002)
     if "exit" in event:
         sys.exit(event["exit"])
-    return {"pid": os.getpid(), "parent": os.getppid(), "count": count, "fds": sorted(os.readlink("/proc/self/fd/" + f) for f in os.listdir("/proc/self/fd")[:-1])}
+    return {"pid": os.getpid(), "count": count, "fds": sorted(os.readlink("/proc/self/fd/" + f) for f in os.listdir("/proc/self/fd")[:-1])}
 """
 
 
@@ -54,8 +54,15 @@ class Zygote(Instance):
     def let_go(self, name):
         open(self.folder.name + '/' + name, 'w').close()
 
-    def workers(self):
-        return {int(p) for p in open(f'/proc/{self.p.pid}/task/{self.p.pid}/children').read().split()}
+    def children(self, n):
+        """The first is the zygote, the others are n workers, each when the process that forked it has ended."""
+        deadline = time.monotonic() + 20
+        while True:
+            pids = [int(p) for p in open(f'/proc/{self.p.pid}/task/{self.p.pid}/children').read().split()]
+            if len(pids) == 1 + n:
+                return pids
+            assert time.monotonic() < deadline, pids
+            time.sleep(0.002)
 
     def end(self):
         super().end()
@@ -76,7 +83,7 @@ def test_several_at_a_time():
         assert {r.id for r in found} == {1, 2, 3} and {r.arg for r in found} == {OK}, found
         docs = [json.loads(r.body) for r in found]
         # children of hearth-init, so that it learns of their end; of their zygote they have nothing open
-        assert {d['pid'] for d in docs} < i.workers() and {d['parent'] for d in docs} == {i.p.pid}
+        assert {d['pid'] for d in docs} == set(i.children(3)[1:])
         assert all(sum('socket' in fd for fd in d['fds']) == 1 and sum('pipe' in fd for fd in d['fds']) == 2 for d in docs), docs
 
 
@@ -116,13 +123,13 @@ def test_death():
         assert json.loads(i.result().body)['errorType'] == 'Runtime.ExitError'
         i.invoke(2, wait='never')
         i.begun(2)
-        [worker] = i.workers() - {min(i.workers())}
+        zygote, worker = i.children(1)
         os.kill(worker, signal.SIGSEGV)
         r = i.result()
         assert (r.id, r.arg, r.body) == (2, WORKER_DIED, b'was killed by signal 11 (Segmentation fault)'), r
         i.invoke(3)
         assert i.result().arg == OK
-        os.kill(min(i.workers()), signal.SIGKILL)       # the first that hearth-init started
+        os.kill(zygote, signal.SIGKILL)
         assert i.exited() == signal.SIGKILL
         assert not i.ch.s.recv(1)
 

@@ -111,7 +111,7 @@ class Zygote(unittest.TestCase):
         return first
 
     def tmp(self, pattern):
-        return glob.glob(f"/proc/{self.instance()['pid']}/root/tmp/{pattern}")
+        return [path for inst in self.node.instances("f") for path in glob.glob(f"/proc/{inst['pid']}/root/tmp/{pattern}")]
 
     def let_go(self, name):
         for inst in self.node.instances("f"):
@@ -212,7 +212,7 @@ class Zygote(unittest.TestCase):
 
     def test_timeout(self):
         self.node.start()
-        self.deploy(timeout="2s")
+        self.deploy(timeout="5s")
         self.answer()
         before = self.instance()["id"]
         hangs = self.later({"name": "hangs", "wait": "never"})
@@ -227,7 +227,7 @@ class Zygote(unittest.TestCase):
     def test_stuck_zygote(self):
         """One that does not fork when it has to is worth no more than a program that hangs."""
         node = self.node.start()
-        self.deploy(timeout="2s")
+        self.deploy(timeout="5s")
         self.answer()
         busy = self.later({"name": "busy", "wait": "never"})
         self.begun("busy")
@@ -334,9 +334,11 @@ class Zygote(unittest.TestCase):
         self.assertEqual((inst["id"], inst["adopted"], inst["inflight"], inst["workers"]), (before, True, 2, 2))
         # there is place for one more, and only one
         self.assertEqual(self.answer()["instance"], before)
-        third, fourth = self.later({"name": "third", "wait": "go"}), self.later({"name": "fourth"})
+        third = self.later({"name": "third", "wait": "go"})
         self.begun("third")
         self.assertEqual(self.instance()["inflight"], 3)
+        fourth = self.later({"name": "fourth"})
+        wait_for("one that waits", lambda: node.functions("f")["queued"] == 1)
         self.assertFalse(self.tmp("fourth-*"))
         self.let_go("go")
         self.assertEqual((third.result().status, fourth.result().status), (200, 200))
