@@ -9,11 +9,12 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lifelib import BIN, Node, litter, main, state_of, wait_for  # noqa: E402
+from lifelib import BIN, SOURCE, Node, litter, main, state_of, wait_for  # noqa: E402
 
 MIB = 1 << 20
 # Whoever is to be somewhere at a time makes a file in /tmp, which is the instance's, and waits for another.
@@ -368,6 +369,20 @@ class Zygote(unittest.TestCase):
         self.assertIsNone(self.node.instances("f")[0]["workers"])
         wait_for("why", lambda: "1 threads that a fork would lose" in self.log())
         self.assertEqual(node.text().count("its runtime does not fork workers, or cannot"), 1)
+
+    def test_threads_of_openblas(self):
+        """They end before a fork, and each worker has its own when it needs them: functions/bert, one layer of it."""
+        if subprocess.run(["/usr/bin/python3", "-c", "import numpy"], stderr=subprocess.DEVNULL, check=False).returncode:
+            self.skipTest("no numpy")
+        node = self.node.start()
+        manifest = {"name": "f", "directory": os.path.join(SOURCE, "functions"), "command": ["/usr/bin/python3", "runtime/hearth_runtime.py", "bert/function.handler"], "zygote": True,
+                    "concurrency": 3, "memory": "1GiB", "max_instances": 1, "env": {"OPENBLAS_NUM_THREADS": "2", "BERT_LAYERS": "1", "BERT_SEED": "1"}}
+        node.ask("deploy", text=json.dumps(manifest), file="test", base=node.code)
+        first = node.call("f", {})
+        self.assertEqual(first.status, 200, first)
+        answers = [f.result() for f in [self.later({}) for _ in range(12)]]
+        self.assertEqual({(a.status, a.body) for a in answers}, {(200, first.body)})
+        self.assertGreaterEqual(self.instance()["workers"], 1)
 
     def test_bad_manifests(self):
         node = self.node.start()
