@@ -744,7 +744,7 @@ static void test_garbage(void **state)
 			noise[k] = (uint8_t)((x = x * 6364136223846793005ull + 1) >> 56);
 		/* some begin as a frame does, some end in the middle of one */
 		if (round % 2)
-			memcpy(noise, "HPL1", 4);
+			memcpy(noise, "HPL2", 4);
 		noise[4] = round % 4 == 3 ? 2 : noise[4];
 		if (is("rdma"))
 			say_by_rdma(&a, noise, n, n < sizeof(noise));
