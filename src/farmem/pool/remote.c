@@ -351,11 +351,10 @@ static int open_page(struct remote *r, const struct key *key, const struct pool_
 
 	if (i->status || op->kind != POOL_GETV)
 		return i->status;
-	if (pool_store_digest(&op->object, ref, key, data, i->len) != i->digest)
-		return -EBADMSG;
+	/* a seal says more than the digest does */
 	if (key)
-		return seal_open(key, &op->object, ref, data, i->len, op->pages[k]);
-	if (i->len != POOL_PAGE_BYTES)
+		return seal_open(&r->sealer, key, &op->object, ref, data, i->len, op->pages[k]);
+	if (i->len != POOL_PAGE_BYTES || pool_store_digest(&op->object, ref, false, data, i->len) != i->digest)
 		return -EBADMSG;
 	memcpy(op->pages[k], data, POOL_PAGE_BYTES);
 	return 0;
@@ -442,7 +441,7 @@ static void read_page(struct remote *r, struct flight *f, unsigned k, const uint
 	const struct key *key = keys_find(&r->keys, op->object.tenant);
 
 	f->reading--;
-	op->status[k] = seal_open(key, &op->object, op->refs[k], data, len, op->pages[k]);
+	op->status[k] = seal_open(&r->sealer, key, &op->object, op->refs[k], data, len, op->pages[k]);
 	if (!op->status[k])
 		return;
 	hints_forget(r->hints, &op->object, op->refs[k].page);
