@@ -180,7 +180,7 @@ static pid_t serve(const char *place, const char *keys, uint16_t *port)
 	struct pool_server *s;
 	struct hearth_err err;
 	int ready[2];
-	pid_t pid;
+	pid_t pid = -1;
 
 	if (pipe(ready) < 0 || (pid = fork()) < 0)
 		die("cannot begin a process");
