@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a pool costs. usage: bench_pool [PAGES]
+ * What a pool costs. usage: bench_pool [PAGES [WHERE]]
  *
  *   WHERE CONTENTS get_us=X getv_us=Y getv_cpu_us=C+P put_gb_s=Z core_gb_s=W
  *
@@ -24,11 +24,14 @@
 #include "base/hist.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "base/spin.h"
 #include "farmem/pool.h"
 #include "farmem/pool_server.h"
 
 #define BATCH  256u
 #define FLIGHT 4u
+/* as a worker of the pager does */
+#define LOOK_NS (200 * NS_PER_US)
 
 static uint8_t *memory, *back;
 static unsigned pages;
@@ -80,12 +83,20 @@ static void begin(struct pool *p, struct batch *b, enum pool_kind kind, unsigned
 
 static void wait_for(struct pool *p, struct batch *b)
 {
+	static struct spin spin = { .most_ns = LOOK_NS, .now_ns = LOOK_NS };
+	uint64_t began = clock_mono_ns(), now = began;
+
+	for (; !b->done && now - began < spin.now_ns; now = clock_mono_ns()) {
+		spin_pause(now);
+		pool_look(p);
+	}
 	while (!b->done) {
 		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
 
 		(void)poll(&fd, 1, -1);
 		pool_work(p);
 	}
+	spin_saw(&spin, clock_mono_ns() - began);
 	if (b->op.result)
 		die(strerror(-b->op.result));
 }
@@ -169,7 +180,7 @@ static pid_t serve(const char *place, const char *keys, uint16_t *port)
 	struct pool_server *s;
 	struct hearth_err err;
 	int ready[2];
-	pid_t pid;
+	pid_t pid = -1;
 
 	if (pipe(ready) < 0 || (pid = fork()) < 0)
 		die("cannot begin a process");
@@ -260,10 +271,10 @@ int main(int argc, char **argv)
 	back = malloc((size_t)pages * POOL_PAGE_BYTES);
 	log_set_level(LOG_LEVEL_ERROR);
 	if (!memory || !back || !mkdtemp(folder))
-		return die("usage: bench_pool [PAGES, at least 1024]");
+		return die("usage: bench_pool [PAGES, at least 1024 [embedded|shm|unix|tcp]]");
 	make_keys();
 	for (unsigned w = 0; w < 4; w++)
-		for (unsigned k = 0; k < (w ? 4u : 2u); k++)
+		for (unsigned k = 0; k < (w ? 4u : 2u) && (argc < 3 || !strcmp(argv[2], wheres[w])); k++)
 			one(wheres[w], !(k & 1), k >> 1);
 	for (unsigned k = 0; k < 3; k++) {
 		snprintf(path, sizeof(path), "%s/%s", folder, files[k]);

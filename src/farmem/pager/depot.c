@@ -3,21 +3,31 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/spin.h"
 #include "step.h"
 
 #define TIDY_PAGES 8
+#define LOOK_NS (200 * NS_PER_US)       /* for an answer, before others are asked to wait for it */
+#define OTHERS_TURN 4                   /* looks between two at whether others wait too */
 #define EPOCH 1                         /* numbers are used once, so there is nothing to tell apart */
 
 struct depot {
 	pthread_mutex_t lock;
 	struct pool *pool;
 	struct depot_op *ended;         /* whose done() is to be called by depot_work() */
-	int bell;
+	struct spin spin;
+	int bell, epoll_fd;             /* epoll_fd: that is told of answers, while any is waited for there */
+	uint64_t tag;
+	unsigned waiting;               /* operations that depot_work() ends */
+	bool watched;
 };
 
 /* descriptors that outlive this process, whose holder has the same ones */
@@ -46,6 +56,8 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 		return err_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_init(&d->lock, NULL);
 	d->bell = bell;
+	d->epoll_fd = -1;
+	spin_init(&d->spin, LOOK_NS);
 	r = pool_open(uri, &o, &d->pool, err);
 	if (r == 0) {
 		r = keep_fds(d, state);
@@ -67,8 +79,11 @@ static void done(struct pool_op *p)
 	struct depot_op *op = p->ctx;
 
 	op->complete = true;
+	if (op->looked_ns)
+		spin_saw(&op->depot->spin, clock_mono_ns() - op->looked_ns);
 	if (!op->waits)
 		return;
+	op->depot->waiting--;
 	op->next = op->depot->ended;
 	op->depot->ended = op;
 }
@@ -83,6 +98,54 @@ static bool refused(struct depot_op *op)
 	return full || lost;
 }
 
+/* Whoever waits in it is woken by every answer: so only while somebody is to be. Under the lock. */
+static void watch(struct depot *d, bool on)
+{
+	struct epoll_event e = { .events = on ? EPOLLIN : 0, .data.u64 = d->tag };
+
+	if (d->epoll_fd < 0 || d->watched == on)
+		return;
+	(void)epoll_ctl(d->epoll_fd, EPOLL_CTL_MOD, pool_fd(d->pool), &e);
+	d->watched = on;
+}
+
+int depot_watch(struct depot *d, int epoll_fd, uint64_t tag)
+{
+	struct epoll_event e = { .data.u64 = tag };
+
+	if (pool_fd(d->pool) < 0)
+		return 0;
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pool_fd(d->pool), &e) < 0)
+		return -errno;
+	d->epoll_fd = epoll_fd;
+	d->tag = tag;
+	return 0;
+}
+
+static bool others_wait(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) != 0;
+}
+
+/* For an answer; under the lock, but for the moments between two looks. */
+static void look(struct depot *d, struct depot_op *op)
+{
+	uint64_t now = clock_mono_ns();
+
+	op->looked_ns = now;
+	for (unsigned k = 1; now - op->looked_ns < d->spin.now_ns; k++) {
+		pthread_mutex_unlock(&d->lock);
+		spin_pause(now);
+		pthread_mutex_lock(&d->lock);
+		pool_look(d->pool);
+		if (op->complete || (k % OTHERS_TURN == 0 && others_wait(op->others)))
+			return;
+		now = clock_mono_ns();
+	}
+}
+
 bool depot_submit(struct depot *d, struct depot_op *op)
 {
 	static const enum pool_kind kinds[] = { [DEPOT_PUT] = POOL_PUT, [DEPOT_GET] = POOL_GETV, [DEPOT_DEL] = POOL_DEL, [DEPOT_DEL_ALL] = POOL_DEL };
@@ -94,12 +157,18 @@ bool depot_submit(struct depot *d, struct depot_op *op)
 		op->refs[k] = (struct pool_ref){ op->ids[k], EPOCH };
 	op->depot = d;
 	op->complete = op->waits = false;
+	op->looked_ns = 0;
 	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status, .n = op->n,
 		.done = done, .ctx = op };
 	pthread_mutex_lock(&d->lock);
 	pool_submit(d->pool, &op->pool_op);
+	if (!op->complete && op->waited_for)
+		look(d, op);
 	op->waits = !op->complete;
 	done_now = !op->waits;
+	d->waiting += op->waits;
+	if (op->waits)
+		watch(d, true);
 	ended = d->ended != NULL;
 	pthread_mutex_unlock(&d->lock);
 	/* others' done() takes locks that our caller may have, or that come before his */
@@ -108,17 +177,13 @@ bool depot_submit(struct depot *d, struct depot_op *op)
 	return done_now;
 }
 
-int depot_fd(const struct depot *d)
-{
-	return pool_fd(d->pool);
-}
-
 void depot_work(struct depot *d)
 {
 	struct depot_op *ended;
 
 	pthread_mutex_lock(&d->lock);
 	pool_work(d->pool);
+	watch(d, d->waiting > 0);
 	ended = d->ended;
 	d->ended = NULL;
 	pthread_mutex_unlock(&d->lock);

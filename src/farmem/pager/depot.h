@@ -26,6 +26,7 @@ struct depot_state {
  * struct depot_op - pages of one object
  * @ids:    of the pages, never used twice, borrowed during depot_submit(); @pages: PUT: from where, GET: to where; @status: 0 or -errno of each (not for DEL)
  * @done:   called without locks held, if depot_submit() returned false; the operation belongs to the depot until then
+ * @waited_for: a thread of a program waits: depot_submit() looks for the answer of a pool that is elsewhere for a moment, as long as nothing can be read from @others
  */
 struct depot_op {
 	enum depot_kind kind;
@@ -36,10 +37,13 @@ struct depot_op {
 	unsigned n;
 	void (*done)(struct depot_op *op);
 	void *ctx;
+	bool waited_for;
+	int others;
 	/* the depot's */
 	struct depot_op *next;
 	struct depot *depot;
 	bool complete, waits;
+	uint64_t looked_ns;             /* since when it is looked for; 0: it was not */
 	struct pool_op pool_op;
 	struct pool_ref refs[DEPOT_PAGES];
 };
@@ -56,8 +60,8 @@ struct depot;
 int depot_open(const char *uri, const char *key_file, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err);
 /** depot_submit - Return: true: it is done; false: done() follows, by depot_work() */
 bool depot_submit(struct depot *d, struct depot_op *op);
-/** depot_fd - readable when depot_work() has something to do; -1: never */
-int depot_fd(const struct depot *d);
+/** depot_watch - have an epoll tell, as @tag, when depot_work() has something to do that nobody looks for by himself. Return: 0, -errno. */
+int depot_watch(struct depot *d, int epoll_fd, uint64_t tag);
 void depot_work(struct depot *d);
 /** depot_tidy - make contents of a pool in this process smaller, a few pages at a time: faults do not wait for longer. Return: whether there may be more. */
 bool depot_tidy(struct depot *d);

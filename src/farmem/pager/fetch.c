@@ -174,10 +174,11 @@ static void add(struct fetch *f, uint64_t address, uint64_t entry)
 }
 
 /* Return: it is done, and @f can be used again */
-static bool submit(struct space *s, struct fetch *f)
+static bool submit(struct space *s, struct worker *w, struct fetch *f)
 {
 	f->s = s;
-	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f };
+	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f,
+		.waited_for = f->fault, .others = w->epoll_fd };
 	(void)step("pager-fetching");
 	if (!depot_submit(s->p->depot, &f->op)) {
 		s->fetches++;
@@ -273,7 +274,7 @@ void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 	f->fault = address;
 	f->began_ns = clock_mono_ns();
 	choose_around(s, f);
-	if (!submit(s, f))
+	if (!submit(s, w, f))
 		w->fetch = NULL;
 }
 
@@ -369,7 +370,7 @@ bool fetch_step(struct space *s)
 		if (entry_state(entry) == PAGE_REMOTE)
 			add(f, address, entry);
 	}
-	if (f && f->n && !submit(s, f))
+	if (f && f->n && !submit(s, s->home, f))
 		s->home->fetch = NULL;
 	if (p->at < p->n && f)
 		return true;

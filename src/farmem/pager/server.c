@@ -297,8 +297,9 @@ static int set_up(struct pager *p, const struct pager_options *o, struct hearth_
 	r = depot_open(o->uri, o->key_file, &p->state->depot, p->bell, &p->depot, err);
 	if (r < 0)
 		return r;
-	if (depot_fd(p->depot) >= 0)
-		(void)server_watch(p, depot_fd(p->depot), WATCH_STORE, 0);
+	r = depot_watch(p->depot, p->epoll_fd, (uint64_t)WATCH_STORE << 32);
+	if (r < 0)
+		return err_set(err, r, "cannot watch the pool: %s", strerror(-r));
 	r = workers_start(p);
 	if (r < 0)
 		return err_set(err, r, "cannot start threads: %s", strerror(-r));

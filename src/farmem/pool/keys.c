@@ -146,7 +146,7 @@ void keys_session(const struct key *const *keys, unsigned n, bool pool, const ui
 		crypto_generichash_update(&s, keys[k]->access, WIRE_KEY_BYTES);
 	crypto_generichash_final(&s, both, sizeof(both));
 	*ret = (struct wire_session){ .on = n > 0 };
-	memcpy(pool ? ret->in : ret->out, both, WIRE_KEY_BYTES);
-	memcpy(pool ? ret->out : ret->in, both + WIRE_KEY_BYTES, WIRE_KEY_BYTES);
+	memcpy(pool ? ret->in.key : ret->out.key, both, WIRE_KEY_BYTES);
+	memcpy(pool ? ret->out.key : ret->in.key, both + WIRE_KEY_BYTES, WIRE_KEY_BYTES);
 	sodium_memzero(both, sizeof(both));
 }

@@ -169,6 +169,13 @@ void pool_work(struct pool *pool)
 			remote_work(pool->remote[k]);
 }
 
+void pool_look(struct pool *pool)
+{
+	for (unsigned k = 0; k < 2; k++)
+		if (pool->remote[k])
+			remote_look(pool->remote[k]);
+}
+
 unsigned pool_tidy(struct pool *pool, unsigned pages)
 {
 	return pool->store ? pool_store_tidy(pool->store, pages) : 0;

@@ -32,7 +32,7 @@ enum state { AWAY, CONNECTING, GREETING, JOINING, JOINED };
 /* of a page, in its status until that is known, of an operation whose pages are read where they are as far as that place is known */
 enum { TO_READ = 1, READING, TO_ASK };
 
-/* next: in the order in which they were submitted. reads: it is such an operation; page: the first that may be TO_READ; reading: how many are READING */
+/* next: in the order in which they were submitted, which is that of their deadlines. reads: it is such an operation; page: the first that may be TO_READ; reading: how many are READING */
 struct flight {
 	struct pool_op *op;
 	struct flight *next;
@@ -56,6 +56,8 @@ struct remote {
 	unsigned in_flight;
 	uint32_t last_id;
 	uint64_t timeout_ns, retry_ns, connect_at_ns, node;
+	uint64_t timer_ns;              /* what it is set to; 0: to nothing */
+	uint64_t heard_ns;              /* when something came last */
 	uint8_t challenge[WIRE_KEY_BYTES];
 	uint8_t pool_challenge[WIRE_KEY_BYTES];
 	bool working;                   /* in remote_work(): what is submitted now is sent at its end */
@@ -118,19 +120,33 @@ static void finish_late(struct remote *r, uint64_t now_ns, int status)
 
 /* ---- the connection ---- */
 
+/* One that is set to an earlier time than is needed goes off for nothing, once; to set it costs each operation more than that. */
 static void set_timer(struct remote *r)
 {
-	uint64_t at = r->state == AWAY ? r->connect_at_ns : UINT64_MAX;
 	struct itimerspec t = { 0 };
+	uint64_t at;
 
-	for (const struct flight *f = r->first; f; f = f->next)
-		at = f->deadline_ns < at ? f->deadline_ns : at;
 	/* nobody waits: it connects when somebody does */
-	if (r->first && at != UINT64_MAX) {
-		at = at ? at : 1;
-		t.it_value = (struct timespec){ .tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S) };
-	}
+	if (!r->first)
+		return;
+	at = r->first->deadline_ns;
+	if (r->state == AWAY && r->connect_at_ns < at)
+		at = r->connect_at_ns ? r->connect_at_ns : 1;
+	if (r->timer_ns && r->timer_ns <= at)
+		return;
+	r->timer_ns = at;
+	t.it_value = (struct timespec){ .tv_sec = (time_t)(r->timer_ns / NS_PER_S), .tv_nsec = (long)(r->timer_ns % NS_PER_S) };
 	(void)timerfd_settime(r->timer, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
+static void timer_went_off(struct remote *r)
+{
+	uint64_t times;
+
+	if (read(r->timer, &times, sizeof(times)) < 0)
+		return;
+	r->timer_ns = 0;
+	finish_late(r, clock_mono_ns(), -ECONNREFUSED);
 }
 
 static void set_events(struct remote *r)
@@ -145,6 +161,10 @@ static void set_events(struct remote *r)
 
 static void disconnect(struct remote *r, int why)
 {
+	uint64_t now = clock_mono_ns();
+	/* perhaps it was lost long ago, when nobody looked */
+	bool unused = now - r->heard_ns > RETRY_MOST_NS && r->state == JOINED;
+
 	conn_done(&r->conn);
 	r->state = AWAY;
 	r->events = 0;
@@ -156,7 +176,7 @@ static void disconnect(struct remote *r, int why)
 	r->retry_ns = r->retry_ns ? r->retry_ns * 2 : RETRY_LEAST_NS;
 	if (r->retry_ns > RETRY_MOST_NS)
 		r->retry_ns = RETRY_MOST_NS;
-	r->connect_at_ns = clock_mono_ns() + r->retry_ns;
+	r->connect_at_ns = unused ? now : now + r->retry_ns;
 	if (!r->said)
 		log_warn("pool %s: %s", r->name, why == -EACCES ? "it does not take us, or is not who it says: are the keys right?" : strerror(-why));
 	r->said = true;
@@ -351,11 +371,10 @@ static int open_page(struct remote *r, const struct key *key, const struct pool_
 
 	if (i->status || op->kind != POOL_GETV)
 		return i->status;
-	if (pool_store_digest(&op->object, ref, key, data, i->len) != i->digest)
-		return -EBADMSG;
+	/* a seal says more than the digest does */
 	if (key)
-		return seal_open(key, &op->object, ref, data, i->len, op->pages[k]);
-	if (i->len != POOL_PAGE_BYTES)
+		return seal_open(&r->sealer, key, &op->object, ref, data, i->len, op->pages[k]);
+	if (i->len != POOL_PAGE_BYTES || pool_store_digest(&op->object, ref, false, data, i->len) != i->digest)
 		return -EBADMSG;
 	memcpy(op->pages[k], data, POOL_PAGE_BYTES);
 	return 0;
@@ -442,7 +461,7 @@ static void read_page(struct remote *r, struct flight *f, unsigned k, const uint
 	const struct key *key = keys_find(&r->keys, op->object.tenant);
 
 	f->reading--;
-	op->status[k] = seal_open(key, &op->object, op->refs[k], data, len, op->pages[k]);
+	op->status[k] = seal_open(&r->sealer, key, &op->object, op->refs[k], data, len, op->pages[k]);
 	if (!op->status[k])
 		return;
 	hints_forget(r->hints, &op->object, op->refs[k].page);
@@ -487,6 +506,8 @@ static int receive_some(struct remote *r)
 
 	if (e < 0)
 		return e;
+	if (e)
+		r->heard_ns = clock_mono_ns();
 	while ((more = conn_next(&r->conn, &f)) == 1) {
 		e = r->state == GREETING ? greet(r, &f) : r->state == JOINING ? welcomed(r, &f) : result(r, &f);
 		if (e < 0)
@@ -557,23 +578,30 @@ int remote_fd(const struct remote *r)
 void remote_work(struct remote *r)
 {
 	struct epoll_event e;
-	uint64_t times;
 	int got = 0;
 
 	r->working = true;
-	(void)!read(r->timer, &times, sizeof(times));
-	for (unsigned k = 0; k < TURNS && r->state != AWAY && !got && epoll_wait(r->epoll, &e, 1, 0) == 1; k++) {
-		/* it will be here again */
-		if (e.data.ptr == &r->timer)
-			break;
+	for (unsigned k = 0; k < TURNS && !got && epoll_wait(r->epoll, &e, 1, 0) == 1; k++) {
+		if (e.data.ptr == &r->timer) {
+			timer_went_off(r);
+			continue;
+		}
 		got = r->state == CONNECTING ? connected(r) : receive(r);
 		if (got >= 0)
 			got = send_more(r);
 		if (got >= 0)
 			set_events(r);
 	}
-	finish_late(r, clock_mono_ns(), -ECONNREFUSED);
 	go_on(r, got);
+	r->working = false;
+}
+
+void remote_look(struct remote *r)
+{
+	if (r->state != JOINED || r->working)
+		return;
+	r->working = true;
+	go_on(r, receive(r));
 	r->working = false;
 }
 

@@ -17,5 +17,7 @@ void remote_submit(struct remote *r, struct pool_op *op);
 /** remote_fd - readable when remote_work() has something to do */
 int remote_fd(const struct remote *r);
 void remote_work(struct remote *r);
+/** remote_look - see pool_look() */
+void remote_look(struct remote *r);
 
 #endif

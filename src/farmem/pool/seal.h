@@ -2,6 +2,7 @@
 #ifndef FARMEM_POOL_SEAL_H
 #define FARMEM_POOL_SEAL_H
 
+#include "cipher.h"
 #include "keys.h"
 #include "squeeze.h"
 
@@ -14,14 +15,15 @@ struct sealer {
 	uint8_t start[16];
 	uint64_t count;
 	struct squeeze *squeeze;
+	struct cipher *cipher;
 };
 
-/** sealer_init - Return: 0, -ENOMEM, -EIO (no random numbers) */
+/** sealer_init - @s: for one thread at a time. Return: 0, -ENOMEM, -EIO (no random numbers) */
 int sealer_init(struct sealer *s);
 void sealer_done(struct sealer *s);
 /** seal_page - @out: room for STORE_SEALED_BYTES. Return: bytes in it. */
 uint32_t seal_page(struct sealer *s, const struct key *k, const struct farmem_object *o, struct pool_ref ref, const void *page, uint8_t *out);
 /** seal_open - Return: 0, -EBADMSG (it is not that page, or not what was sealed; @page means nothing then) */
-int seal_open(const struct key *k, const struct farmem_object *o, struct pool_ref ref, const uint8_t *data, uint32_t n, void *page);
+int seal_open(struct sealer *s, const struct key *k, const struct farmem_object *o, struct pool_ref ref, const uint8_t *data, uint32_t n, void *page);
 
 #endif

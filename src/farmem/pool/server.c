@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/spin.h"
 #include "keys.h"
 #include "owner.h"
 #include "place.h"
@@ -21,6 +22,9 @@
 #define CLIENTS      512u
 #define JOIN_NS      (5 * NS_PER_S)
 #define TURN_FRAMES  16u
+/* events of one call, and for how long the next one is looked for */
+#define TURN_EVENTS  64u
+#define LOOK_NS      (200 * NS_PER_US)
 
 struct client {
 	struct conn conn;
@@ -52,6 +56,8 @@ struct pool_server {
 	uint64_t readers;               /* clients of a kind that reads our memory by itself */
 	uint8_t *memory;                /* while there are any */
 	uint64_t memory_bytes;
+	struct spin spin;
+	uint64_t served_ns;             /* when a client last had what it asked for */
 	struct pool_server_stat stat;
 };
 
@@ -547,6 +553,7 @@ static int server_begin(struct pool_server *s, const struct pool_server_options 
 	if (!s->owners || s->epoll < 0 || s->tick < 0 || timerfd_settime(s->tick, 0, &second, NULL) < 0)
 		return err_set(err, s->owners ? -errno : -ENOMEM, "a pool cannot begin: %s", strerror(s->owners ? errno : ENOMEM));
 	s->lease_ns = o->lease_s * NS_PER_S;
+	spin_init(&s->spin, LOOK_NS);
 	r = watch(s, s->tick, &s->tick, err);
 	for (unsigned k = 0; k < o->n_listen && r == 0; k++)
 		r = open_place(s, o->listen[k], err);
@@ -597,23 +604,46 @@ int pool_server_fd(const struct pool_server *s)
 	return s->epoll;
 }
 
+static void on_event(struct pool_server *s, const struct epoll_event *e)
+{
+	for (unsigned p = 0; p < s->places; p++)
+		if (e->data.ptr == &s->place[p]) {
+			accept_one(s, &s->place[p]);
+			return;
+		}
+	if (e->data.ptr == &s->tick)
+		tick(s);
+	else
+		client_work(s, e->data.ptr, e->events);
+}
+
+/* Return: there is one */
+static bool next_event(struct pool_server *s, struct epoll_event *ret)
+{
+	uint64_t now, until = s->served_ns + s->spin.now_ns;
+
+	while (epoll_wait(s->epoll, ret, 1, 0) != 1) {
+		now = clock_mono_ns();
+		if (now >= until)
+			return false;
+		spin_pause(now);
+	}
+	return true;
+}
+
 /* One event at a time: what it is about may be gone after another one. */
 void pool_server_work(struct pool_server *s)
 {
 	struct epoll_event e;
 
-	for (unsigned k = 0; k < 64 && epoll_wait(s->epoll, &e, 1, 0) == 1; k++) {
-		bool listener = false;
+	for (unsigned k = 0; k < TURN_EVENTS && next_event(s, &e); k++) {
+		bool client = e.data.ptr != &s->tick;
 
-		for (unsigned p = 0; p < s->places; p++)
-			if (e.data.ptr == &s->place[p]) {
-				accept_one(s, &s->place[p]);
-				listener = true;
-			}
-		if (e.data.ptr == &s->tick)
-			tick(s);
-		else if (!listener)
-			client_work(s, e.data.ptr, e.events);
+		if (client)
+			spin_saw(&s->spin, clock_mono_ns() - s->served_ns);
+		on_event(s, &e);
+		if (client)
+			s->served_ns = clock_mono_ns();
 	}
 }
 

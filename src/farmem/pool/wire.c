@@ -59,16 +59,23 @@ int wire_decode(const void *data, size_t n, struct wire_frame *ret)
 	return has_items(h->kind) && check_items(ret) < 0 ? -EPROTO : 1;
 }
 
-/* What comes before the tag, the turn it is of, and the items; of small frames, the data. */
-static void make_tag(const uint8_t key[WIRE_KEY_BYTES], uint64_t turn, const struct wire_head *h, const uint8_t *rest, size_t n, uint8_t tag[WIRE_TAG_BYTES])
-{
-	crypto_generichash_state state;
+_Static_assert(sizeof((struct wire_turns){ 0 }.ahead[0]) == crypto_onetimeauth_KEYBYTES && WIRE_TAG_BYTES == crypto_onetimeauth_BYTES && WIRE_KEY_BYTES == crypto_stream_chacha20_ietf_KEYBYTES, "as libsodium has them");
 
-	crypto_generichash_init(&state, key, WIRE_KEY_BYTES, WIRE_TAG_BYTES);
-	crypto_generichash_update(&state, (const uint8_t *)&turn, sizeof(turn));
-	crypto_generichash_update(&state, (const uint8_t *)h, offsetof(struct wire_head, tag));
-	crypto_generichash_update(&state, rest, n);
-	crypto_generichash_final(&state, tag, WIRE_TAG_BYTES);
+/* What comes before the tag, and the items; of small frames, the data. Takes a turn. */
+static void make_tag(struct wire_turns *t, const struct wire_head *h, const uint8_t *rest, size_t n, uint8_t tag[WIRE_TAG_BYTES])
+{
+	uint8_t nonce[crypto_stream_chacha20_ietf_NONCEBYTES] = { 0 };
+	uint64_t part = t->turn / WIRE_AHEAD, at = t->turn++ % WIRE_AHEAD;
+	crypto_onetimeauth_state state;
+
+	if (!at) {
+		memcpy(nonce, &part, sizeof(part));
+		crypto_stream_chacha20_ietf((uint8_t *)t->ahead, sizeof(t->ahead), nonce, t->key);
+	}
+	crypto_onetimeauth_init(&state, t->ahead[at]);
+	crypto_onetimeauth_update(&state, (const uint8_t *)h, offsetof(struct wire_head, tag));
+	crypto_onetimeauth_update(&state, rest, n);
+	crypto_onetimeauth_final(&state, tag);
 }
 
 static size_t tagged_bytes(const struct wire_head *h)
@@ -82,7 +89,7 @@ int wire_check(struct wire_session *s, const struct wire_frame *f)
 
 	if (!s->on)
 		return 0;
-	make_tag(s->in, s->turn_in++, &f->head, f->items, tagged_bytes(&f->head), tag);
+	make_tag(&s->in, &f->head, f->items, tagged_bytes(&f->head), tag);
 	return sodium_memcmp(tag, f->head.tag, sizeof(tag)) ? -EACCES : 0;
 }
 
@@ -115,7 +122,7 @@ void wire_end(struct wire_session *s, struct buf *b, size_t frame)
 	h.magic = WIRE_MAGIC;
 	h.data_bytes = (uint32_t)(b->len - frame - sizeof(h) - h.n * sizeof(struct wire_item));
 	if (s->on)
-		make_tag(s->out, s->turn_out++, &h, at + sizeof(h), tagged_bytes(&h), h.tag);
+		make_tag(&s->out, &h, at + sizeof(h), tagged_bytes(&h), h.tag);
 	memcpy(at, &h, sizeof(h));
 }
 

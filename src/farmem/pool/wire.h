@@ -20,12 +20,12 @@
  *   RESULT (same id)      ->
  *   MEMORY                ->      (RDMA) where a region of the pool's memory can be read
  *
- * With keys, every frame from WELCOME on has a tag: of its direction, its turn, its head and its items. Items have the digest of their data, of whose, which and when it is (pool_store_digest).
+ * With keys, every frame from WELCOME on has a tag (Poly1305, under a key of its direction and turn): of its head and its items. Items have the digest of their data, of whose, which and when it is (pool_store_digest).
  */
 
 enum wire_kind { WIRE_HELLO = 1, WIRE_JOIN, WIRE_WELCOME, WIRE_REFUSED, WIRE_PUT, WIRE_GETV, WIRE_DEL, WIRE_STAT, WIRE_RESULT, WIRE_MEMORY };
 
-#define WIRE_MAGIC       0x314c5048u    /* "HPL1" */
+#define WIRE_MAGIC       0x324c5048u    /* "HPL2" */
 #define WIRE_TAG_BYTES   16u
 #define WIRE_KEY_BYTES   32u
 #define WIRE_PROOF_BYTES 32u
@@ -78,11 +78,20 @@ struct wire_memory {
 	uint64_t address;
 };
 
+/* keys of frames that are made at a time */
+#define WIRE_AHEAD 32u
+
+/** struct wire_turns - one direction: each frame's tag has a key of its own, from the stream of the direction's key; @ahead: of this turn and those around it */
+struct wire_turns {
+	uint8_t key[WIRE_KEY_BYTES];
+	uint8_t ahead[WIRE_AHEAD][WIRE_KEY_BYTES];
+	uint64_t turn;
+};
+
 /** struct wire_session - tags of a connection; all zero: none */
 struct wire_session {
 	bool on;
-	uint8_t in[WIRE_KEY_BYTES], out[WIRE_KEY_BYTES];
-	uint64_t turn_in, turn_out;
+	struct wire_turns in, out;
 };
 
 /** struct wire_frame - where a frame's parts are in a buffer */

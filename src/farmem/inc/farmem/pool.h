@@ -107,6 +107,11 @@ void pool_submit(struct pool *pool, struct pool_op *op);
 int pool_fd(const struct pool *pool);
 void pool_work(struct pool *pool);
 /**
+ * pool_look - take in what has come, if anything has; with fewer system calls than pool_work() where mostly nothing has
+ * For somebody who waits for an operation and looks again and again rather than sleeps (base/spin.h). It keeps no time: what has waited too long ends, and a connection is made, by pool_work() only.
+ */
+void pool_look(struct pool *pool);
+/**
  * pool_tidy - compress contents of an embedded store that were put as they are, oldest first
  * For a moment with nothing better to do: a page costs a few microseconds.
  * @pages: to look at, at most

@@ -93,6 +93,16 @@ class PagerCase(unittest.TestCase):
         self.addCleanup(self.stop_pager, self.pager)
 
     @staticmethod
+    def pool_over_tcp(folder):
+        """A pool on loopback, with keys that it makes in a folder. Return: its process, options of a pager."""
+        hearth, secret, access = os.path.join(BUILD, 'bin', 'hearth'), os.path.join(folder, 'secret'), os.path.join(folder, 'access')
+        for path, args in ((secret, ('--new-key', '1')), (access, ('--print-access', secret))):
+            with open(path, 'wb', opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                subprocess.run([hearth, 'pool', *args], stdout=file, check=True)
+        pool = subprocess.Popen([hearth, 'pool', '--listen', 'tcp:127.0.0.1:0', '--key-file', access], stdout=subprocess.PIPE)
+        return pool, ('--pool', pool.stdout.readline().decode().strip(), '--pool-key', secret)
+
+    @staticmethod
     def family(pid):
         """A process and its descendants."""
         found = [pid]

@@ -168,10 +168,10 @@ class Elsewhere(PagerCase):
         self.place = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.place)
         self.start_pool()
-        self.options = ('--pool', f'unix:{self.place}/pool')
         super().setUp()
 
     def start_pool(self):
+        self.options = ('--pool', f'unix:{self.place}/pool')
         self.pool = subprocess.Popen([os.path.join(BUILD, 'bin', 'hearth'), 'pool', '--listen', f'unix:{self.place}/pool'], stdout=subprocess.PIPE)
         self.assertTrue(self.pool.stdout.readline())
         self.addCleanup(self.stop_pool, self.pool)
@@ -242,6 +242,24 @@ class Elsewhere(PagerCase):
         self.assertEqual(self.offload(p), 0)
         self.assertEqual(p.do('resident'), 'resident 4096 of 4096')
         self.assertEqual(p.do('check'), 'wrong 0')
+
+
+class Sealed(Elsewhere):
+    """The same over TCP, with keys."""
+
+    def start_pool(self):
+        self.pool, self.options = self.pool_over_tcp(self.place)
+        self.addCleanup(self.stop_pool, self.pool)
+
+
+class OneProcessor(Elsewhere):
+    """The same where nobody looks for an answer, as the pool could not make one meanwhile."""
+
+    def setUp(self):
+        all_of_them = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, all_of_them)
+        os.sched_setaffinity(0, {min(all_of_them)})
+        super().setUp()
 
 
 if __name__ == '__main__':

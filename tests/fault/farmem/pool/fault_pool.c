@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -308,6 +309,59 @@ static void test_never_there(void **state)
 	assert_int_equal(get(p, mine, 1), -ECONNREFUSED);
 	assert_int_equal(put(p, mine, 1), -ECONNREFUSED);
 	pool_close(p);
+}
+
+/* ---- who looks rather than sleeps ---- */
+
+static void look_until_done(struct pool *p, const struct batch *b)
+{
+	while (!b->done) {
+		pool_look(p);
+		(void)sched_yield();
+	}
+}
+
+static void test_looks(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 10 * NS_PER_S });
+	static struct batch b;
+
+	/* before there is a connection there is nothing to look at */
+	pool_look(p);
+	assert_int_equal(put(p, mine, 1), 0);
+	for (unsigned k = 0; k < 100; k++) {
+		begin(p, &b, k % 2 ? POOL_GETV : POOL_PUT, mine, 1 + k / 2);
+		look_until_done(p, &b);
+		assert_int_equal(b.op.result, 0);
+		if (k % 2)
+			assert_int_equal(get(p, mine, 1 + k / 2), 0);
+	}
+	pool_close(p);
+	stop(&a);
+}
+
+/* A look finds the end of the connection, but makes no other one. */
+static void test_killed_while_looked_at(void **state)
+{
+	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 10 * NS_PER_S });
+	static struct batch b;
+	struct server next;
+
+	assert_int_equal(put(p, mine, 1), 0);
+	kill(a.pid, SIGSTOP);
+	begin(p, &b, POOL_PUT, mine, 2);
+	stop(&a);
+	for (unsigned k = 0; k < 1000; k++)
+		pool_look(p);
+	assert_false(b.done);
+	next = start(a.port, (struct pool_server_options){ 0 }, NULL);
+	finish(p, &b);
+	assert_int_equal(b.op.result, 0);
+	assert_int_equal(get(p, mine, 2), 0);
+	pool_close(p);
+	stop(&next);
 }
 
 /* ---- it hangs ---- */
@@ -744,7 +798,7 @@ static void test_garbage(void **state)
 			noise[k] = (uint8_t)((x = x * 6364136223846793005ull + 1) >> 56);
 		/* some begin as a frame does, some end in the middle of one */
 		if (round % 2)
-			memcpy(noise, "HPL1", 4);
+			memcpy(noise, "HPL2", 4);
 		noise[4] = round % 4 == 3 ? 2 : noise[4];
 		if (is("rdma"))
 			say_by_rdma(&a, noise, n, n < sizeof(noise));
@@ -759,7 +813,7 @@ static void test_garbage(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_killed_in_put), cmocka_unit_test(test_killed_in_get), cmocka_unit_test(test_never_there), cmocka_unit_test(test_hangs), cmocka_unit_test(test_closed_with_work),
+		cmocka_unit_test(test_killed_in_put), cmocka_unit_test(test_killed_in_get), cmocka_unit_test(test_never_there), cmocka_unit_test(test_looks), cmocka_unit_test(test_killed_while_looked_at), cmocka_unit_test(test_hangs), cmocka_unit_test(test_closed_with_work),
 		cmocka_unit_test(test_full), cmocka_unit_test(test_quota), cmocka_unit_test(test_flipped_bit), cmocka_unit_test(test_rotten_memory), cmocka_unit_test(test_old_epoch),
 		cmocka_unit_test(test_foreign_page), cmocka_unit_test(test_replica), cmocka_unit_test(test_replica_hangs), cmocka_unit_test(test_replica_lies), cmocka_unit_test(test_strangers),
 		cmocka_unit_test(test_refused_at_open), cmocka_unit_test(test_two_nodes), cmocka_unit_test(test_lease), cmocka_unit_test(test_garbage), cmocka_unit_test(test_place_used_again), cmocka_unit_test(test_thousands),

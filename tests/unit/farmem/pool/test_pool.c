@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -89,20 +90,142 @@ static void test_seals(void **state)
 		assert_int_equal(n, m);
 		/* the same page twice is not to be told from two pages */
 		assert_memory_not_equal(one, two, n);
-		assert_int_equal(seal_open(&k, &a, ref, one, n, got), 0);
+		assert_int_equal(seal_open(&s, &k, &a, ref, one, n, got), 0);
 		assert_memory_equal(got, page, sizeof(page));
-		assert_int_equal(seal_open(&other, &a, ref, one, n, got), -EBADMSG);
-		assert_int_equal(seal_open(&k, &b, ref, one, n, got), -EBADMSG);
-		assert_int_equal(seal_open(&k, &a, (struct pool_ref){ 5, 8 }, one, n, got), -EBADMSG);
-		assert_int_equal(seal_open(&k, &a, (struct pool_ref){ 6, 9 }, one, n, got), -EBADMSG);
-		assert_int_equal(seal_open(&k, &a, ref, one, n - 1, got), -EBADMSG);
+		assert_int_equal(seal_open(&s, &other, &a, ref, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&s, &k, &b, ref, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&s, &k, &a, (struct pool_ref){ 5, 8 }, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&s, &k, &a, (struct pool_ref){ 6, 9 }, one, n, got), -EBADMSG);
+		assert_int_equal(seal_open(&s, &k, &a, ref, one, n - 1, got), -EBADMSG);
 		for (unsigned at = 0; at < n; at += 7) {
 			one[at] ^= 4;
-			assert_int_equal(seal_open(&k, &a, ref, one, n, got), -EBADMSG);
+			assert_int_equal(seal_open(&s, &k, &a, ref, one, n, got), -EBADMSG);
 			one[at] ^= 4;
 		}
 	}
 	sealer_done(&s);
+}
+
+/* A key and a nonce of their own for each k, but for nonces that have their first 16 bytes in common. */
+static void same_as_sodium(struct cipher *cipher, unsigned k)
+{
+	static const size_t sizes[] = { 0, 1, 63, 64, 1000, 1 + POOL_PAGE_BYTES };
+	static uint8_t text[1 + POOL_PAGE_BYTES], ours[1 + POOL_PAGE_BYTES + CIPHER_TAG_BYTES], theirs[sizeof(ours)], got[sizeof(text)];
+	uint8_t key[CIPHER_KEY_BYTES] = { 1, (uint8_t)(k / 4) }, nonce[CIPHER_NONCE_BYTES] = { (uint8_t)(k / 2), [20] = (uint8_t)k };
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t n = sizes[i];
+
+		page_of(text, 2);
+		cipher_close(cipher, key, nonce, "with", 4, text, n, ours);
+		(void)crypto_aead_xchacha20poly1305_ietf_encrypt(theirs, NULL, text, n, (const uint8_t *)"with", 4, NULL, nonce, key);
+		assert_memory_equal(ours, theirs, n + CIPHER_TAG_BYTES);
+		assert_int_equal(cipher_open(cipher, key, nonce, "with", 4, ours, n + CIPHER_TAG_BYTES, got), 0);
+		assert_memory_equal(got, text, n);
+		assert_int_equal(cipher_open(cipher, key, nonce, "WITH", 4, ours, n + CIPHER_TAG_BYTES, got), -EBADMSG);
+		ours[n] ^= 1;
+		assert_int_equal(cipher_open(cipher, key, nonce, "with", 4, ours, n + CIPHER_TAG_BYTES, got), -EBADMSG);
+	}
+	assert_int_equal(cipher_open(cipher, key, nonce, "with", 4, ours, CIPHER_TAG_BYTES - 1, got), -EBADMSG);
+}
+
+/* Also on a machine whose OpenSSL is not to have it. */
+static void test_ciphers(void **state)
+{
+	for (unsigned openssl = 0; openssl < 2; openssl++) {
+		struct cipher *cipher;
+
+		setenv("HEARTH_FAULT", "fail:pool-no-openssl", 1);
+		if (openssl)
+			unsetenv("HEARTH_FAULT");
+		cipher = cipher_new();
+		assert_non_null(cipher);
+		for (unsigned k = 0; k < 16; k++)
+			same_as_sodium(cipher, k);
+		cipher_free(cipher);
+	}
+}
+
+/* ---- tags ---- */
+
+/* The two ends of a connection. */
+static void sessions(struct wire_session *client, struct wire_session *pool)
+{
+	static const uint8_t challenge[2][WIRE_KEY_BYTES] = { { 1 }, { 2 } };
+	static const struct key key = { .tenant = 1, .access = { 3 } };
+	const struct key *const keys[] = { &key };
+
+	keys_session(keys, 1, false, challenge[0], challenge[1], client);
+	keys_session(keys, 1, true, challenge[0], challenge[1], pool);
+}
+
+/* One frame, always the same but for its tag. */
+static struct wire_frame say(struct wire_session *s, struct buf *out)
+{
+	struct wire_head head = { .kind = WIRE_DEL, .n = 1, .id = 9, .object = { 1, 2, 3 } };
+	struct wire_item item = { .page = 5, .epoch = 6 };
+	struct wire_frame f;
+	size_t at;
+
+	buf_reset(out);
+	assert_int_equal(wire_begin(out, &head, &at), 0);
+	wire_set_item(out, at, 0, &item);
+	wire_end(s, out, at);
+	assert_int_equal(wire_decode(buf_head(out), out->len, &f), 1);
+	return f;
+}
+
+static void test_tags(void **state)
+{
+	struct wire_session client, pool;
+	struct buf out = { 0 };
+	uint8_t before[WIRE_TAG_BYTES] = { 0 };
+
+	sessions(&client, &pool);
+	assert_memory_not_equal(client.out.key, client.in.key, WIRE_KEY_BYTES);
+	for (unsigned k = 0; k < 3 * WIRE_AHEAD; k++) {
+		struct wire_frame f = say(&client, &out);
+
+		assert_memory_not_equal(f.head.tag, before, sizeof(before));
+		memcpy(before, f.head.tag, sizeof(before));
+		assert_int_equal(wire_check(&pool, &f), 0);
+	}
+	/* the keys of a direction do not come again */
+	for (unsigned k = 0; k < WIRE_AHEAD; k++)
+		for (unsigned i = 0; i < k; i++)
+			assert_memory_not_equal(pool.in.ahead[k], pool.in.ahead[i], WIRE_KEY_BYTES);
+	buf_done(&out);
+}
+
+/* Each on a connection of its own: the first that is wrong is the last. */
+static void test_wrong_tags(void **state)
+{
+	struct wire_session client, pool;
+	struct buf out = { 0 };
+	struct wire_frame f;
+
+	sessions(&client, &pool);
+	f = say(&client, &out);
+	assert_int_equal(wire_check(&pool, &f), 0);
+	assert_int_equal(wire_check(&pool, &f), -EACCES);       /* again */
+	sessions(&client, &pool);
+	(void)say(&client, &out);
+	f = say(&client, &out);
+	assert_int_equal(wire_check(&pool, &f), -EACCES);       /* one is missing */
+	sessions(&client, &pool);
+	f = say(&client, &out);
+	assert_int_equal(wire_check(&client, &f), -EACCES);     /* back to who sent it */
+	for (unsigned k = 0; k < sizeof(struct wire_item); k++) {
+		sessions(&client, &pool);
+		f = say(&client, &out);
+		((uint8_t *)buf_head(&out))[sizeof(struct wire_head) + k] ^= 1;
+		assert_int_equal(wire_check(&pool, &f), -EACCES);
+	}
+	sessions(&client, &pool);
+	f = say(&client, &out);
+	f.head.id++;
+	assert_int_equal(wire_check(&pool, &f), -EACCES);
+	buf_done(&out);
 }
 
 /* ---- keys ---- */
@@ -350,7 +473,7 @@ static void test_not_a_store(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_leases), cmocka_unit_test(test_seals), cmocka_unit_test(test_keys), cmocka_unit_test(test_places), cmocka_unit_test(test_hints), cmocka_unit_test(test_lent), cmocka_unit_test(test_death_before_publish), cmocka_unit_test(test_not_a_store), cmocka_unit_test(test_index_stays_small),
+		cmocka_unit_test(test_leases), cmocka_unit_test(test_seals), cmocka_unit_test(test_ciphers), cmocka_unit_test(test_tags), cmocka_unit_test(test_wrong_tags), cmocka_unit_test(test_keys), cmocka_unit_test(test_places), cmocka_unit_test(test_hints), cmocka_unit_test(test_lent), cmocka_unit_test(test_death_before_publish), cmocka_unit_test(test_not_a_store), cmocka_unit_test(test_index_stays_small),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
