@@ -4,17 +4,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "step.h"
 
-#define TIDY_PAGES 8
+#define TIDY_PAGES 2
+#define BULK_PAGES 8
 #define EPOCH 1                         /* numbers are used once, so there is nothing to tell apart */
 
 struct depot {
 	pthread_mutex_t lock;
+	unsigned waiting;               /* for the lock, with something urgent */
+	bool here;                      /* the pool is in this process */
 	struct pool *pool;
 	struct depot_op *ended;         /* whose done() is to be called by depot_work() */
 	int bell;
@@ -44,7 +49,7 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 
 	if (!d)
 		return err_set(err, -ENOMEM, "out of memory");
-	pthread_mutex_init(&d->lock, NULL);
+	thread_mutex_init(&d->lock);
 	d->bell = bell;
 	r = pool_open(uri, &o, &d->pool, err);
 	if (r == 0) {
@@ -57,8 +62,23 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 		free(d);
 		return r;
 	}
+	d->here = state->n == 2;
 	*ret = d;
 	return 0;
+}
+
+/* Whoever has the lock and is not urgent gives it to those that are: a mutex would be its own again before one that sleeps has woken */
+static void lock(struct depot *d, bool urgent)
+{
+	if (urgent) {
+		__atomic_add_fetch(&d->waiting, 1, __ATOMIC_RELAXED);
+		pthread_mutex_lock(&d->lock);
+		__atomic_sub_fetch(&d->waiting, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	while (__atomic_load_n(&d->waiting, __ATOMIC_RELAXED))
+		sched_yield();
+	pthread_mutex_lock(&d->lock);
 }
 
 /* under the lock: by pool_submit(), or by pool_work() */
@@ -86,18 +106,28 @@ static bool refused(struct depot_op *op)
 bool depot_submit(struct depot *d, struct depot_op *op)
 {
 	static const enum pool_kind kinds[] = { [DEPOT_PUT] = POOL_PUT, [DEPOT_GET] = POOL_GETV, [DEPOT_DEL] = POOL_DEL, [DEPOT_DEL_ALL] = POOL_DEL };
+	unsigned k = 0, n;
 	bool ended, done_now;
 
 	if (refused(op))
 		return true;
-	for (unsigned k = 0; k < op->n; k++)
-		op->refs[k] = (struct pool_ref){ op->ids[k], EPOCH };
+	for (unsigned i = 0; i < op->n; i++)
+		op->refs[i] = (struct pool_ref){ op->ids[i], EPOCH };
 	op->depot = d;
 	op->complete = op->waits = false;
-	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status, .n = op->n,
-		.done = done, .ctx = op };
-	pthread_mutex_lock(&d->lock);
-	pool_submit(d->pool, &op->pool_op);
+	lock(d, op->urgent);
+	do {
+		/* one that is here is done at once, so it can be done piece by piece */
+		n = d->here && op->n - k > BULK_PAGES ? BULK_PAGES : op->n - k;
+		if (k && !op->urgent && __atomic_load_n(&d->waiting, __ATOMIC_RELAXED)) {
+			pthread_mutex_unlock(&d->lock);
+			lock(d, false);
+		}
+		op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs + k, .pages = op->pages ? op->pages + k : NULL,
+			.status = op->status ? op->status + k : NULL, .n = n, .done = done, .ctx = op };
+		pool_submit(d->pool, &op->pool_op);
+		k += n;
+	} while (k < op->n);
 	op->waits = !op->complete;
 	done_now = !op->waits;
 	ended = d->ended != NULL;
@@ -117,7 +147,7 @@ void depot_work(struct depot *d)
 {
 	struct depot_op *ended;
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	pool_work(d->pool);
 	ended = d->ended;
 	d->ended = NULL;
@@ -134,7 +164,7 @@ bool depot_tidy(struct depot *d)
 {
 	unsigned looked;
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	looked = pool_tidy(d->pool, TIDY_PAGES);
 	pthread_mutex_unlock(&d->lock);
 	return looked > 0;
@@ -144,7 +174,7 @@ bool depot_ease(struct depot *d)
 {
 	bool more;
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	more = pool_ease(d->pool);
 	pthread_mutex_unlock(&d->lock);
 	return more;
@@ -156,7 +186,7 @@ uint64_t depot_bytes(struct depot *d, const struct farmem_object *object)
 	struct pool_op op = { .kind = POOL_STAT, .object = *object, .stat = &st, .done = done, .ctx = &(struct depot_op){ 0 } };
 	int fds[2];
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	/* one that is elsewhere takes nothing of this machine's memory */
 	if (pool_fds(d->pool, fds) == 2)
 		pool_submit(d->pool, &op);

@@ -10,7 +10,7 @@
 #include "farmem/engine.h"
 #include "farmem/pool.h"
 
-/* The pool, for several threads: one lock around it. */
+/* The pool, for several threads: one lock around it, which who moves pages in bulk gives up after a few of them for who waits for one. */
 
 #define DEPOT_PAGES 256                 /* of one operation */
 
@@ -25,6 +25,7 @@ struct depot_state {
 /**
  * struct depot_op - pages of one object
  * @ids:    of the pages, never used twice, borrowed during depot_submit(); @pages: PUT: from where, GET: to where; @status: 0 or -errno of each (not for DEL)
+ * @urgent: somebody waits for it: it goes before what others have in bulk
  * @done:   called without locks held, if depot_submit() returned false; the operation belongs to the depot until then
  */
 struct depot_op {
@@ -34,6 +35,7 @@ struct depot_op {
 	void **pages;
 	int *status;
 	unsigned n;
+	bool urgent;
 	void (*done)(struct depot_op *op);
 	void *ctx;
 	/* the depot's */
