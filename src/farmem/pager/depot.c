@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -12,15 +13,19 @@
 
 #include "base/clock.h"
 #include "base/spin.h"
+#include "base/thread.h"
 #include "step.h"
 
-#define TIDY_PAGES 8
+#define TIDY_PAGES 2
+#define BULK_PAGES 8                    /* at a time, of what nobody waits for */
 #define LOOK_NS (200 * NS_PER_US)       /* for an answer, before others are asked to wait for it */
 #define OTHERS_TURN 4                   /* looks between two at whether others wait too */
 #define EPOCH 1                         /* numbers are used once, so there is nothing to tell apart */
 
 struct depot {
 	pthread_mutex_t lock;
+	unsigned pressing;              /* who wants the lock for what somebody waits for */
+	bool here;                      /* the pool is in this process */
 	struct pool *pool;
 	struct depot_op *ended;         /* whose done() is to be called by depot_work() */
 	struct spin spin;
@@ -54,7 +59,7 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 
 	if (!d)
 		return err_set(err, -ENOMEM, "out of memory");
-	pthread_mutex_init(&d->lock, NULL);
+	thread_mutex_init(&d->lock);
 	d->bell = bell;
 	d->epoll_fd = -1;
 	spin_init(&d->spin, LOOK_NS);
@@ -69,8 +74,23 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 		free(d);
 		return r;
 	}
+	d->here = state->n == 2;
 	*ret = d;
 	return 0;
+}
+
+/* Whoever moves pages that nobody waits for leaves the lock to those that are waited for: a mutex would be its own again before one that sleeps has woken */
+static void lock(struct depot *d, bool waited_for)
+{
+	if (waited_for) {
+		__atomic_add_fetch(&d->pressing, 1, __ATOMIC_RELAXED);
+		pthread_mutex_lock(&d->lock);
+		__atomic_sub_fetch(&d->pressing, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	while (__atomic_load_n(&d->pressing, __ATOMIC_RELAXED))
+		sched_yield();
+	pthread_mutex_lock(&d->lock);
 }
 
 /* under the lock: by pool_submit(), or by pool_work() */
@@ -138,7 +158,7 @@ static void look(struct depot *d, struct depot_op *op)
 	for (unsigned k = 1; now - op->looked_ns < d->spin.now_ns; k++) {
 		pthread_mutex_unlock(&d->lock);
 		spin_pause(now);
-		pthread_mutex_lock(&d->lock);
+		lock(d, true);
 		pool_look(d->pool);
 		if (op->complete || (k % OTHERS_TURN == 0 && others_wait(op->others)))
 			return;
@@ -149,19 +169,29 @@ static void look(struct depot *d, struct depot_op *op)
 bool depot_submit(struct depot *d, struct depot_op *op)
 {
 	static const enum pool_kind kinds[] = { [DEPOT_PUT] = POOL_PUT, [DEPOT_GET] = POOL_GETV, [DEPOT_DEL] = POOL_DEL, [DEPOT_DEL_ALL] = POOL_DEL };
+	unsigned k = 0, n;
 	bool ended, done_now;
 
 	if (refused(op))
 		return true;
-	for (unsigned k = 0; k < op->n; k++)
-		op->refs[k] = (struct pool_ref){ op->ids[k], EPOCH };
+	for (unsigned i = 0; i < op->n; i++)
+		op->refs[i] = (struct pool_ref){ op->ids[i], EPOCH };
 	op->depot = d;
 	op->complete = op->waits = false;
 	op->looked_ns = 0;
-	op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs, .pages = op->pages, .status = op->status, .n = op->n,
-		.done = done, .ctx = op };
-	pthread_mutex_lock(&d->lock);
-	pool_submit(d->pool, &op->pool_op);
+	lock(d, op->waited_for);
+	do {
+		/* one that is here is done at once, so it can be done piece by piece */
+		n = d->here && op->n - k > BULK_PAGES ? BULK_PAGES : op->n - k;
+		if (k && !op->waited_for && __atomic_load_n(&d->pressing, __ATOMIC_RELAXED)) {
+			pthread_mutex_unlock(&d->lock);
+			lock(d, false);
+		}
+		op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs + k, .pages = op->pages ? op->pages + k : NULL,
+			.status = op->status ? op->status + k : NULL, .n = n, .done = done, .ctx = op };
+		pool_submit(d->pool, &op->pool_op);
+		k += n;
+	} while (k < op->n);
 	if (!op->complete && op->waited_for)
 		look(d, op);
 	op->waits = !op->complete;
@@ -181,7 +211,7 @@ void depot_work(struct depot *d)
 {
 	struct depot_op *ended;
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	pool_work(d->pool);
 	watch(d, d->waiting > 0);
 	ended = d->ended;
@@ -199,7 +229,7 @@ bool depot_tidy(struct depot *d)
 {
 	unsigned looked;
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	looked = pool_tidy(d->pool, TIDY_PAGES);
 	pthread_mutex_unlock(&d->lock);
 	return looked > 0;
@@ -209,7 +239,7 @@ bool depot_ease(struct depot *d)
 {
 	bool more;
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	more = pool_ease(d->pool);
 	pthread_mutex_unlock(&d->lock);
 	return more;
@@ -221,7 +251,7 @@ uint64_t depot_bytes(struct depot *d, const struct farmem_object *object)
 	struct pool_op op = { .kind = POOL_STAT, .object = *object, .stat = &st, .done = done, .ctx = &(struct depot_op){ 0 } };
 	int fds[2];
 
-	pthread_mutex_lock(&d->lock);
+	lock(d, false);
 	/* one that is elsewhere takes nothing of this machine's memory */
 	if (pool_fds(d->pool, fds) == 2)
 		pool_submit(d->pool, &op);

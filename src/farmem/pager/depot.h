@@ -10,7 +10,7 @@
 #include "farmem/engine.h"
 #include "farmem/pool.h"
 
-/* The pool, for several threads: one lock around it. */
+/* The pool, for several threads: one lock around it, which who moves pages in bulk gives up after a few of them for who waits for one. */
 
 #define DEPOT_PAGES 256                 /* of one operation */
 
