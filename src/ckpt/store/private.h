@@ -315,6 +315,8 @@ void draft_truncate(struct store_draft *d, size_t n);
 /* draft_free - @drop: its packs too */
 void draft_free(struct store_draft *d, bool drop);
 const char *draft_name(const struct store_draft *d);
+/* draft_error - what was to be stored could not be: where, why and what to do. Return: @r. */
+int draft_error(const struct store_draft *d, int r, struct hearth_err *err);
 
 /* ---- writer.c: to disks ---- */
 

@@ -230,10 +230,10 @@ int writer_room(struct store_draft *d, uint32_t stored, struct wbuf **ret, uint8
 	int r = d->writer ? 0 : writer_new(d);
 
 	if (r < 0)
-		return err_set(err, r, "image %s: cannot begin to write to %s: %s", draft_name(d), d->store->dir, strerror(-r));
+		return draft_error(d, r, err);
 	for (;;) {
 		if (d->failed)
-			return err_set(err, d->failed, "image %s: cannot write to %s: %s", draft_name(d), d->store->dir, strerror(-d->failed));
+			return draft_error(d, d->failed, err);
 		b = d->writer->open;
 		if (b && b->cap - b->fill >= bytes)
 			break;
