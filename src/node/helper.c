@@ -62,8 +62,8 @@ static void ended(struct ev_loop *loop, ev_child *w, int events)
 	fd_close(&h->out);
 	if (h->ops->given_up && h->ops->given_up(h->node, w->rstatus))
 		return;
-	if (h->connected || h->node->stopping)
-		return;                 /* the end of its connection, or ours, is what counts */
+	if (h->connected)
+		return;                 /* the end of its connection is what counts */
 	later(h, h->back_off_s);
 	h->back_off_s = h->back_off_s * 2 < BACK_OFF_MAX_S ? h->back_off_s * 2 : BACK_OFF_MAX_S;
 }
@@ -105,8 +105,7 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 
 	(void)loop;
 	(void)events;
-	if (h->node->stopping)
-		return;
+	/* also while we stop: memory of instances that are to be parked comes back through it */
 	if (h->connected) {
 		if (h->ops->tick) {
 			h->ops->tick(h->node);
@@ -155,6 +154,7 @@ static void end_process(const struct helper *h, pid_t pid)
 void helper_end(struct helper *h, bool stop)
 {
 	pid_t pid = ev_is_active(&h->child) ? h->child.pid : h->pid;
+	int r;
 
 	if (!h->node)
 		return;
@@ -163,6 +163,12 @@ void helper_end(struct helper *h, bool stop)
 	ev_child_stop(h->node->loop, &h->child);
 	fd_close(&h->out);
 	h->connected = false;
-	if (stop && pid > 0)
+	if (!stop)
+		return;
+	r = h->ops->end ? h->ops->end(h->node, END_MAX_MS) : 0;
+	if (r < 0)
+		log_warn("%s does not end: %s", h->ops->program, strerror(-r));
+	/* or one that does not listen yet */
+	if (r == 0 && pid > 0)
 		end_process(h, pid);
 }

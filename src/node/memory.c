@@ -630,18 +630,13 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 static bool pager_find(struct node *n)
 {
 	struct hearth_err err;
-	char path[PATH_MAX];
-	FD_AUTO int fd = -1;
-	pid_t pid = 0;
 
-	if (n->memory.ops->again(n->memory.engine, &err) < 0)
-		return false;
-	/* whom to end with the instances, should another daemon have started it */
-	snprintf(path, sizeof(path), "%s/pager.sock", n->cfg->run_dir);
-	fd = sock_unix_connect_packets(path);
-	if (fd >= 0 && sock_peer_cred(fd, NULL, NULL, &pid) == 0)
-		n->memory.pager.pid = pid;
-	return true;
+	return n->memory.ops->again(n->memory.engine, &err) == 0;
+}
+
+static int pager_end(struct node *n, unsigned max_ms)
+{
+	return n->memory.engine && n->memory.ops->end ? n->memory.ops->end(n->memory.engine, max_ms) : 0;
 }
 
 static void pager_arguments(struct node *n, const char **argv, size_t room)
@@ -655,7 +650,7 @@ static void pager_arguments(struct node *n, const char **argv, size_t room)
 	argv[2] = NULL;
 }
 
-static const struct helper_ops pager_helper = { .program = "hearth-pager", .find = pager_find, .arguments = pager_arguments };
+static const struct helper_ops pager_helper = { .program = "hearth-pager", .find = pager_find, .end = pager_end, .arguments = pager_arguments };
 
 void node_memory_init(struct node *n)
 {
@@ -736,6 +731,7 @@ void node_memory_end(struct node *n)
 	ev_timer_stop(n->loop, &nm->tick);
 	ev_io_stop(n->loop, &nm->watch);
 	memory_pressure_end(n);
+	helper_end(&nm->pager, n->stop_instances);
 	if (nm->engine)
 		nm->engine = nm->ops->close(nm->engine);
 	while ((m = LIST_FIRST(&nm->all))) {
@@ -743,7 +739,6 @@ void node_memory_end(struct node *n)
 		LIST_REMOVE(m, entry);
 		free(m);
 	}
-	helper_end(&nm->pager, n->stop_instances);
 }
 
 uint64_t memory_pool_bytes(const struct node *n)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -76,7 +77,7 @@ static struct state *state;
 
 static bool known_fd(int fd)
 {
-	if (fd == state->listen_fd || fd == state->worker_pidfd || fd == state->holder_pidfd || fd == state->spare_pidfd)
+	if (fd == state->listen_fd || fd == state->stop_fd || fd == state->worker_pidfd || fd == state->holder_pidfd || fd == state->spare_pidfd)
 		return true;
 	for (uint32_t k = 0; k < state->depot.n; k++)
 		if (state->depot.fds[k] == fd)
@@ -184,7 +185,6 @@ static void begin_worker(const struct pager_options *o)
 	pid = fork_sharing();
 	if (pid == 0)
 		work(o);
-	state->worker = (int)pid;
 	state->worker_pidfd = pid < 0 ? -1 : pidfd_of(pid);
 }
 
@@ -196,7 +196,7 @@ static _Noreturn void hold(const struct pager_options *o)
 
 	prctl(PR_SET_NAME, "pager-holder");
 	begin_spare(o);
-	if (!state->worker)
+	if (state->worker_pidfd < 0)
 		begin_worker(o);
 	for (;;) {
 		wait_any(state->worker_pidfd, state->spare_pidfd);
@@ -221,16 +221,18 @@ static _Noreturn void hold(const struct pager_options *o)
 	}
 }
 
-static void pass_on(int sig)
+/* whichever of the three it was sent to */
+static void stop(int sig)
 {
-	if (state->worker > 0)
-		(void)kill(state->worker, sig);
+	(void)sig;
+	state->stopping = true;
+	(void)eventfd_write(state->stop_fd, 1);
 }
 
 int main(int argc, char **argv)
 {
 	struct pager_options o = { .socket = PAGER_SOCKET, .uri = "embedded:", .around_bytes = AROUND_BYTES };
-	struct sigaction act = { .sa_handler = pass_on };
+	struct sigaction act = { .sa_handler = stop, .sa_flags = SA_RESTART };
 	struct rlimit lim;
 
 	if (parse_options(argc, argv, &o) < 0)
@@ -244,6 +246,7 @@ int main(int argc, char **argv)
 		lim.rlim_cur = lim.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &lim);
 	}
+	state->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	state->listen_fd = sock_unix_listen_packets(o.socket, 0600);
 	if (state->listen_fd < 0 && state->listen_fd != -EADDRINUSE) {
 		fprintf(stderr, "hearth-pager: cannot listen on %s: %s\n", o.socket, strerror(-state->listen_fd));

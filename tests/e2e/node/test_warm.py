@@ -16,7 +16,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lifelib import BIN, Node, litter, main, processes, state_of, wait_for  # noqa: E402
+from lifelib import BIN, Node, comm, litter, main, processes, state_of, wait_for  # noqa: E402
 
 DOUBLE = os.environ.get("HEARTH_DOUBLE_DAEMON")
 # idle for 50 ms: half of it leaves each second, all of it in the end
@@ -438,7 +438,7 @@ class Real(unittest.TestCase):
         self.assertIsNone(self.node.instances("f")[0]["memory_left_alone"])
 
     def end_pagers(self):
-        """Of one whose first holder was killed the daemon knows nobody whom to end."""
+        """Of a daemon that was not told to end them. They begin each other anew: all are stopped first."""
         while self.pager():
             for pid in self.pager():
                 os.kill(pid, signal.SIGSTOP)
@@ -468,6 +468,22 @@ class Real(unittest.TestCase):
             self.assertIn("count", json.loads(answers[0].body), f"round {round_}\n{node.text()[-1500:]}")
             self.assertEqual((answers[0].count, answers[0].start), (count, "warm"))
             wait_for("the pager to be whole again", lambda n=len(pids): len(self.pager()) >= n)
+
+    def test_down_after_pager_was_killed(self):
+        """Whichever of its processes were killed before: none is left."""
+        node = self.node
+        whole = {"hearth-pager", "pager-holder", "pager-spare"}
+        self.deploy()
+        for count, victims in enumerate((("pager-holder",), ("pager-spare",), ("pager-holder", "hearth-pager"), ("pager-holder", "pager-holder"))):
+            if count:
+                node.start().knows()
+                self.right(count + 1, "wake")
+            self.warm()
+            for name in victims:
+                wait_for("the pager to be whole", lambda: {comm(p) for p in self.pager()} == whole)
+                os.kill(next(p for p in self.pager() if comm(p) == name), signal.SIGKILL)
+            node.down()
+            self.assertEqual(self.pager(), [], victims)
 
     def test_whole_pager_killed(self):
         """What was away is lost then: the instance ends and says why; a pager is there for the next."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pager is killed at every step of its work, the pool fails: programs see right bytes, wait, or are ended; never zeros."""
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..', 'e2e', 'farmem', 'pager'))
-from pagerlib import ALL, BUILD, EVERYTHING, MIB, PagerCase  # noqa: E402
+from pagerlib import ALL, BUILD, EVERYTHING, MIB, PATIENCE_S, PagerCase  # noqa: E402
 
 STEPS = ('pager-asking', 'pager-asked', 'pager-moved', 'pager-read', 'pager-committing', 'pager-half-committed', 'pager-dropped', 'pager-fault', 'pager-fetching', 'pager-fetched', 'pager-prefetched',
          'pager-event', 'pager-forked')
@@ -112,6 +113,23 @@ class Holders(PagerCase):
         self.event('up')
         self.assertEqual(p.do('check'), 'wrong 0')
         self.offload(p)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_told_to_end_and_killed(self):
+        """The first holder is gone, another is told to end, and the worker is killed before it hears of that: the next one gives all back, and none is left."""
+        p = self.away()
+        found = self.wait_for_all()
+        worker, holder = found['hearth-pager'], found['pager-spare']
+        self.addCleanup(self.kill_at_once, holder, worker)
+        end = os.pidfd_open(holder)
+        self.addCleanup(os.close, end)
+        os.kill(self.pager.pid, signal.SIGKILL)
+        self.pager.wait()
+        os.kill(worker, signal.SIGSTOP)
+        os.kill(holder, signal.SIGTERM)
+        os.kill(worker, signal.SIGKILL)
+        self.assertTrue(select.select([end], [], [], PATIENCE_S)[0], 'it goes on')
+        self.assertEqual(p.do('resident'), 'resident 2048 of 2048')
         self.assertEqual(p.do('check'), 'wrong 0')
 
     def test_all_are_killed_at_once(self):
