@@ -13,7 +13,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,7 +40,6 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
-	enum log_level level;
 	int c, r = 0;
 
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -54,11 +52,7 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 			if (o->around_bytes < PAGE_BYTES || o->around_bytes > FETCH_PAGES * PAGE_BYTES || (o->around_bytes & (o->around_bytes - 1)))
 				r = -EINVAL;
 			break;
-		case 'L':
-			r |= log_level_parse(optarg, &level);
-			if (r == 0)
-				log_set_level(level);
-			break;
+		case 'L': r |= log_set_level_named(optarg); break;
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'v': puts("hearth-pager " HEARTH_VERSION); exit(0);
 		default: r = -EINVAL;
@@ -233,7 +227,6 @@ int main(int argc, char **argv)
 {
 	struct pager_options o = { .socket = PAGER_SOCKET, .uri = "embedded:", .around_bytes = AROUND_BYTES };
 	struct sigaction act = { .sa_handler = stop, .sa_flags = SA_RESTART };
-	struct rlimit lim;
 
 	if (parse_options(argc, argv, &o) < 0)
 		return 2;
@@ -242,10 +235,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hearth-pager: out of memory\n");
 		return 1;
 	}
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
+	fd_raise_limit();
 	state->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	state->listen_fd = sock_unix_listen_packets(o.socket, 0600);
 	if (state->listen_fd < 0 && state->listen_fd != -EADDRINUSE) {
