@@ -8,12 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "priv.h"
 
 /* Processes of the node that outlive us, as instances do: a daemon that starts looks for one first. The connection to it is whose part uses it; its end is the process's end. */
 
+#define FIND_AGAIN_S 0.05               /* where a part of it has ended, and another goes on */
 #define BACK_OFF_FIRST_S 1.0
 #define BACK_OFF_MAX_S 60.0
 #define TICK_S 5.0
@@ -112,7 +114,12 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 			later(h, TICK_S);
 		}
 	} else if (!find(h) && !ev_is_active(&h->child)) {
-		start(h);
+		double lost_s = (double)(clock_mono_ns() - h->lost_ns) / NS_PER_S;
+
+		if (lost_s < BACK_OFF_FIRST_S)
+			later(h, BACK_OFF_FIRST_S - lost_s);
+		else
+			start(h);
 	}
 }
 
@@ -136,7 +143,8 @@ void helper_lost(struct helper *h)
 	h->connected = false;
 	h->pid = 0;
 	h->restarts++;
-	later(h, BACK_OFF_FIRST_S);
+	h->lost_ns = clock_mono_ns();
+	later(h, FIND_AGAIN_S);
 }
 
 /* it undoes what is under way before it ends */

@@ -398,6 +398,7 @@ struct helper {
 	ev_child child;
 	ev_timer timer;
 	double back_off_s;
+	uint64_t lost_ns;               /* when it was lost, by clock_mono_ns() */
 	uint64_t restarts;
 };
 

@@ -270,10 +270,12 @@ static void say_again(struct farmem_target *t)
 		ask(t, PAGER_DETACH, t->how, 0);
 	/* these end here: whoever wants more asks for it */
 	ev.kind = FARMEM_OFFLOADED;
+	ev.error = -EAGAIN;
 	for (unsigned k = 0; k < t->cancelled + t->offloading && !t->detaching; k++)
 		later(t->e, &ev);
 	t->cancelled = 0;
 	ev.kind = FARMEM_PREFETCHED;
+	ev.error = 0;
 	if (t->prefetching && !t->detaching)
 		later(t->e, &ev);
 	t->offloading = t->prefetching = false;

@@ -62,6 +62,10 @@ class Warm(unittest.TestCase):
         wait_for("memory that is away", lambda: (self.node.instances(name)[0]["memory"] or {}).get("remote_bytes"))
         return inst
 
+    def wait_for_ends(self):
+        """Of requests whose answers are there."""
+        wait_for("the requests' ends", lambda: len(self.asked("begin")) == len(self.asked("end")))
+
     def metric(self, name, **labels):
         connection = http.client.HTTPConnection("127.0.0.1", self.node.port, timeout=30)
         connection.request("GET", "/metrics")
@@ -78,6 +82,7 @@ class Warm(unittest.TestCase):
             inst = self.warm(contract)
             answer = node.count(contract)
             self.assertEqual((answer.count, answer.start, answer.instance), (2, "warm", inst["id"]))
+        self.wait_for_ends()
         for contract in ("lambda", "http", "native"):
             lines = [line.split() for line in self.asked() if contract in line]
             self.assertEqual(lines[0][0], "attach")
@@ -97,6 +102,38 @@ class Warm(unittest.TestCase):
         self.assertGreater(self.metric("hearth_farmem_offloaded_bytes_total", function="lambda"), 0)
         self.assertEqual(self.metric("hearth_farmem_faults_total", function="lambda"), 1)
         self.assertEqual(node.ask("ps")["node"]["farmem"]["engine"], "double")
+
+    def test_figures_after_a_wake(self):
+        """Memory is looked at when what is needed has come back, and when the request has ended: not only when a second is over."""
+        node = self.start(parks=False)
+        node.deploy("f", **SOON)
+        node.count("f")
+        for count in range(2, 5):
+            self.warm("f")
+            self.assertEqual(node.count("f").count, count)
+            self.wait_for_ends()
+
+        def looked_at():
+            words = [line.split()[0] for line in self.asked()]
+            ends = [k for k, word in enumerate(words) if word == "end"]
+            # from the prefetch to what leaves again: once for either
+            wakes = [words[k:words.index("offload", k) if "offload" in words[k:] else None] for k, word in enumerate(words) if word == "prefetch"]
+            return all(words[k + 1:k + 2] == ["refresh"] for k in ends) and len(wakes) == 3 and all(wake.count("refresh") >= 2 for wake in wakes)
+
+        wait_for("the looks", looked_at)
+
+    def test_offload_goes_on_after_it_was_cut_short(self):
+        """As when the engine's process is killed: at once, and not when it is time for more to leave."""
+        self.tell("cut")
+        node = self.start(parks=False)
+        node.deploy("f", **{**SOON, "farmem": {**EAGER, "segments": False, "rate": 1}})
+        node.count("f")
+        wait_for("an offload", lambda: self.asked("offload"))
+        node.count("f")
+        words = [line.split() for line in self.asked() if line.split()[0] in ("offload", "begin")]
+        first = next(k for k, line in enumerate(words) if line[0] == "offload")
+        self.assertEqual([line[0] for line in words[first:first + 2]], ["offload", "offload"])
+        self.assertLessEqual(int(words[first + 1][3]), int(words[first][3]) // 2 + 1)
 
     def test_floor(self):
         node = self.start(parks=False)

@@ -85,7 +85,7 @@ enum farmem_event_kind {
 	FARMEM_ATTACHED,        /* memory can be moved from here on. flag: the engine had it already (from a daemon before this one): its segments are as they were */
 	FARMEM_REFUSED,         /* it cannot be: why. The instance is left alone; the handle is gone */
 	FARMEM_BARRIER,         /* a barrier is done: segment; bytes: what belongs to it */
-	FARMEM_OFFLOADED,       /* some of what `offload` asked for has left: bytes since the last such event. flag: that was all there will be, be it less than was asked for */
+	FARMEM_OFFLOADED,       /* some of what `offload` asked for has left: bytes since the last such event. flag: that was all there will be, be it less than was asked for; error -EAGAIN then: as the engine's process began anew, and the rest may be asked for again */
 	FARMEM_PREFETCHED,      /* a prefetch has ended: bytes */
 	FARMEM_STAT,            /* stat, on `refresh` */
 	FARMEM_PRESSURE,        /* the engine's own place is running full, target NULL: bytes left. Offload less, or end instances. */

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The pager is killed at every step of its work, the pool fails: programs see right bytes, wait, or are ended; never zeros."""
+import errno
 import os
 import select
 import shutil
@@ -75,6 +76,27 @@ for name in STEPS:
     case = type('Killed_' + name.replace('-', '_'), (Killed,), {'fault': name, 'test_step': add_step(name), 'test_hammered_while_it_is_killed_again_and_again': None})
     globals()[case.__name__] = case
 del case
+
+
+class CutShort(PagerCase):
+    fault = 'pager-moved'
+
+    def test_says_so(self):
+        """What had been asked for ends, and is told from what ends because no more can leave."""
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        self.attach(p)
+        self.barrier(p, 0)
+        for error in (-errno.EAGAIN, 0):
+            self.shell.say(f'offload {p.name} {ALL} {EVERYTHING}')
+            e = self.event('offloaded', name=p.name)
+            while not e['flag']:
+                e = self.event('offloaded', name=p.name)
+            self.assertEqual(e['error'], error)
+        self.assertEqual(self.downs, 1)
+        self.assertEqual(p.do('resident'), 'resident 0 of 2048')
+        self.assertEqual(p.do('check'), 'wrong 0')
 
 
 class Holders(PagerCase):
