@@ -7,7 +7,6 @@ the machine does besides is the same for both. In FaaSMem (ASPLOS 2024) a barrie
 """
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 
@@ -24,15 +23,8 @@ def add_options(parser):
 
 def start(node, name):
     """ms of a call that starts an instance; those before have ended."""
-    until = time.monotonic() + farmem.PATIENCE_S
-    while any(inst['function'] == name for inst in node.ps()['instances']):
-        if time.monotonic() > until:
-            raise farmem.Broken(f'{name}: its instance does not end')
-        time.sleep(.02)
-    ms, how = node.invoke(name)
-    if how != 'cold':
-        raise farmem.Broken(f'{name}: started {how}, not cold')
-    return ms
+    farmem.until(lambda: not any(inst['function'] == name for inst in node.ps()['instances']), f'{name}: its instance does not end')
+    return node.invoke(name, 'cold')[0]
 
 
 def measure(e, name):

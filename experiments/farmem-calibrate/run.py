@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 
@@ -51,15 +50,17 @@ def figures(node, name):
 
 def at_rest(node, name):
     """Waits until an idle instance is warm, and what is told of it stays the same. Return: figures()"""
-    until, last, same = time.monotonic() + farmem.PATIENCE_S, None, 0
-    while same < 5:
+    last, same = None, 0
+
+    def rests():
+        nonlocal last, same
         found = figures(node, name)
         warm = node.ps()['instances'][0]['state'] == 'warm'
         same = same + 1 if warm and found == last else 0
         last = found
-        if time.monotonic() > until:
-            raise farmem.Broken(f'{name}: its memory does not come to rest')
-        time.sleep(.1)
+        return same == 5
+
+    farmem.until(rests, f'{name}: its memory does not come to rest', .1)
     return last
 
 
@@ -96,15 +97,8 @@ def probe(e, name):
 
 def restore_ms(node, name):
     node.call('park', name)
-    until = time.monotonic() + farmem.PATIENCE_S
-    while node.ps()['instances'][0]['state'] != 'parked':
-        if time.monotonic() > until:
-            raise farmem.Broken(f'{name}: it is not parked')
-        time.sleep(.05)
-    ms, how = node.invoke(name)
-    if how != 'wake':
-        raise farmem.Broken(f'{name}: started {how}, not woken')
-    return ms
+    farmem.until(lambda: node.ps()['instances'][0]['state'] == 'parked', f'{name}: it is not parked')
+    return node.invoke(name, 'wake')[0]
 
 
 def per_page_us(pairs):

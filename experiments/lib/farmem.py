@@ -62,6 +62,15 @@ def run(*command, check=True):
     return done
 
 
+def until(condition, what, every_s=.02):
+    """Waits until it is so; @what is said if it does not come to that."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise Broken(what)
+        time.sleep(every_s)
+
+
 def engine():
     """Return: (name, what it uses) of the first engine of this machine; where there is none this says why and exits with 2."""
     checks = json.loads(run('doctor', '--json', check=False).stdout)['items']
@@ -113,8 +122,8 @@ class Node:
         words = [word for key, value in keys.items() for word in ('--set', f'{key}={value}')]
         self.call('deploy', *words, os.path.join(self.args.functions_dir, function, 'function.yaml'))
 
-    def invoke(self, name):
-        """One call. Return: (ms, how it started)."""
+    def invoke(self, name, how=None):
+        """One call. @how: it must start so. Return: (ms, how it started)."""
         host, port = self.gateway.rsplit('/', 1)[-1].rsplit(':', 1)
         connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
         began = time.monotonic()
@@ -126,7 +135,10 @@ class Node:
             connection.close()
         if answer.status != 200 or answer.headers['X-Amz-Function-Error'] or not answer.headers['X-Hearth-Start']:
             raise Broken(f'{name} answers {answer.status}: {body[:200]!r}')
-        return (time.monotonic() - began) * 1e3, answer.headers['X-Hearth-Start']
+        ms, started = (time.monotonic() - began) * 1e3, answer.headers['X-Hearth-Start']
+        if how not in (None, started):
+            raise Broken(f'{name}: its start was {started}, not {how}')
+        return ms, started
 
     # ---- memory ----
 

@@ -30,6 +30,16 @@ int log_level_parse(const char *text, enum log_level *ret_level)
 	return -EINVAL;
 }
 
+int log_set_level_named(const char *text)
+{
+	enum log_level level;
+	int r = log_level_parse(text, &level);
+
+	if (r == 0)
+		log_set_level(level);
+	return r;
+}
+
 bool log_enabled(enum log_level level)
 {
 	return (int)level <= atomic_load_explicit(&level_now, memory_order_relaxed);

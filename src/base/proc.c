@@ -12,6 +12,8 @@
 #include "base/fd.h"
 #include "base/file.h"
 
+#define KERNEL_EXITING 0x4              /* PF_EXITING of the kernel's flags of a task, which no header of ours has */
+
 static int stat_read(pid_t pid, char *text, size_t n, char **ret_after_name)
 {
 	char path[64], *data = NULL, *p;
@@ -30,14 +32,15 @@ static int stat_read(pid_t pid, char *text, size_t n, char **ret_after_name)
 	return 0;
 }
 
-int proc_starttime(pid_t pid, uint64_t *ret)
+/* @field: as proc(5) counts them, from 4 */
+static int stat_field(pid_t pid, int field, uint64_t *ret)
 {
 	char text[4096], *p;
 	int r = stat_read(pid, text, sizeof(text), &p);
 
 	if (r < 0)
 		return r;
-	for (int field = 3; field < 22 && p; field++) {
+	for (int k = 3; k < field && p; k++) {
 		p = strchr(p, ' ');
 		if (p)
 			p++;
@@ -48,12 +51,45 @@ int proc_starttime(pid_t pid, uint64_t *ret)
 	return 0;
 }
 
+int proc_starttime(pid_t pid, uint64_t *ret)
+{
+	return stat_field(pid, 22, ret);
+}
+
 int proc_state(pid_t pid)
 {
 	char text[4096], *p;
 	int r = stat_read(pid, text, sizeof(text), &p);
 
 	return r < 0 ? r : *p;
+}
+
+/* Return: 0 also when there is no such line */
+static uint64_t signals(const char *status, const char *line)
+{
+	const char *p = strstr(status, line);
+
+	return p ? strtoull(p + strlen(line), NULL, 16) : 0;
+}
+
+/* a thread's own, and the process's, where what kill(2) sent stays until it is gone */
+static bool kill_pending(pid_t pid)
+{
+	char path[64], *text = NULL;
+	bool pending = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (file_read(path, 65536, &text, NULL) == 0)
+		pending = (signals(text, "\nSigPnd:") | signals(text, "\nShdPnd:")) & 1ull << (SIGKILL - 1);
+	free(text);
+	return pending;
+}
+
+bool proc_ending(pid_t pid)
+{
+	uint64_t flags;
+
+	return (stat_field(pid, 9, &flags) == 0 && flags & KERNEL_EXITING) || kill_pending(pid);
 }
 
 static int append(pid_t **list, size_t *n, size_t *cap, pid_t pid)

@@ -436,29 +436,40 @@ static int strv_push(struct loader *l, char ***strv, size_t *n, char *s)
 	return 0;
 }
 
-static int take_list(struct loader *l, const struct yaml_key *key, char ***strv, size_t *n)
+/* struct taken - where the entries of a list or mapping go: of @key, into @v; @n: texts so far */
+struct taken {
+	const struct yaml_key *key;
+	struct value *v;
+	size_t n;
+};
+
+/* What comes before the event of type @end, one by one. */
+static int take_each(struct loader *l, yaml_event_type_t end, int (*take)(struct loader *l, const yaml_event_t *ev, struct taken *t), struct taken *t)
 {
 	yaml_event_t ev;
+	bool last;
 	int r;
 
-	for (;;) {
+	do {
 		r = next_event(l, &ev);
 		if (r < 0)
 			return r;
-		if (ev.type == YAML_SEQUENCE_END_EVENT)
-			break;
-		if (ev.type == YAML_SCALAR_EVENT)
-			r = check_scalar(l, &ev, "an entry of key", key->name);
-		else
-			r = fail(l, line_of(&ev), "key \"%s\": every entry must be a text", key->name);
-		if (r == 0)
-			r = strv_push(l, strv, n, strdup(scalar_text(&ev)));
+		last = ev.type == end;
+		if (!last)
+			r = take(l, &ev, t);
 		yaml_event_delete(&ev);
-		if (r < 0)
-			return r;
-	}
-	yaml_event_delete(&ev);
-	return 0;
+	} while (r == 0 && !last);
+	return r;
+}
+
+static int take_text(struct loader *l, const yaml_event_t *ev, struct taken *t)
+{
+	int r;
+
+	if (ev->type != YAML_SCALAR_EVENT)
+		return fail(l, line_of(ev), "key \"%s\": every entry must be a text", t->key->name);
+	r = check_scalar(l, ev, "an entry of key", t->key->name);
+	return r < 0 ? r : strv_push(l, &t->v->strv, &t->n, strdup(scalar_text(ev)));
 }
 
 static int check_env_name(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, char **strv)
@@ -480,101 +491,84 @@ static int check_env_name(struct loader *l, const yaml_event_t *ev, const struct
 }
 
 /* One "NAME: value" whose name has been read. */
-static int take_variable(struct loader *l, const yaml_event_t *name, const struct yaml_key *key, char ***strv, size_t *n)
+static int take_variable(struct loader *l, const yaml_event_t *name, struct taken *t)
 {
 	yaml_event_t ev;
 	char *s = NULL;
 	int r;
 
-	r = check_env_name(l, name, key, *strv);
+	r = check_env_name(l, name, t->key, t->v->strv);
 	if (r < 0)
 		return r;
 	r = next_event(l, &ev);
 	if (r < 0)
 		return r;
 	if (ev.type != YAML_SCALAR_EVENT)
-		r = fail(l, line_of(&ev), "key \"%s\": the value of \"%s\" must be a text", key->name, scalar_text(name));
+		r = fail(l, line_of(&ev), "key \"%s\": the value of \"%s\" must be a text", t->key->name, scalar_text(name));
 	else
 		r = check_scalar(l, &ev, "variable", scalar_text(name));
 	if (r == 0) {
 		if (asprintf(&s, "%s=%s", scalar_text(name), scalar_text(&ev)) < 0)
 			s = NULL;
-		r = strv_push(l, strv, n, s);
+		r = strv_push(l, &t->v->strv, &t->n, s);
 	}
 	yaml_event_delete(&ev);
 	return r;
 }
 
-static int take_env(struct loader *l, const struct yaml_key *key, char ***strv, size_t *n)
-{
-	yaml_event_t ev;
-	int r;
+/* ---- mappings in a mapping ---- */
 
-	for (;;) {
-		r = next_event(l, &ev);
-		if (r < 0)
-			return r;
-		if (ev.type == YAML_MAPPING_END_EVENT)
-			break;
-		r = take_variable(l, &ev, key, strv, n);
-		yaml_event_delete(&ev);
-		if (r < 0)
-			return r;
-	}
-	yaml_event_delete(&ev);
-	return 0;
-}
-
-/* ---- a list of mappings ---- */
-
-static int take_mapping(struct loader *l);
+static int take_pair(struct loader *l, const yaml_event_t *name, struct taken *t);
+static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v);
 static int check_required(struct loader *l);
 static int values_new(struct loader *l, const struct yaml_key *keys);
 static void values_commit(const struct yaml_key *keys, const struct value *values, void *out);
 static void values_drop(const struct yaml_key *keys, struct value *values);
 
-/* An entry's mapping, whose start has been read, into @out: with its own keys and values, under a loader that shares parser and error. */
+/*
+ * A mapping whose start has been read, with keys and values of its own, under a loader that shares parser and error.
+ * @text: stands where it could: its first key's; NULL: there is a mapping. @ret: its values, whose owner drops or commits them, also on failure; NULL: there are none
+ */
+static int take_inner(struct loader *l, const struct yaml_key *keys, const yaml_event_t *text, struct value **ret)
+{
+	const struct yaml_key *outer_keys = l->keys;
+	struct value *outer = l->values;
+	int r;
+
+	r = values_new(l, keys);
+	*ret = l->values;
+	if (r == 0 && text) {
+		l->values[0].line = line_of(text);
+		r = take_scalar(l, text, &keys[0], &l->values[0]);
+	} else if (r == 0) {
+		r = take_each(l, YAML_MAPPING_END_EVENT, take_pair, NULL);
+	}
+	if (r == 0)
+		r = check_required(l);
+	l->keys = outer_keys;
+	l->values = outer;
+	return r;
+}
+
+/* into @out, a new entry */
 static int take_entry(struct loader *l, const struct yaml_key *key, char *out)
 {
-	const struct yaml_key *keys = l->keys;
-	struct value *values = l->values;
+	struct value *values;
 	int r;
 
-	r = values_new(l, key->sub);
-	if (r == 0) {
-		r = take_mapping(l);
-		if (r == 0)
-			r = check_required(l);
-		if (r == 0)
-			values_commit(l->keys, l->values, out);
-		else
-			values_drop(l->keys, l->values);
-		free(l->values);
-	}
-	l->keys = keys;
-	l->values = values;
+	r = take_inner(l, key->sub, NULL, &values);
+	if (r == 0)
+		values_commit(key->sub, values, out);
+	else if (values != NULL)
+		values_drop(key->sub, values);
+	free(values);
 	return r;
 }
 
-/* A mapping whose start has been read. Its values wait for the end of the document, as those around it do. */
-static int take_map(struct loader *l, const struct yaml_key *key, struct value *v)
+static int push_entry(struct loader *l, const yaml_event_t *ev, struct taken *t)
 {
-	const struct yaml_key *keys = l->keys;
-	struct value *values = l->values;
-	int r;
-
-	r = values_new(l, key->sub);
-	if (r == 0) {
-		v->map = l->values;
-		r = take_mapping(l);
-	}
-	l->keys = keys;
-	l->values = values;
-	return r;
-}
-
-static int push_entry(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
-{
+	const struct yaml_key *key = t->key;
+	struct value *v = t->v;
 	unsigned line = l->mapping_line;
 	char *grown, *entry;
 	int r;
@@ -600,26 +594,14 @@ static int push_entry(struct loader *l, const yaml_event_t *ev, const struct yam
 	return r;
 }
 
-static int take_maps(struct loader *l, const yaml_event_t *start, const struct yaml_key *key, struct value *v)
+static int take_maps(struct loader *l, const yaml_event_t *start, struct taken *t)
 {
-	yaml_event_t ev;
 	int r;
 
-	for (;;) {
-		r = next_event(l, &ev);
-		if (r < 0)
-			return r;
-		if (ev.type == YAML_SEQUENCE_END_EVENT)
-			break;
-		r = push_entry(l, &ev, key, v);
-		yaml_event_delete(&ev);
-		if (r < 0)
-			return r;
-	}
-	yaml_event_delete(&ev);
-	if (is_bounded(key) && v->maps.n < (size_t)key->min)
-		return fail(l, line_of(start), "key \"%s\" has %zu entries: at least %lld are needed", key->name, v->maps.n, (long long)key->min);
-	return 0;
+	r = take_each(l, YAML_SEQUENCE_END_EVENT, push_entry, t);
+	if (r == 0 && is_bounded(t->key) && t->v->maps.n < (size_t)t->key->min)
+		return fail(l, line_of(start), "key \"%s\" has %zu entries: at least %lld are needed", t->key->name, t->v->maps.n, (long long)t->key->min);
+	return r;
 }
 
 /* ---- values and keys ---- */
@@ -638,26 +620,6 @@ static const char *form_of(const struct yaml_key *key)
 	default:
 		return "one value";
 	}
-}
-
-static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v);
-
-/* "key: text" where a mapping could stand: the text is its first key's */
-static int take_short_map(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
-{
-	const struct yaml_key *keys = l->keys;
-	struct value *values = l->values;
-	int r;
-
-	r = values_new(l, key->sub);
-	if (r == 0) {
-		v->map = l->values;
-		v->map[0].line = line_of(ev);
-		r = take_scalar(l, ev, &key->sub[0], &v->map[0]);
-	}
-	l->keys = keys;
-	l->values = values;
-	return r;
 }
 
 static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
@@ -685,7 +647,7 @@ static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct ya
 	case YAML_STRV:
 		return strv_push(l, &v->strv, &n, strdup(scalar_text(ev)));
 	case YAML_MAP:
-		return take_short_map(l, ev, key, v);
+		return take_inner(l, key->sub, ev, &v->map);
 	case YAML_ENV:
 	case YAML_MAPS:
 		return wrong_type(l, ev, key, form_of(key));
@@ -697,18 +659,18 @@ static int take_scalar(struct loader *l, const yaml_event_t *ev, const struct ya
 static int take_collection(struct loader *l, const yaml_event_t *ev, const struct yaml_key *key, struct value *v)
 {
 	bool list = ev->type == YAML_SEQUENCE_START_EVENT;
-	size_t n = 0;
+	struct taken t = { .key = key, .v = v };
 
 	if (list ? key->kind != YAML_STRV && key->kind != YAML_MAPS : key->kind != YAML_ENV && key->kind != YAML_MAP)
 		return fail(l, line_of(ev), "key \"%s\" takes %s, not a %s", key->name, form_of(key), list ? "list" : "mapping");
 	if (key->kind == YAML_MAPS)
-		return take_maps(l, ev, key, v);
+		return take_maps(l, ev, &t);
 	if (key->kind == YAML_MAP)
-		return take_map(l, key, v);
+		return take_inner(l, key->sub, NULL, &v->map);
 	v->strv = calloc(1, sizeof(*v->strv));
 	if (v->strv == NULL)
 		return no_memory(l);
-	return list ? take_list(l, key, &v->strv, &n) : take_env(l, key, &v->strv, &n);
+	return list ? take_each(l, YAML_SEQUENCE_END_EVENT, take_text, &t) : take_each(l, YAML_MAPPING_END_EVENT, take_variable, &t);
 }
 
 static int unknown_key(struct loader *l, const yaml_event_t *ev)
@@ -728,7 +690,7 @@ static int unknown_key(struct loader *l, const yaml_event_t *ev)
 	return fail(l, line_of(ev), "unknown key \"%s\" (known: %s)", word, list);
 }
 
-static int take_pair(struct loader *l, const yaml_event_t *name)
+static int take_pair(struct loader *l, const yaml_event_t *name, struct taken *t)
 {
 	const struct yaml_key *key = l->keys;
 	struct value *v;
@@ -753,30 +715,10 @@ static int take_pair(struct loader *l, const yaml_event_t *name)
 	return r;
 }
 
-static int take_mapping(struct loader *l)
-{
-	yaml_event_t ev;
-	int r;
-
-	for (;;) {
-		r = next_event(l, &ev);
-		if (r < 0)
-			return r;
-		if (ev.type == YAML_MAPPING_END_EVENT)
-			break;
-		r = take_pair(l, &ev);
-		yaml_event_delete(&ev);
-		if (r < 0)
-			return r;
-	}
-	yaml_event_delete(&ev);
-	return 0;
-}
-
 static int take_root(struct loader *l, const yaml_event_t *ev)
 {
 	if (ev->type == YAML_MAPPING_START_EVENT)
-		return take_mapping(l);
+		return take_each(l, YAML_MAPPING_END_EVENT, take_pair, NULL);
 	/* "---" and nothing else: a file of defaults */
 	if (ev->type == YAML_SCALAR_EVENT && is_plain(ev) && ev->data.scalar.length == 0)
 		return 0;

@@ -2,11 +2,9 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -145,7 +143,6 @@ static int serve(struct cli *cli, struct pool_cli *c)
 	struct pool_server_options *o = &c->serve;
 	struct pool_server *s;
 	struct hearth_err err;
-	sigset_t set;
 	int FD_AUTO signals = -1, r;
 
 	if (!o->n_listen) {
@@ -155,13 +152,9 @@ static int serve(struct cli *cli, struct pool_cli *c)
 		if (r < 0)
 			return err_set(&err, r, "%s: %s", cli->run_dir, strerror(-r)), cli_fail(cli, &err);
 	}
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signals = signalfd(-1, &set, SFD_CLOEXEC);
+	signals = fd_stop_signals();
 	if (signals < 0)
-		return err_set(&err, -errno, "signalfd: %s", strerror(errno)), cli_fail(cli, &err);
+		return err_set(&err, signals, "cannot wait for signals: %s", strerror(-signals)), cli_fail(cli, &err);
 	if (pool_server_open(o, &s, &err) < 0)
 		return cli_fail(cli, &err);
 	r = say_ready(cli, s, o);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <getopt.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,7 @@
 #include "base/clock.h"
 #include "base/yaml.h"
 #include "sim.h"
+#include "sim_options.h"
 
 static const char usage[] =
 	"usage: hearth sim [--workload NAME|FILE.yaml | --trace FILE.csv] [--policy POLICY] [--workers N] [--load 0..1 | --rate RPS] [--requests N] [--seed S]\n"
@@ -51,7 +50,7 @@ static const char options_help[] =
 
 enum {
 	O_WORKLOAD = 256, O_TRACE, O_POLICY, O_WORKERS, O_LOAD, O_RATE, O_REQUESTS, O_SEED, O_RTT, O_OVERHEAD, O_MEASURE, O_DISPATCH, O_SCV, O_KNOWN, O_MISCLASSIFY, O_SLOWDOWN,
-	O_WARMUP, O_RESERVED, O_WINDOW, O_HOLD_MAX, O_QUEUE_MAX, O_QUANTUM, O_PREEMPT, O_TS_QUEUES, O_STEAL, O_INTERVAL, O_FIND, O_JOBS, O_JSON, O_HELP,
+	O_WARMUP, O_RESERVED, O_WINDOW, O_HOLD_MAX, O_QUEUE_MAX, O_QUANTUM, O_PREEMPT, O_TS_QUEUES, O_STEAL, O_INTERVAL, O_FIND, O_JOBS, O_JSON,
 };
 
 static const struct option long_options[] = {
@@ -84,7 +83,7 @@ static const struct option long_options[] = {
 	{ "find-max-load", required_argument, NULL, O_FIND },
 	{ "jobs", required_argument, NULL, O_JOBS },
 	{ "json", no_argument, NULL, O_JSON },
-	{ "help", no_argument, NULL, O_HELP },
+	{ "help", no_argument, NULL, SIM_HELP },
 	{ 0 },
 };
 
@@ -94,18 +93,6 @@ struct options {
 	bool rate_given, requests_given;
 	uint64_t jobs;
 };
-
-static int __attribute__((format(printf, 1, 2))) bad(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("hearth sim: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputs("; `hearth sim --help` says more\n", stderr);
-	return CLI_USAGE;
-}
 
 static void print_list(const char *title, const char *const *names)
 {
@@ -129,110 +116,79 @@ static void help(void)
 
 /* ---- options ---- */
 
-static bool number(const char *text, double min, double max, double *ret)
-{
-	char *end;
-	double v = strtod(text, &end);
-
-	if (end == text || *end != '\0' || !(v >= min && v <= max))
-		return false;
-	*ret = v;
-	return true;
-}
-
-static int take_double(const char *option, const char *text, double min, double max, double *ret)
-{
-	return number(text, min, max, ret) ? CLI_OK : bad("%s must be a number from %g to %g, not \"%s\"", option, min, max, text);
-}
-
-/* whole numbers, which may be written as 4e6 */
-static int take_whole(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *ret)
-{
-	double v;
-	char *end;
-
-	errno = 0;
-	*ret = strtoull(text, &end, 10);
-	if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *ret >= min && *ret <= max)
-		return CLI_OK;
-	if (!number(text, (double)min, (double)max, &v) || v != floor(v) || v > 0x1p53)
-		return bad("%s must be a whole number from %llu to %llu, not \"%s\"", option, (unsigned long long)min, (unsigned long long)max, text);
-	*ret = (uint64_t)v;
-	return CLI_OK;
-}
-
-static int take_whole32(const char *option, const char *text, uint32_t min, uint32_t max, uint32_t *ret)
+static int take_whole32(const struct cli *cli, const char *option, uint32_t min, uint32_t max, uint32_t *ret)
 {
 	uint64_t v = 0;
-	int rc = take_whole(option, text, min, max, &v);
+	int rc = sim_take_whole(cli, option, min, max, &v);
 
 	*ret = (uint32_t)v;
 	return rc;
 }
 
-static int take_us(const char *option, const char *text, uint64_t *ret_ns)
+static int take_us(const struct cli *cli, const char *option, uint64_t *ret_ns)
 {
 	double v = 0;
-	int rc = take_double(option, text, 0, 1e9, &v);
+	int rc = sim_take_number(cli, option, 0, 1e9, &v);
 
 	*ret_ns = (uint64_t)llround(v * 1e3);
 	return rc;
 }
 
-static int take_policy(const char *text, enum sched_policy *ret)
+static int take_policy(const struct cli *cli, enum sched_policy *ret)
 {
-	for (int i = 0; sched_policy_names[i]; i++)
-		if (strcmp(sched_policy_names[i], text) == 0) {
-			*ret = (enum sched_policy)i;
-			return CLI_OK;
-		}
-	return bad("there is no policy \"%s\"", text);
+	int i = sim_name(sched_policy_names);
+
+	if (i < 0)
+		return sim_bad(cli, "there is no policy \"%s\"", optarg);
+	*ret = (enum sched_policy)i;
+	return CLI_OK;
 }
 
-static int take_either(const char *option, const char *text, const char *no, const char *yes, bool *ret)
+static int take_either(const struct cli *cli, const char *option, const char *no, const char *yes, bool *ret)
 {
-	*ret = strcmp(text, yes) == 0;
-	return *ret || strcmp(text, no) == 0 ? CLI_OK : bad("%s must be %s or %s, not \"%s\"", option, no, yes, text);
+	*ret = strcmp(optarg, yes) == 0;
+	return *ret || strcmp(optarg, no) == 0 ? CLI_OK : sim_bad(cli, "%s must be %s or %s, not \"%s\"", option, no, yes, optarg);
 }
 
 #define NS_MAX 1000000000ull
 
-static int set_cost(struct sim_config *c, int option)
+static int set_cost(const struct cli *cli, struct sim_config *c, int option)
 {
 	switch (option) {
-	case O_RTT: return take_us("--rtt-us", optarg, &c->rtt_ns);
-	case O_OVERHEAD: return take_whole("--overhead-ns", optarg, 0, NS_MAX, &c->overhead_ns);
-	case O_DISPATCH: return take_whole("--dispatch-ns", optarg, 0, NS_MAX, &c->dispatch_ns);
-	case O_PREEMPT: return take_whole("--preempt-ns", optarg, 0, NS_MAX, &c->preempt_ns);
-	case O_STEAL: return take_whole("--steal-ns", optarg, 0, NS_MAX, &c->steal_ns);
+	case O_RTT: return take_us(cli, "--rtt-us", &c->rtt_ns);
+	case O_OVERHEAD: return sim_take_whole(cli, "--overhead-ns", 0, NS_MAX, &c->overhead_ns);
+	case O_DISPATCH: return sim_take_whole(cli, "--dispatch-ns", 0, NS_MAX, &c->dispatch_ns);
+	case O_PREEMPT: return sim_take_whole(cli, "--preempt-ns", 0, NS_MAX, &c->preempt_ns);
+	case O_STEAL: return sim_take_whole(cli, "--steal-ns", 0, NS_MAX, &c->steal_ns);
 	case O_QUANTUM:
-		if (take_us("--quantum-us", optarg, &c->quantum_ns) != CLI_OK)
+		if (take_us(cli, "--quantum-us", &c->quantum_ns) != CLI_OK)
 			return CLI_USAGE;
-		return c->quantum_ns > 0 ? CLI_OK : bad("--quantum-us must be 0.001 at least, not \"%s\"", optarg);
+		return c->quantum_ns > 0 ? CLI_OK : sim_bad(cli, "--quantum-us must be 0.001 at least, not \"%s\"", optarg);
 	default:
 		return -1;
 	}
 }
 
-static int set_policy(struct sim_config *c, int option)
+static int set_policy(const struct cli *cli, struct sim_config *c, int option)
 {
 	switch (option) {
-	case O_POLICY: return take_policy(optarg, &c->policy);
-	case O_WORKERS: return take_whole32("--workers", optarg, 1, SCHED_WORKERS_MAX, &c->workers);
-	case O_RESERVED: return take_whole32("--reserved", optarg, 1, SCHED_WORKERS_MAX, &c->reserved);
-	case O_WINDOW: return take_whole32("--window", optarg, 1, UINT32_MAX, &c->window_requests);
-	case O_HOLD_MAX: return take_double("--hold-max", optarg, 1, 1e9, &c->hold_max);
-	case O_QUEUE_MAX: return take_whole32("--queue-max", optarg, 1, 1 << 24, &c->queue_max);
-	case O_TS_QUEUES: return take_either("--ts-queues", optarg, "single", "multi", &c->ts_multi);
-	case O_MEASURE: return take_either("--measure", optarg, "dispatcher", "worker", &c->service_only);
+	case O_POLICY: return take_policy(cli, &c->policy);
+	case O_WORKERS: return take_whole32(cli, "--workers", 1, SCHED_WORKERS_MAX, &c->workers);
+	case O_RESERVED: return take_whole32(cli, "--reserved", 1, SCHED_WORKERS_MAX, &c->reserved);
+	case O_WINDOW: return take_whole32(cli, "--window", 1, UINT32_MAX, &c->window_requests);
+	case O_HOLD_MAX: return sim_take_number(cli, "--hold-max", 1, 1e9, &c->hold_max);
+	case O_QUEUE_MAX: return take_whole32(cli, "--queue-max", 1, 1 << 24, &c->queue_max);
+	case O_TS_QUEUES: return take_either(cli, "--ts-queues", "single", "multi", &c->ts_multi);
+	case O_MEASURE: return take_either(cli, "--measure", "dispatcher", "worker", &c->service_only);
 	case O_KNOWN: c->known = true; return CLI_OK;
-	case O_MISCLASSIFY: return take_double("--misclassify", optarg, 0, 1, &c->misclassify);
-	default: return set_cost(c, option);
+	case O_MISCLASSIFY: return sim_take_number(cli, "--misclassify", 0, 1, &c->misclassify);
+	default: return set_cost(cli, c, option);
 	}
 }
 
-static int set_option(struct cli *cli, struct options *o, int option)
+static int set_option(struct cli *cli, void *ctx, int option)
 {
+	struct options *o = ctx;
 	struct sim_config *c = &o->cfg;
 
 	switch (option) {
@@ -240,56 +196,41 @@ static int set_option(struct cli *cli, struct options *o, int option)
 	case O_TRACE: o->trace = optarg; return CLI_OK;
 	case O_LOAD:
 		if (o->rate_given)
-			return bad("give one --load or one --rate");
+			return sim_bad(cli, "give one --load or one --rate");
 		o->rate_given = true;
-		return take_double("--load", optarg, 1e-6, 10, &c->load);
+		return sim_take_number(cli, "--load", 1e-6, 10, &c->load);
 	case O_RATE:
 		if (o->rate_given)
-			return bad("give one --load or one --rate");
+			return sim_bad(cli, "give one --load or one --rate");
 		o->rate_given = true;
 		c->load = 0;
-		return take_double("--rate", optarg, 1e-3, 1e9, &c->rate_hz);
-	case O_REQUESTS: o->requests_given = true; return take_whole("--requests", optarg, 1, SIM_REQUESTS_MAX, &c->requests);
-	case O_SEED: return take_whole("--seed", optarg, 0, INT64_MAX, &c->seed);
-	case O_SCV: return take_double("--scv", optarg, 0, 100, &c->scv);
-	case O_SLOWDOWN: return take_either("--slowdown", optarg, "request", "mean", &c->of_mean);
-	case O_WARMUP: return take_double("--warmup", optarg, 0, 0.99, &c->warmup);
+		return sim_take_number(cli, "--rate", 1e-3, 1e9, &c->rate_hz);
+	case O_REQUESTS: o->requests_given = true; return sim_take_whole(cli, "--requests", 1, SIM_REQUESTS_MAX, &c->requests);
+	case O_SEED: return sim_take_whole(cli, "--seed", 0, INT64_MAX, &c->seed);
+	case O_SCV: return sim_take_number(cli, "--scv", 0, 100, &c->scv);
+	case O_SLOWDOWN: return take_either(cli, "--slowdown", "request", "mean", &c->of_mean);
+	case O_WARMUP: return sim_take_number(cli, "--warmup", 0, 0.99, &c->warmup);
 	case O_INTERVAL:
 		if (parse_duration(optarg, &c->interval_ns) < 0 || c->interval_ns < 1000)
-			return bad("--interval must be a time like 10ms, 1us at least, not \"%s\"", optarg);
+			return sim_bad(cli, "--interval must be a time like 10ms, 1us at least, not \"%s\"", optarg);
 		return CLI_OK;
 	case O_FIND: o->find = optarg; return CLI_OK;
-	case O_JOBS: return take_whole("--jobs", optarg, 1, 64, &o->jobs);
+	case O_JOBS: return sim_take_whole(cli, "--jobs", 1, 64, &o->jobs);
 	case O_JSON: cli->json = true; return CLI_OK;
-	default: return set_policy(c, option);
+	default: return set_policy(cli, c, option);
 	}
 }
 
 static int parse_options(struct cli *cli, struct options *o, int argc, char **argv)
 {
-	int c, rc;
+	int rc = sim_parse(cli, argc, argv, long_options, help, set_option, o);
 
-	optind = 0;                     /* the main program has used getopt */
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		if (c == O_HELP) {
-			help();
-			exit(CLI_OK);
-		}
-		if (c == ':')
-			return bad("%s needs a value", argv[optind - 1]);
-		if (c == '?')
-			return bad("there is no option %s", argv[optind - 1]);
-		rc = set_option(cli, o, c);
-		if (rc != CLI_OK)
-			return rc;
-	}
-	if (optind < argc)
-		return bad("what is \"%s\"? All that can be said is said with options", argv[optind]);
+	if (rc != CLI_OK)
+		return rc;
 	if (o->trace && o->workload)
-		return bad("give --workload or --trace: a trace brings its own types");
+		return sim_bad(cli, "give --workload or --trace: a trace brings its own types");
 	if (o->find && (o->rate_given || o->cfg.interval_ns))
-		return bad("--find-max-load finds the load: it goes neither with --load and --rate nor with --interval");
+		return sim_bad(cli, "--find-max-load finds the load: it goes neither with --load and --rate nor with --interval");
 	return CLI_OK;
 }
 
@@ -322,7 +263,7 @@ static int load_input(struct cli *cli, struct job *j)
 	}
 	rc = workload_load(name, &j->workload, &err);
 	if (rc == -ENOENT && !strpbrk(name, "/."))
-		return bad("%s", err.msg);
+		return sim_bad(cli, "%s", err.msg);
 	if (rc < 0)
 		return cli_fail(cli, &err);
 	j->o.cfg.workload = j->workload;
@@ -331,7 +272,7 @@ static int load_input(struct cli *cli, struct job *j)
 	return CLI_OK;
 }
 
-static int parse_target(const struct job *j, struct sim_target *ret)
+static int parse_target(const struct cli *cli, const struct job *j, struct sim_target *ret)
 {
 	const char *text = j->o.find, *colon = strrchr(text, ':');
 	char name[SCHED_NAME_MAX];
@@ -340,14 +281,14 @@ static int parse_target(const struct job *j, struct sim_target *ret)
 
 	if (!colon) {
 		ret->kind = SIM_TARGET_SLOWDOWN;
-		return number(text, 1, 1e9, &ret->value) ? CLI_OK : bad("--find-max-load must be a slowdown from 1 on, or TYPE:TIME, not \"%s\"", text);
+		return sim_number(text, 1, 1e9, &ret->value) ? CLI_OK : sim_bad(cli, "--find-max-load must be a slowdown from 1 on, or TYPE:TIME, not \"%s\"", text);
 	}
 	snprintf(name, sizeof(name), "%.*s", (int)(colon - text), text);
 	type = (size_t)(colon - text) < sizeof(name) ? workload_find(j->o.cfg.workload, name) : -ENOENT;
 	if (type < 0)
-		return bad("--find-max-load: %s has no type \"%.*s\"", j->o.cfg.workload->name, (int)(colon - text), text);
+		return sim_bad(cli, "--find-max-load: %s has no type \"%.*s\"", j->o.cfg.workload->name, (int)(colon - text), text);
 	if (parse_duration(colon + 1, &ns) < 0 || ns == 0)
-		return bad("--find-max-load: \"%s\" is no time like 20us", colon + 1);
+		return sim_bad(cli, "--find-max-load: \"%s\" is no time like 20us", colon + 1);
 	*ret = (struct sim_target){ SIM_TARGET_LATENCY, (uint32_t)type, (double)ns };
 	return CLI_OK;
 }
@@ -392,7 +333,7 @@ static int simulate(struct cli *cli, struct job *j)
 	int rc;
 
 	if (j->o.find) {
-		rc = parse_target(j, &target);
+		rc = parse_target(cli, j, &target);
 		if (rc != CLI_OK)
 			return rc;
 		report = (struct sim_report){ &j->o.cfg, j->o.cfg.workload, &max.at, &target, &max };
@@ -407,7 +348,7 @@ static int simulate(struct cli *cli, struct job *j)
 		fputs("\r\033[K", stderr);
 	/* what is wrong with a configuration was said on the command line */
 	if (rc == -EINVAL)
-		return bad("%s", err.msg);
+		return sim_bad(cli, "%s", err.msg);
 	if (rc < 0)
 		return cli_fail(cli, &err);
 	rc = print(cli, &report);

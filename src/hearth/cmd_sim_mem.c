@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
-#include <math.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +11,7 @@
 #include "base/yaml.h"
 #include "cli.h"
 #include "farmem/sim.h"
+#include "sim_options.h"
 
 static const char help_text[] =
 	"usage: hearth sim-mem [--trace PREFIX | --functions N] [--policy POLICY] [--minutes N] [--minute TIME] [--compress N] [--seed S] [--costs FILE.yaml] [--arrivals HOW] [--init-hot X] [--runtime-hot X]\n"
@@ -48,7 +46,7 @@ static const char help_text[] =
 
 enum {
 	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_MINUTE, O_COMPRESS, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN,
-	O_LONG_REQUEST, O_NO_SEMIWARM, O_LINK, O_PARK, O_JOBS, O_JSON, O_BY_FUNCTION, O_HELP,
+	O_LONG_REQUEST, O_NO_SEMIWARM, O_LINK, O_PARK, O_JOBS, O_JSON, O_BY_FUNCTION,
 };
 
 static const struct option long_options[] = {
@@ -75,7 +73,7 @@ static const struct option long_options[] = {
 	{ "jobs", required_argument, NULL, O_JOBS },
 	{ "json", no_argument, NULL, O_JSON },
 	{ "by-function", no_argument, NULL, O_BY_FUNCTION },
-	{ "help", no_argument, NULL, O_HELP },
+	{ "help", no_argument, NULL, SIM_HELP },
 	{ 0 },
 };
 
@@ -87,132 +85,95 @@ struct options {
 	enum memsim_policy policy;
 };
 
-static int __attribute__((format(printf, 1, 2))) bad(const char *fmt, ...)
+static void help(void)
 {
-	va_list ap;
-
-	fputs("hearth sim-mem: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputs("; `hearth sim-mem --help` says more\n", stderr);
-	return CLI_USAGE;
+	fputs(help_text, stdout);
 }
 
 /* ---- options ---- */
 
-static int take_share(const char *option, double min, double *ret)
+static int take_time(const struct cli *cli, const char *option, uint64_t *ret_ns)
 {
-	char *end;
-	double v = strtod(optarg, &end);
-
-	if (end == optarg || *end != '\0' || !(v >= min && v <= 1))
-		return bad("%s must be a number from %g to 1, not \"%s\"", option, min, optarg);
-	*ret = v;
-	return CLI_OK;
+	return parse_duration(optarg, ret_ns) == 0 ? CLI_OK : sim_bad(cli, "%s must be a time like 90s, not \"%s\"", option, optarg);
 }
 
-static int take_whole(const char *option, uint64_t min, uint64_t max, uint64_t *ret)
+static int take_bytes(const struct cli *cli, const char *option, uint64_t *ret)
 {
-	char *end;
-
-	errno = 0;
-	*ret = strtoull(optarg, &end, 10);
-	if (optarg[0] < '0' || optarg[0] > '9' || *end != '\0' || errno || *ret < min || *ret > max)
-		return bad("%s must be a whole number from %" PRIu64 " to %" PRIu64 ", not \"%s\"", option, min, max, optarg);
-	return CLI_OK;
+	return parse_bytes(optarg, ret) == 0 && *ret > 0 ? CLI_OK : sim_bad(cli, "%s must be a size like 48MiB, not \"%s\"", option, optarg);
 }
 
-static int take_time(const char *option, uint64_t *ret_ns)
+static int set_policy(const struct cli *cli, struct options *o)
 {
-	return parse_duration(optarg, ret_ns) == 0 ? CLI_OK : bad("%s must be a time like 90s, not \"%s\"", option, optarg);
-}
-
-static int take_bytes(const char *option, uint64_t *ret)
-{
-	return parse_bytes(optarg, ret) == 0 && *ret > 0 ? CLI_OK : bad("%s must be a size like 48MiB, not \"%s\"", option, optarg);
-}
-
-/* Return: the index of optarg among names, or -1. */
-static int find_name(const char *const *names)
-{
-	for (int i = 0; names[i]; i++)
-		if (strcmp(names[i], optarg) == 0)
-			return i;
-	return -1;
-}
-
-static int set_policy(struct options *o)
-{
-	int i = find_name(memsim_policy_names);
+	int i = sim_name(memsim_policy_names);
 
 	if (i < 0 && strcmp(optarg, "all") != 0)
-		return bad("there is no policy \"%s\": keepalive, tmo, damon, faasmem-oracle, hearth, all", optarg);
+		return sim_bad(cli, "there is no policy \"%s\": keepalive, tmo, damon, faasmem-oracle, hearth, all", optarg);
 	o->one = i >= 0;
 	o->policy = i >= 0 ? (enum memsim_policy)i : MEMSIM_POLICIES;
 	o->cfg.policies = i >= 0 ? 1u << i : (1u << MEMSIM_POLICIES) - 1;
 	return CLI_OK;
 }
 
-static int set_arrivals(struct options *o)
+static int set_arrivals(const struct cli *cli, struct options *o)
 {
-	int i = find_name(memsim_arrivals_names);
+	int i = sim_name(memsim_arrivals_names);
 
 	if (i < 0)
-		return bad("--arrivals must be poisson, even or burst, not \"%s\"", optarg);
+		return sim_bad(cli, "--arrivals must be poisson, even or burst, not \"%s\"", optarg);
 	o->cfg.model.arrivals = (enum memsim_arrivals)i;
 	return CLI_OK;
 }
 
-static int set_model(struct options *o, int option)
+static int set_model(const struct cli *cli, struct options *o, int option)
 {
 	struct farmem_knobs *k = &o->cfg.knobs;
 
 	switch (option) {
-	case O_ARRIVALS: return set_arrivals(o);
-	case O_INIT_HOT: return take_share("--init-hot", 0, &o->cfg.model.init_hot);
-	case O_RUNTIME_HOT: return take_share("--runtime-hot", 0, &o->cfg.model.runtime_hot);
-	case O_RUNTIME: return take_bytes("--runtime", &o->cfg.model.runtime_bytes);
-	case O_OVERLAP: return take_share("--overlap", 0, &o->cfg.model.overlap);
-	case O_KEEPALIVE: return take_time("--keepalive", &k->keepalive_ns);
-	case O_QUANTILE: return take_share("--quantile", 0.5, &k->reuse_quantile);
-	case O_SEMIWARM_MIN: return take_time("--semiwarm-min", &k->semiwarm_min_ns);
-	case O_LONG_REQUEST: return take_time("--long-request", &k->long_request_ns);
+	case O_ARRIVALS: return set_arrivals(cli, o);
+	case O_INIT_HOT: return sim_take_number(cli, "--init-hot", 0, 1, &o->cfg.model.init_hot);
+	case O_RUNTIME_HOT: return sim_take_number(cli, "--runtime-hot", 0, 1, &o->cfg.model.runtime_hot);
+	case O_RUNTIME: return take_bytes(cli, "--runtime", &o->cfg.model.runtime_bytes);
+	case O_OVERLAP: return sim_take_number(cli, "--overlap", 0, 1, &o->cfg.model.overlap);
+	case O_KEEPALIVE: return take_time(cli, "--keepalive", &k->keepalive_ns);
+	case O_QUANTILE: return sim_take_number(cli, "--quantile", 0.5, 1, &k->reuse_quantile);
+	case O_SEMIWARM_MIN: return take_time(cli, "--semiwarm-min", &k->semiwarm_min_ns);
+	case O_LONG_REQUEST: return take_time(cli, "--long-request", &k->long_request_ns);
 	case O_NO_SEMIWARM: k->semiwarm = false; return CLI_OK;
-	case O_LINK: return take_bytes("--link", &o->cfg.link_bytes_per_s);
+	case O_LINK: return take_bytes(cli, "--link", &o->cfg.link_bytes_per_s);
 	default: o->cfg.park = true; return CLI_OK;
 	}
 }
 
-static int set_option(struct cli *cli, struct options *o, int option)
+static int set_option(struct cli *cli, void *ctx, int option)
 {
+	struct options *o = ctx;
 	uint64_t v = 0;
 	int rc;
 
 	switch (option) {
 	case O_TRACE: o->trace = optarg; return CLI_OK;
-	case O_FUNCTIONS: return take_whole("--functions", 1, 100000, &o->functions);
-	case O_POLICY: return set_policy(o);
-	case O_MINUTES: return take_whole("--minutes", 1, MEMSIM_MINUTES_MAX, &o->minutes);
-	case O_MINUTE: return take_time("--minute", &o->cfg.model.minute_ns);
-	case O_COMPRESS: return take_whole("--compress", 1, 100000, &o->compress);
-	case O_SEED: return take_whole("--seed", 0, INT64_MAX, &o->cfg.seed);
+	case O_FUNCTIONS: return sim_take_whole(cli, "--functions", 1, 100000, &o->functions);
+	case O_POLICY: return set_policy(cli, o);
+	case O_MINUTES: return sim_take_whole(cli, "--minutes", 1, MEMSIM_MINUTES_MAX, &o->minutes);
+	case O_MINUTE: return take_time(cli, "--minute", &o->cfg.model.minute_ns);
+	case O_COMPRESS: return sim_take_whole(cli, "--compress", 1, 100000, &o->compress);
+	case O_SEED: return sim_take_whole(cli, "--seed", 0, INT64_MAX, &o->cfg.seed);
 	case O_COSTS: o->costs = optarg; return CLI_OK;
 	case O_JOBS:
-		rc = take_whole("--jobs", 1, 16, &v);
+		rc = sim_take_whole(cli, "--jobs", 1, 16, &v);
 		o->cfg.threads = (unsigned)v;
 		return rc;
 	case O_JSON: cli->json = true; return CLI_OK;
 	case O_BY_FUNCTION: o->by_function = true; return CLI_OK;
-	default: return set_model(o, option);
+	default: return set_model(cli, o, option);
 	}
 }
 
 /* The policy's own times, and the trace's. Return: CLI_OK, CLI_USAGE. */
-static int compress(struct options *o)
+static int compress(const struct cli *cli, struct options *o)
 {
 	if (o->cfg.policies & ~(1u << MEMSIM_KEEPALIVE | 1u << MEMSIM_HEARTH))
-		return bad("--compress is for --policy hearth or keepalive: the times of the others are their authors'");
+		return sim_bad(cli, "--compress is for --policy hearth or keepalive: the times of the others are their authors'");
 	farmem_knobs_compress(&o->cfg.knobs, (unsigned)o->compress);
 	o->cfg.knobs.keepalive_ns /= o->compress;
 	o->cfg.model.minute_ns /= o->compress;
@@ -222,32 +183,17 @@ static int compress(struct options *o)
 static int parse_options(struct cli *cli, struct options *o, int argc, char **argv)
 {
 	struct hearth_err err = { 0 };
-	int c, rc;
+	int rc = sim_parse(cli, argc, argv, long_options, help, set_option, o);
 
-	optind = 0;                     /* the main program has used getopt */
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		if (c == O_HELP) {
-			fputs(help_text, stdout);
-			exit(CLI_OK);
-		}
-		if (c == ':')
-			return bad("%s needs a value", argv[optind - 1]);
-		if (c == '?')
-			return bad("there is no option %s", argv[optind - 1]);
-		rc = set_option(cli, o, c);
-		if (rc != CLI_OK)
-			return rc;
-	}
-	if (optind < argc)
-		return bad("what is \"%s\"? All that can be said is said with options", argv[optind]);
+	if (rc != CLI_OK)
+		return rc;
 	if (o->by_function && !cli->json)
-		return bad("--by-function is for --json: the table has no room for every function");
+		return sim_bad(cli, "--by-function is for --json: the table has no room for every function");
 	if (o->trace && o->functions)
-		return bad("give --trace or --functions: a trace brings its own functions");
-	rc = o->compress > 1 ? compress(o) : CLI_OK;
+		return sim_bad(cli, "give --trace or --functions: a trace brings its own functions");
+	rc = o->compress > 1 ? compress(cli, o) : CLI_OK;
 	if (rc == CLI_OK && farmem_knobs_check(&o->cfg.knobs, &err) < 0)
-		rc = bad("%s", err.msg);
+		rc = sim_bad(cli, "%s", err.msg);
 	return rc;
 }
 

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -296,23 +295,12 @@ static int loop(struct run *r)
 	return 0;
 }
 
-/* One connection a request in flight: ask for as many descriptors as are allowed. */
-static void raise_fd_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 int run_requests(const struct run_spec *spec, struct hearth_err *err)
 {
 	struct run r = { .spec = spec, .timer_fd = -1, .tty = isatty(STDERR_FILENO), .shown_ns = clock_mono_ns() };
 	int rc = -ENOMEM;
 
-	raise_fd_limit();
+	fd_raise_limit();
 	r.multi = curl_multi_init();
 	r.headers = curl_slist_append(NULL, "Content-Type: application/json");
 	if (!r.multi || !r.headers)

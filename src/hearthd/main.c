@@ -87,7 +87,6 @@ static int set_isolation(struct node_config *cfg, const char *text, struct heart
 
 static int configure(struct node_config *cfg, const struct options *o, struct hearth_err *err)
 {
-	enum log_level level;
 	int r;
 
 	r = node_config_init(cfg, err);
@@ -100,10 +99,9 @@ static int configure(struct node_config *cfg, const struct options *o, struct he
 	if (set_string(&cfg->run_dir, o->run) < 0 || set_string(&cfg->state_dir, o->state) < 0 || set_string(&cfg->listen, o->listen) < 0 ||
 	    set_string(&cfg->libexec_dir, o->libexec) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	level = (enum log_level)cfg->log_level;
-	if (o->log_level && log_level_parse(o->log_level, &level) < 0)
+	log_set_level((enum log_level)cfg->log_level);
+	if (o->log_level && log_set_level_named(o->log_level) < 0)
 		return err_set(err, -EINVAL, "--log-level \"%s\": use error, warn, info or debug", o->log_level);
-	log_set_level(level);
 	return 0;
 }
 

@@ -8,12 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "priv.h"
 
 /* Processes of the node that outlive us, as instances do: a daemon that starts looks for one first. The connection to it is whose part uses it; its end is the process's end. */
 
+#define FIND_AGAIN_S 0.05               /* where a part of it has ended, and another goes on */
 #define BACK_OFF_FIRST_S 1.0
 #define BACK_OFF_MAX_S 60.0
 #define TICK_S 5.0
@@ -62,8 +64,8 @@ static void ended(struct ev_loop *loop, ev_child *w, int events)
 	fd_close(&h->out);
 	if (h->ops->given_up && h->ops->given_up(h->node, w->rstatus))
 		return;
-	if (h->connected || h->node->stopping)
-		return;                 /* the end of its connection, or ours, is what counts */
+	if (h->connected)
+		return;                 /* the end of its connection is what counts */
 	later(h, h->back_off_s);
 	h->back_off_s = h->back_off_s * 2 < BACK_OFF_MAX_S ? h->back_off_s * 2 : BACK_OFF_MAX_S;
 }
@@ -105,15 +107,19 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 
 	(void)loop;
 	(void)events;
-	if (h->node->stopping)
-		return;
+	/* also while we stop: memory of instances that are to be parked comes back through it */
 	if (h->connected) {
 		if (h->ops->tick) {
 			h->ops->tick(h->node);
 			later(h, TICK_S);
 		}
 	} else if (!find(h) && !ev_is_active(&h->child)) {
-		start(h);
+		double lost_s = (double)(clock_mono_ns() - h->lost_ns) / NS_PER_S;
+
+		if (lost_s < BACK_OFF_FIRST_S)
+			later(h, BACK_OFF_FIRST_S - lost_s);
+		else
+			start(h);
 	}
 }
 
@@ -137,7 +143,8 @@ void helper_lost(struct helper *h)
 	h->connected = false;
 	h->pid = 0;
 	h->restarts++;
-	later(h, BACK_OFF_FIRST_S);
+	h->lost_ns = clock_mono_ns();
+	later(h, FIND_AGAIN_S);
 }
 
 /* it undoes what is under way before it ends */
@@ -155,6 +162,7 @@ static void end_process(const struct helper *h, pid_t pid)
 void helper_end(struct helper *h, bool stop)
 {
 	pid_t pid = ev_is_active(&h->child) ? h->child.pid : h->pid;
+	int r;
 
 	if (!h->node)
 		return;
@@ -163,6 +171,12 @@ void helper_end(struct helper *h, bool stop)
 	ev_child_stop(h->node->loop, &h->child);
 	fd_close(&h->out);
 	h->connected = false;
-	if (stop && pid > 0)
+	if (!stop)
+		return;
+	r = h->ops->end ? h->ops->end(h->node, END_MAX_MS) : 0;
+	if (r < 0)
+		log_warn("%s does not end: %s", h->ops->program, strerror(-r));
+	/* or one that does not listen yet */
+	if (r == 0 && pid > 0)
 		end_process(h, pid);
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct memory {
 	struct farmem_stat stat;
 	ev_timer timer;                 /* the policy's */
 	bool attached, detaching, recall;
+	bool moved;                     /* it is new, or something has left: what the next request brings back, or makes, is not in @stat before it is looked at */
 	bool runtime_loaded, ready;     /* told before it was attached */
 	bool early;                     /* asked for before the program was ready: what refuses it then may take it later */
 	uint64_t asked_ns;              /* for what it does not answer yet: to be attached, to be recalled */
@@ -196,6 +198,10 @@ void memory_request_end(struct instance *inst)
 		return;
 	}
 	ops(m)->request_end(m->target);
+	if (m->moved && inst->inflight == inst->held) {
+		m->moved = false;
+		ops(m)->refresh(m->target);
+	}
 	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_END });
 }
 
@@ -264,6 +270,7 @@ static void on_offloaded(struct memory *m, const struct farmem_event *e)
 {
 	m->node->memory.offloaded_bytes += e->bytes;
 	count_offloaded(m, e->bytes);
+	m->moved |= e->bytes > 0;
 	m->leaving_bytes += e->bytes;
 	if (e->flag && m->offload_ns) {
 		farmem_measured_out(&m->node->memory.policy.costs, m->leaving_bytes, clock_mono_ns() - m->offload_ns);
@@ -271,7 +278,7 @@ static void on_offloaded(struct memory *m, const struct farmem_event *e)
 	}
 	if (!m->inst || m->detaching)
 		return;
-	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_OFFLOADED, .bytes = e->bytes, .done = e->flag });
+	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_OFFLOADED, .bytes = e->bytes, .done = e->flag, .cut = e->error == -EAGAIN });
 	if (e->flag)
 		ops(m)->refresh(m->target);
 }
@@ -338,7 +345,7 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 {
 	switch (e->kind) {
 	case FARMEM_ATTACHED:
-		m->attached = true;
+		m->attached = m->moved = true;
 		farmem_measured_meeting(&m->node->memory.policy.costs, 1, clock_mono_ns() - m->asked_ns);
 		if (m->inst && m->recall) {
 			recall(m);
@@ -356,6 +363,10 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 		break;
 	case FARMEM_OFFLOADED:
 		on_offloaded(m, e);
+		break;
+	case FARMEM_PREFETCHED:
+		if (m->inst && !m->detaching)
+			ops(m)->refresh(m->target);
 		break;
 	case FARMEM_STAT:
 		m->stat = *e->stat;
@@ -630,18 +641,13 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 static bool pager_find(struct node *n)
 {
 	struct hearth_err err;
-	char path[PATH_MAX];
-	FD_AUTO int fd = -1;
-	pid_t pid = 0;
 
-	if (n->memory.ops->again(n->memory.engine, &err) < 0)
-		return false;
-	/* whom to end with the instances, should another daemon have started it */
-	snprintf(path, sizeof(path), "%s/pager.sock", n->cfg->run_dir);
-	fd = sock_unix_connect_packets(path);
-	if (fd >= 0 && sock_peer_cred(fd, NULL, NULL, &pid) == 0)
-		n->memory.pager.pid = pid;
-	return true;
+	return n->memory.ops->again(n->memory.engine, &err) == 0;
+}
+
+static int pager_end(struct node *n, unsigned max_ms)
+{
+	return n->memory.engine && n->memory.ops->end ? n->memory.ops->end(n->memory.engine, max_ms) : 0;
 }
 
 static void pager_arguments(struct node *n, const char **argv, size_t room)
@@ -655,7 +661,7 @@ static void pager_arguments(struct node *n, const char **argv, size_t room)
 	argv[2] = NULL;
 }
 
-static const struct helper_ops pager_helper = { .program = "hearth-pager", .find = pager_find, .arguments = pager_arguments };
+static const struct helper_ops pager_helper = { .program = "hearth-pager", .find = pager_find, .end = pager_end, .arguments = pager_arguments };
 
 void node_memory_init(struct node *n)
 {
@@ -736,6 +742,7 @@ void node_memory_end(struct node *n)
 	ev_timer_stop(n->loop, &nm->tick);
 	ev_io_stop(n->loop, &nm->watch);
 	memory_pressure_end(n);
+	helper_end(&nm->pager, n->stop_instances);
 	if (nm->engine)
 		nm->engine = nm->ops->close(nm->engine);
 	while ((m = LIST_FIRST(&nm->all))) {
@@ -743,7 +750,6 @@ void node_memory_end(struct node *n)
 		LIST_REMOVE(m, entry);
 		free(m);
 	}
-	helper_end(&nm->pager, n->stop_instances);
 }
 
 uint64_t memory_pool_bytes(const struct node *n)

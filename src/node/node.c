@@ -9,7 +9,6 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -156,16 +155,6 @@ static int take_lock(struct node *n, struct hearth_err *err)
 	return 0;
 }
 
-static void raise_limits(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
-}
-
 static int split_listen(const char *listen, char *host, size_t n, uint16_t *ret_port, struct hearth_err *err)
 {
 	const char *colon = strrchr(listen, ':');
@@ -263,7 +252,7 @@ static int set_up(struct node *n, struct hearth_err *err)
 {
 	int r;
 
-	raise_limits();
+	fd_raise_limit();
 	r = take_lock(n, err);
 	if (r < 0)
 		return r;

@@ -385,6 +385,7 @@ struct helper;
  * struct helper_ops - how one is found and begun
  * @program:   in libexec
  * @find:      connect to one that runs. Return: there is one, and we are connected
+ * @end:       it ends, and is waited for, by whichever number it goes by now. Return: 0 (there is none any more), -errno. NULL: whoever has `pid` is signalled
  * @tick:      every few seconds while connected; NULL: nothing to do
  * @arguments: argv[1..], ends with NULL; texts of @argv live until the program runs. @n: room
  * @given_up:  it ended by itself. Return: it is not to be started again. NULL: it always is
@@ -392,6 +393,7 @@ struct helper;
 struct helper_ops {
 	const char *program;
 	bool (*find)(struct node *n);
+	int (*end)(struct node *n, unsigned max_ms);
 	void (*tick)(struct node *n);
 	void (*arguments)(struct node *n, const char **argv, size_t room);
 	bool (*given_up)(struct node *n, int status);
@@ -407,6 +409,7 @@ struct helper {
 	ev_child child;
 	ev_timer timer;
 	double back_off_s;
+	uint64_t lost_ns;               /* when it was lost, by clock_mono_ns() */
 	uint64_t restarts;
 };
 

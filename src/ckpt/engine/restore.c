@@ -129,7 +129,7 @@ static void comm_of(pid_t pid, char *ret, size_t n)
 	free(text);
 }
 
-/* a process that ended keeps its pid until its parent has asked for it. Linux 6.9 and newer tell that (POLLHUP); on older ones, and when it is a thread's, it is looked at now and then. */
+/* a process that ends keeps its pid until all its memory is gone and its parent has asked for it. Linux 6.9 and newer tell that (POLLHUP); on older ones, and when it is a thread's, it is looked at now and then. */
 static void wait_reaped(pid_t pid)
 {
 	FD_AUTO int pidfd = pidfd_of(pid);
@@ -142,13 +142,18 @@ static int pid_free(struct back *b, pid_t pid)
 {
 	uint64_t deadline = clock_mono_ns() + REAP_MAX_MS * NS_PER_MS;
 	char name[256];
+	bool ending;
 	int state;
 
-	while ((state = proc_state(pid)) == 'Z' && clock_mono_ns() < deadline)
+	while ((ending = proc_ending(pid)) && clock_mono_ns() < deadline)
 		wait_reaped(pid);
+	state = proc_state(pid);
 	if (state < 0)
 		return 0;
 	comm_of(pid, name, sizeof(name));
+	if (ending && state != 'Z')
+		return err_set(b->err, -EEXIST, "cannot restore %s: it needs the process id %d, and the process that had it (%s) was killed but is not gone yet; try again when it is", b->o->image,
+			       (int)pid, name);
 	if (state == 'Z')
 		return err_set(b->err, -EEXIST, "cannot restore %s: it needs the process id %d, and the process that had it (%s) has ended but was not waited for by its parent", b->o->image,
 			       (int)pid, name);

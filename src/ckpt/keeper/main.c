@@ -11,9 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -185,7 +183,6 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "driver", 1, NULL, 'd' }, { "log-level", 1, NULL, 'L' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
-	enum log_level level;
 	int c, r = 0;
 
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -196,11 +193,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case 'H': r |= parse_bytes(optarg, &o->hold_bytes); break;
 		case 'T': r |= parse_duration(optarg, &o->hold_ns); break;
 		case 'd': o->driver = optarg; break;
-		case 'L':
-			r |= log_level_parse(optarg, &level);
-			if (r == 0)
-				log_set_level(level);
-			break;
+		case 'L': r |= log_set_level_named(optarg); break;
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'v': puts("hearth-keeper " HEARTH_VERSION); exit(0);
 		default: r = -EINVAL;
@@ -211,20 +204,6 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return -EINVAL;
 	}
 	return 0;
-}
-
-static int open_signals(struct keeper_server *k)
-{
-	sigset_t set;
-	int fd;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC);
-	return fd < 0 ? -errno : keeper_watch(k, fd, WATCH_SIGNAL);
 }
 
 /* those that are there already found no keeper, or lost theirs */
@@ -244,27 +223,25 @@ static void wake_programs(const char *run_dir)
 
 static int set_up(struct keeper_server *k, const struct options *o, struct hearth_err *err)
 {
-	struct rlimit lim;
 	char copy[sizeof(k->run_dir)];
 	pthread_condattr_t attr;
-	int r;
+	int r, signals;
 
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&k->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
+	fd_raise_limit();
 	snprintf(copy, sizeof(copy), "%s", o->socket);
 	snprintf(k->run_dir, sizeof(k->run_dir), "%s", dirname(copy));
 	k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	k->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = k->epoll_fd < 0 || k->wake_fd < 0 ? -errno : keeper_watch(k, k->wake_fd, WATCH_WAKE);
+	signal(SIGPIPE, SIG_IGN);
+	signals = fd_stop_signals();
 	if (r == 0)
-		r = open_signals(k);
+		r = signals < 0 ? signals : keeper_watch(k, signals, WATCH_SIGNAL);
 	if (r < 0)
 		return err_set(err, r, "cannot set up: %s", strerror(-r));
 	r = devices_open(&k->cu, k->devices, err);

@@ -16,6 +16,13 @@ const char *draft_name(const struct store_draft *d)
 	return *d->name ? d->name : "(to be sealed)";
 }
 
+int draft_error(const struct store_draft *d, int r, struct hearth_err *err)
+{
+	const char *help = r == -ENOSPC ? "; remove images (hearth images du), or use another store" : r == -EIO ? "; the kernel's log says more of the drive (dmesg); use another store" : "";
+
+	return err_set(err, r, "image %s: cannot write to %s: %s%s", draft_name(d), d->store->dir, strerror(-r), help);
+}
+
 /* ---- beginning, ending ---- */
 
 static int take_number(struct store *s, uint32_t *ret)
@@ -315,7 +322,7 @@ int draft_finish(struct store_draft *d, struct hearth_err *err)
 	int r;
 
 	pthread_mutex_lock(&d->lock);
-	r = all_set(d, err);
+	r = d->failed ? draft_error(d, d->failed, err) : all_set(d, err);
 	if (r == 0) {
 		if (d->writer)
 			writer_drain(d);
@@ -324,11 +331,8 @@ int draft_finish(struct store_draft *d, struct hearth_err *err)
 			free_unplaced(d);
 			r = finish_packs(d);
 		}
-		if (r < 0) {
-			d->failed = r;
-			err_set(err, r, "image %s: cannot write to %s/packs: %s%s", draft_name(d), d->store->dir, strerror(-r),
-				r == -ENOSPC ? "; remove images (hearth images du), or use another store" : "");
-		}
+		if (r < 0)
+			d->failed = draft_error(d, r, err);
 	}
 	pthread_mutex_unlock(&d->lock);
 	return r;

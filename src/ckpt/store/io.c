@@ -3,11 +3,14 @@
  * Packs are read and written through libhearth-ds: contexts of a store, from the first byte on. What is in memory is read as it is; on disks the page cache serves what it has, and the rest
  * comes and goes beside it, but for short reads: they are made one after another, and it is the kernel's readahead that makes them fast. A read is made in the caller's thread, so that who only reads has no thread and no ring of requests.
  */
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "private.h"
 
 #define SHORT_BYTES (2u << 20)
+#define HUGE_BYTES (2u << 20)           /* pages that a direct read or write finds with one look instead of 512 */
 
 /*
  * Under packs_lock. A context is of no use in a child of the process that made it: who reads on there has one of its own, and leaves the parent's, locks and all, as it is.
@@ -31,6 +34,15 @@ static int context(struct store *s, int way)
 	else
 		s->io[way] = (struct io){ ds, host, pid };
 	return r;
+}
+
+void *io_room(size_t bytes)
+{
+	void *room = aligned_alloc(HUGE_BYTES, bytes);
+
+	if (room)
+		(void)madvise(room, bytes, MADV_HUGEPAGE);
+	return room;
 }
 
 int io_get(struct store *s, struct io *ret)

@@ -161,6 +161,8 @@ struct io {
 
 /* io_get - this process' context for writing, which stays until store_close(). Return: 0, -ENOMEM. */
 int io_get(struct store *s, struct io *ret);
+/* io_room - memory for long reads and writes, a multiple of 2 MiB, to be freed with free(). NULL: out of memory. */
+void *io_room(size_t bytes);
 /* io_read - @n bytes of a pack. Whole pages in @at, @n and @to are what is fast. Return: bytes, fewer only where the pack ends; -errno. */
 ssize_t io_read(struct store *s, struct pack *p, void *to, size_t n, uint64_t at);
 
@@ -315,6 +317,8 @@ void draft_truncate(struct store_draft *d, size_t n);
 /* draft_free - @drop: its packs too */
 void draft_free(struct store_draft *d, bool drop);
 const char *draft_name(const struct store_draft *d);
+/* draft_error - what was to be stored could not be: where, why and what to do. Return: @r. */
+int draft_error(const struct store_draft *d, int r, struct hearth_err *err);
 
 /* ---- writer.c: to disks ---- */
 

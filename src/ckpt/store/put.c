@@ -133,11 +133,8 @@ static int store_to_memory(struct store_object *o, uint64_t k, struct store_chun
 		}
 	}
 	pthread_mutex_lock(&d->lock);
-	if (r < 0) {
-		d->failed = r;
-		err_set(err, r, "image %s: cannot write to %s: %s%s", draft_name(d), d->store->dir, strerror(-r),
-			r == -ENOSPC ? "; remove images (hearth images du), or use another store" : "");
-	}
+	if (r < 0)
+		d->failed = draft_error(d, r, err);
 	return r;
 }
 
@@ -165,7 +162,7 @@ static int store_to_disk(struct store_object *o, uint64_t k, struct store_chunk 
 		memset(to, 0, (size_t)pages_of(c->stored) * STORE_PAGE);
 	}
 	writer_copied(d, b);
-	return r < 0 ? err_set(err, r, "image %s: %s", draft_name(d), strerror(-r)) : 0;
+	return r < 0 ? draft_error(d, r, err) : 0;
 }
 
 /* Its latter half is zeros: caches and arenas that are not full yet. Decided by a few bytes where it is not. */
@@ -221,10 +218,10 @@ static int put_one(struct store_object *o, uint64_t k, const void *data, const s
 		if (r == 0)
 			r = d->store->memory ? store_to_memory(o, k, &c, stored, err) : store_to_disk(o, k, &c, stored, err);
 		else if (r < 0)
-			err_set(err, r, "image %s: %s", draft_name(d), strerror(-r));
+			draft_error(d, r, err);
 		pthread_mutex_unlock(&d->lock);
 	} else {
-		err_set(err, r, "image %s: %s", draft_name(d), strerror(-r));
+		draft_error(d, r, err);
 	}
 	scratch_put(&d->store->scratch, scratch);
 	return r < 0 ? r : 0;

@@ -166,7 +166,8 @@ static int failed(struct store_image *img, int object, uint64_t k, int r, struct
 	/* what the disk cannot give back is damaged as well */
 	if (r == -EIO && c->pack)
 		pack_mark_bad(img->store, c->pack);
-	return err_set(err, r, "image %s: chunk %llu of %.100s: %s", img->name, (unsigned long long)k, img->m.objects[object].name, strerror(-r));
+	return err_set(err, r, "image %s: chunk %llu of %.100s cannot be read (packs/%08x.pack at %llu): %s", img->name, (unsigned long long)k, img->m.objects[object].name, c->pack,
+		       (unsigned long long)c->at, strerror(-r));
 }
 
 /* Return: bytes, -errno */

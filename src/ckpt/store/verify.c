@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/thread.h"
@@ -13,7 +12,6 @@
 
 #define THREADS_MAX 64
 #define PIECE_BYTES (4u << 20)
-#define HUGE_BYTES (2u << 20)
 
 struct verify {
 	struct store_image *img;
@@ -50,13 +48,11 @@ static void *worker(void *arg)
 {
 	struct verify *v = arg;
 	struct hearth_err err = { .msg = "" };
-	void *room = aligned_alloc(HUGE_BYTES, PIECE_BYTES);
+	void *room = io_room(PIECE_BYTES);
 	int object, r = room ? 0 : err_set(&err, -ENOMEM, "image %s: out of memory", v->img->name);
 	uint64_t at;
 	size_t n;
 
-	if (room)
-		(void)madvise(room, PIECE_BYTES, MADV_HUGEPAGE);
 	while (r == 0 && (n = next_piece(v, &object, &at)) > 0)
 		r = store_read(v->img, object, at, room, n, &err);
 	free(room);

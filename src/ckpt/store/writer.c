@@ -2,13 +2,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "private.h"
 
 #define BUFFER_BYTES (1u << 20)
 #define BUFFERS 32                      /* in all, so also how many writes are under way at most */
-#define HUGE_BYTES (2u << 20)           /* pages that a direct write finds with one look instead of 512 */
 #define WAIT_MS 60000                   /* any limit: it leaves the writing to the queue's own thread, as requests belong to the thread that makes them, and callers come and go */
 
 /*
@@ -46,10 +44,9 @@ static int set_up(struct writer *w)
 {
 	int r = io_get(w->draft->store, &w->io);
 
-	w->room = r == 0 ? aligned_alloc(HUGE_BYTES, (size_t)BUFFERS * BUFFER_BYTES) : NULL;
+	w->room = r == 0 ? io_room((size_t)BUFFERS * BUFFER_BYTES) : NULL;
 	if (!w->room)
 		return -ENOMEM;
-	(void)madvise(w->room, (size_t)BUFFERS * BUFFER_BYTES, MADV_HUGEPAGE);
 	r = hearth_ds_register(w->io.host, (uintptr_t)w->room, (size_t)BUFFERS * BUFFER_BYTES, &w->memory);
 	return r == 0 ? hearth_ds_queue_open(w->io.ds, BUFFERS, &w->queue) : r;
 }
@@ -230,10 +227,10 @@ int writer_room(struct store_draft *d, uint32_t stored, struct wbuf **ret, uint8
 	int r = d->writer ? 0 : writer_new(d);
 
 	if (r < 0)
-		return err_set(err, r, "image %s: cannot begin to write to %s: %s", draft_name(d), d->store->dir, strerror(-r));
+		return draft_error(d, r, err);
 	for (;;) {
 		if (d->failed)
-			return err_set(err, d->failed, "image %s: cannot write to %s: %s", draft_name(d), d->store->dir, strerror(-d->failed));
+			return draft_error(d, d->failed, err);
 		b = d->writer->open;
 		if (b && b->cap - b->fill >= bytes)
 			break;

@@ -2,6 +2,7 @@
 /* The pager as an engine, for hearthd: requests are packets to hearth-pager, what comes back are events. Nothing waits for it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/pagemap.h"
 #include "base/proc.h"
@@ -21,6 +23,7 @@
 
 #define OUT_MAX (1u << 20)              /* of requests that the pager does not take */
 #define ENV_MAX 4400
+#define ASKED_MAX 8             /* to end, before it is taken for one that does not know what it is asked for */
 
 struct farmem_target {
 	struct farmem_target *next;
@@ -267,10 +270,12 @@ static void say_again(struct farmem_target *t)
 		ask(t, PAGER_DETACH, t->how, 0);
 	/* these end here: whoever wants more asks for it */
 	ev.kind = FARMEM_OFFLOADED;
+	ev.error = -EAGAIN;
 	for (unsigned k = 0; k < t->cancelled + t->offloading && !t->detaching; k++)
 		later(t->e, &ev);
 	t->cancelled = 0;
 	ev.kind = FARMEM_PREFETCHED;
+	ev.error = 0;
 	if (t->prefetching && !t->detaching)
 		later(t->e, &ev);
 	t->offloading = t->prefetching = false;
@@ -287,6 +292,43 @@ static int uffd_again(struct farmem_engine *e, struct hearth_err *err)
 	for (struct farmem_target *t = e->targets; t; t = t->next)
 		say_again(t);
 	return 0;
+}
+
+/* Return: 0 its last process has let go of the connection, -ETIMEDOUT, -errno */
+static int wait_closed(int fd, uint64_t deadline_ns)
+{
+	struct pollfd p = { .fd = fd };
+	int n;
+
+	do {
+		uint64_t now = clock_mono_ns();
+
+		n = poll(&p, 1, now < deadline_ns ? (int)((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS) : 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n == 0 ? -ETIMEDOUT : 0;
+}
+
+/*
+ * No process is asked for by its number: any of the three may have been killed, and others may have the number by now. Whoever has the socket is asked, or will be, and none is left when nobody has it: a worker that is
+ * killed closes connections too, but another one goes on with what it was asked for.
+ */
+static int uffd_end(struct farmem_engine *e, unsigned max_ms)
+{
+	const struct pager_request stop = { .version = PAGER_VERSION, .op = PAGER_STOP };
+	uint64_t deadline = clock_mono_ns() + max_ms * NS_PER_MS;
+
+	for (unsigned asked = 0; asked < ASKED_MAX; asked++) {
+		FD_AUTO int fd = sock_unix_connect_packets_now(e->socket);
+		int r;
+
+		if (fd < 0)
+			return fd == -ENOENT || fd == -ECONNREFUSED ? 0 : fd;
+		(void)sock_packet_send(fd, &stop, sizeof(stop), -1, false);
+		r = wait_closed(fd, deadline);
+		if (r < 0)
+			return r;
+	}
+	return -EPROTO;
 }
 
 static const char *const *uffd_environment(struct farmem_engine *e, const char *name)
@@ -521,6 +563,7 @@ const struct farmem_ops farmem_uffd_engine = {
 	.fd = uffd_fd,
 	.next = uffd_next,
 	.again = uffd_again,
+	.end = uffd_end,
 	.environment = uffd_environment,
 	.attach = uffd_attach,
 	.barrier = uffd_barrier,

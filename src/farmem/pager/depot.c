@@ -225,6 +225,11 @@ void depot_work(struct depot *d)
 	}
 }
 
+bool depot_here(const struct depot *d)
+{
+	return d->here;
+}
+
 bool depot_tidy(struct depot *d)
 {
 	unsigned looked;

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +40,6 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
-	enum log_level level;
 	int c, r = 0;
 
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -53,11 +52,7 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 			if (o->around_bytes < PAGE_BYTES || o->around_bytes > FETCH_PAGES * PAGE_BYTES || (o->around_bytes & (o->around_bytes - 1)))
 				r = -EINVAL;
 			break;
-		case 'L':
-			r |= log_level_parse(optarg, &level);
-			if (r == 0)
-				log_set_level(level);
-			break;
+		case 'L': r |= log_set_level_named(optarg); break;
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'v': puts("hearth-pager " HEARTH_VERSION); exit(0);
 		default: r = -EINVAL;
@@ -76,7 +71,7 @@ static struct state *state;
 
 static bool known_fd(int fd)
 {
-	if (fd == state->listen_fd || fd == state->worker_pidfd || fd == state->holder_pidfd || fd == state->spare_pidfd)
+	if (fd == state->listen_fd || fd == state->stop_fd || fd == state->worker_pidfd || fd == state->holder_pidfd || fd == state->spare_pidfd)
 		return true;
 	for (uint32_t k = 0; k < state->depot.n; k++)
 		if (state->depot.fds[k] == fd)
@@ -184,7 +179,6 @@ static void begin_worker(const struct pager_options *o)
 	pid = fork_sharing();
 	if (pid == 0)
 		work(o);
-	state->worker = (int)pid;
 	state->worker_pidfd = pid < 0 ? -1 : pidfd_of(pid);
 }
 
@@ -196,7 +190,7 @@ static _Noreturn void hold(const struct pager_options *o)
 
 	prctl(PR_SET_NAME, "pager-holder");
 	begin_spare(o);
-	if (!state->worker)
+	if (state->worker_pidfd < 0)
 		begin_worker(o);
 	for (;;) {
 		wait_any(state->worker_pidfd, state->spare_pidfd);
@@ -221,17 +215,18 @@ static _Noreturn void hold(const struct pager_options *o)
 	}
 }
 
-static void pass_on(int sig)
+/* whichever of the three it was sent to */
+static void stop(int sig)
 {
-	if (state->worker > 0)
-		(void)kill(state->worker, sig);
+	(void)sig;
+	state->stopping = true;
+	(void)eventfd_write(state->stop_fd, 1);
 }
 
 int main(int argc, char **argv)
 {
 	struct pager_options o = { .socket = PAGER_SOCKET, .uri = "embedded:", .around_bytes = AROUND_BYTES };
-	struct sigaction act = { .sa_handler = pass_on };
-	struct rlimit lim;
+	struct sigaction act = { .sa_handler = stop, .sa_flags = SA_RESTART };
 
 	if (parse_options(argc, argv, &o) < 0)
 		return 2;
@@ -240,10 +235,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hearth-pager: out of memory\n");
 		return 1;
 	}
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
+	fd_raise_limit();
+	state->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	state->listen_fd = sock_unix_listen_packets(o.socket, 0600);
 	if (state->listen_fd < 0 && state->listen_fd != -EADDRINUSE) {
 		fprintf(stderr, "hearth-pager: cannot listen on %s: %s\n", o.socket, strerror(-state->listen_fd));

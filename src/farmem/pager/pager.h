@@ -3,6 +3,7 @@
 #define FARMEM_PAGER_PAGER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,8 +20,8 @@
 #include "warm_wire.h"
 
 /*
- * hearth-pager (docs/adr/0022-pager.md). Two processes with one table of descriptors: the one that listens and holds (main.c), and the one that works. Each is started anew by the other should it be killed,
- * and finds descriptors under the numbers they had, and what is not a descriptor in `struct state`, which both have mapped since before they were two. Anything else is the working process's own.
+ * hearth-pager (docs/adr/0022-pager.md). Three processes with one table of descriptors: the one that works, its holder and a spare one (main.c). Whichever is killed is started anew by another,
+ * and finds descriptors under the numbers they had, and what is not a descriptor in `struct state`, which all have mapped since before they were three. Anything else is the working process's own.
  *
  *   target  an instance: what hearthd attached         space  an address space of it: a process with libhearth-warm.so, or a child that one of those forked
  *
@@ -89,8 +90,8 @@ struct target_state {
 };
 
 struct state {
-	int listen_fd, worker_pidfd, holder_pidfd, spare_pidfd;
-	int worker;                     /* its pid */
+	int listen_fd, stop_fd, worker_pidfd, holder_pidfd, spare_pidfd;
+	atomic_bool stopping;           /* it was told to end, @stop_fd tells: whichever worker there is gives all memory back, then ends of itself */
 	int ended;                      /* 1 + exit status, once the worker has ended of itself */
 	uint32_t restarts;
 	struct depot_state depot;
@@ -188,7 +189,6 @@ struct pager {
 	unsigned spaces_top;            /* no space at or behind this one was ever open */
 	int epoll_fd, bell, device;
 	bool untidy, uneasy;            /* the pool has perhaps something that could be smaller; memory that it could give back */
-	bool stop;
 };
 
 #endif

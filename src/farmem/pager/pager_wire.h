@@ -13,9 +13,10 @@
 /*
  * A request may touch its first page before the packet that says that it has begun is read. So a client shares memory too: how many requests of a target run, PAGER_TARGETS_MAX words of 32 bits, changed before
  * anything else is. It is sent with RUNNING, a memfd that cannot shrink.
+ * STOP is of no target: all memory goes back, then the pager ends, and with the last of its processes the connection.
  */
 
-enum pager_op { PAGER_ATTACH = 1, PAGER_BARRIER, PAGER_OFFLOAD, PAGER_CANCEL, PAGER_PREFETCH, PAGER_ROLLBACK, PAGER_BEGIN, PAGER_END, PAGER_REFRESH, PAGER_DETACH, PAGER_RUNNING };
+enum pager_op { PAGER_ATTACH = 1, PAGER_BARRIER, PAGER_OFFLOAD, PAGER_CANCEL, PAGER_PREFETCH, PAGER_ROLLBACK, PAGER_BEGIN, PAGER_END, PAGER_REFRESH, PAGER_DETACH, PAGER_RUNNING, PAGER_STOP };
 
 /**
  * struct pager_request

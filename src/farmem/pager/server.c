@@ -11,7 +11,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -123,6 +122,8 @@ static void on_client(struct pager *p, int fd)
 
 		if (n == sizeof(r) && r.version == PAGER_VERSION && r.op == PAGER_RUNNING)
 			share(c, passed);
+		if (n == sizeof(r) && r.version == PAGER_VERSION && r.op == PAGER_STOP)
+			p->state->stopping = true;
 		fd_close(&passed);
 		if (n == -EAGAIN)
 			break;
@@ -208,8 +209,8 @@ static void on_event(struct pager *p, uint64_t tag)
 	case WATCH_STORE:
 		depot_work(p->depot);
 		break;
-	case WATCH_SIGNAL:
-		p->stop = true;
+	case WATCH_STOP:
+		(void)!read(p->state->stop_fd, &count, sizeof(count));
 		break;
 	}
 }
@@ -260,24 +261,11 @@ static void recover(struct pager *p, struct space *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static int open_signals(struct pager *p)
-{
-	sigset_t set;
-	int fd;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC);
-	return fd < 0 ? -errno : server_watch(p, fd, WATCH_SIGNAL, 0);
-}
-
 static int set_up(struct pager *p, const struct pager_options *o, struct hearth_err *err)
 {
 	int r;
 
+	signal(SIGPIPE, SIG_IGN);
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	p->device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);       /* -1: helpers try without */
@@ -292,7 +280,7 @@ static int set_up(struct pager *p, const struct pager_options *o, struct hearth_
 		p->targets[k].st = &p->state->targets[k];
 	r = p->epoll_fd < 0 || p->bell < 0 ? -errno : server_watch(p, p->bell, WATCH_BELL, 0);
 	if (r == 0)
-		r = open_signals(p);
+		r = server_watch(p, p->state->stop_fd, WATCH_STOP, 0);
 	if (r < 0)
 		return err_set(err, r, "cannot set up: %s", strerror(-r));
 	r = depot_open(o->uri, o->key_file, &p->state->depot, p->bell, &p->depot, err);
@@ -355,7 +343,7 @@ int server_run(struct state *state, const struct pager_options *o)
 		log_error("hearth-pager: %s", err.msg);
 		return 1;
 	}
-	while (!p->stop)
+	while (!state->stopping)
 		turn(p);
 	while (!recall_all(p))
 		turn(p);

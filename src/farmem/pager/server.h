@@ -26,7 +26,7 @@ struct pager_options {
 int server_run(struct state *state, const struct pager_options *o);
 /** server_watch - have an event tell of a descriptor */
 int server_watch(struct pager *p, int fd, unsigned kind, uint32_t n);
-enum { WATCH_LISTEN, WATCH_CLIENT, WATCH_GREETING, WATCH_EXIT, WATCH_BELL, WATCH_STORE, WATCH_SIGNAL };
+enum { WATCH_LISTEN, WATCH_CLIENT, WATCH_GREETING, WATCH_EXIT, WATCH_BELL, WATCH_STORE, WATCH_STOP };
 
 /* client.c's other side */
 void client_tell(struct client *c, const struct pager_event *e);

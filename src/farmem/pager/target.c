@@ -499,6 +499,7 @@ void target_request(struct client *c, const struct pager_request *r)
 		break;
 	case PAGER_ATTACH:
 	case PAGER_RUNNING:
+	case PAGER_STOP:
 		break;
 	}
 }

@@ -109,10 +109,10 @@ void worker_ring(struct worker *w)
 	(void)!write(w->bell, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
-/* where that is not allowed it stays as it is */
+/* Where that is not allowed it stays as it is. Of a pool that is elsewhere an answer is looked for, perhaps on the processor that its server is to have. */
 static void urgent(struct worker *w, bool on)
 {
-	if (w->urgent == on)
+	if (w->urgent == on || !depot_here(w->p->depot))
 		return;
 	w->urgent = on;
 	(void)sched_setscheduler(0, on ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, &(struct sched_param){ .sched_priority = on });

@@ -251,9 +251,22 @@ static void request_end(struct step *s)
 	roll_back(s);
 }
 
+/* Cut short: the rest of segments is asked for again; of what leaves little by little it is time for the next part. Of an instance that runs by now no more leaves. */
+static void go_on(struct step *s, unsigned segments, uint64_t bytes)
+{
+	if (s->i->running > 0)
+		return;
+	if (!(segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION)))
+		offload(s, segments, bytes);
+	else if (s->i->quota_ns)
+		s->i->quota_ns = s->now_ns;
+}
+
 static void offloaded(struct step *s, const struct farmem_policy_event *e)
 {
 	struct farmem_instance *i = s->i;
+	unsigned segments;
+	uint64_t rest;
 
 	/* what was called off reports too, before what was asked for after it */
 	if (i->cancelled > 0) {
@@ -261,8 +274,12 @@ static void offloaded(struct step *s, const struct farmem_policy_event *e)
 		return;
 	}
 	i->asked_bytes -= e->bytes < i->asked_bytes ? e->bytes : i->asked_bytes;
+	rest = i->asked_bytes;
+	segments = i->leaving;
 	if (e->done)
 		over(i);
+	if (e->done && e->cut)
+		go_on(s, segments, rest);
 }
 
 void farmem_step(struct farmem_node *node, struct farmem_function *f, struct farmem_instance *i, const struct farmem_policy_event *e, uint64_t now_ns, const struct farmem_seen *seen,

@@ -13,7 +13,6 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -468,16 +467,6 @@ static int http_play(struct lane *l)
 
 /* ---- opening ---- */
 
-static void raise_fd_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 static int connect_all(struct http *h)
 {
 	struct lane *l = &h->lane;
@@ -511,7 +500,7 @@ static int http_open(struct lane *l)
 	TAILQ_INIT(&h->busy);
 	TAILQ_INIT(&h->closed);
 	SLIST_INIT(&h->idle);
-	raise_fd_limit();
+	fd_raise_limit();
 	h->epoll = epoll_create1(EPOLL_CLOEXEC);
 	h->conns = calloc(l->cfg->flows, sizeof(*h->conns));
 	h->queue = calloc(QUEUE, sizeof(*h->queue));

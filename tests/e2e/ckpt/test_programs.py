@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`hearth run`, `checkpoint`, `restore`, `park`, `wake` and `ps` on programs, with real CRIU."""
+import ctypes
 import fcntl
 import json
 import os
@@ -12,6 +13,14 @@ import subprocess
 import unittest
 
 from programlib import HEARTH, PATIENCE_S, TREE, Programs, course, state, until
+
+PTRACE_SEIZE, PTRACE_DETACH, PTRACE_O_TRACEEXIT = 0x4206, 17, 0x40
+
+
+def ptrace(request, pid, data):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), ctypes.c_void_p(0), ctypes.c_void_p(data)):
+        raise OSError(ctypes.get_errno(), 'ptrace')
 
 
 class Run(Programs):
@@ -447,6 +456,22 @@ class Restored(Programs):
             self.assertIn('was not waited for by its parent', done.stderr)
             # its parent does so while the restore waits
             with subprocess.Popen([HEARTH, '--run', self.run_dir, 'restore', image, '--store', self.store, '-d'], stdin=subprocess.DEVNULL) as restore:
+                p.wait()
+            self.assertEqual(restore.returncode, 0)
+        self.kill(f'pid-{p.pid}')
+
+    def test_pid_of_one_that_was_just_killed(self):
+        """It is not gone yet, and not a zombie: memory takes its time to go. Here somebody holds it where it has been killed and has not begun to exit."""
+        with subprocess.Popen(['sleep', '1000'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as p:
+            image = self.checkpoint(str(p.pid))['image']
+            ptrace(PTRACE_SEIZE, p.pid, PTRACE_O_TRACEEXIT)
+            p.kill()
+            until(lambda: state(p.pid) == 't', 'it is held')
+            done = self.hearth('restore', image, '--store', self.store, '-d', code=1)
+            self.assertIn('was killed but is not gone yet', done.stderr)
+            # it goes while the restore waits
+            with subprocess.Popen([HEARTH, '--run', self.run_dir, 'restore', image, '--store', self.store, '-d'], stdin=subprocess.DEVNULL) as restore:
+                ptrace(PTRACE_DETACH, p.pid, 0)
                 p.wait()
             self.assertEqual(restore.returncode, 0)
         self.kill(f'pid-{p.pid}')

@@ -2,7 +2,7 @@
 /*
  * A test double of an engine, for what the node does with one. It looks at real processes (smaps_rollup) and keeps books of what was asked: of a page that "is away" it only says so. Each thing asked of it is a
  * line of the file $HEARTH_DOUBLE/log; a file $HEARTH_DOUBLE/refuse makes it refuse, `lose` lose an instance's memory when its next request begins, `slow` keep it from finishing a recall while that file is there,
- * `broken` fail it.
+ * `broken` fail it; `cut` has its next offload end halfway, as when an engine's process is killed.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -51,6 +51,14 @@ static bool told(const struct farmem_engine *e, const char *what)
 
 	snprintf(path, sizeof(path), "%s/%s", e->dir, what);
 	return access(path, F_OK) == 0;
+}
+
+static void untell(const struct farmem_engine *e, const char *what)
+{
+	char path[4200];
+
+	snprintf(path, sizeof(path), "%s/%s", e->dir, what);
+	unlink(path);
 }
 
 static void note(const struct farmem_engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -271,9 +279,15 @@ static void double_barrier(struct farmem_target *t, enum farmem_segment segment)
 
 static void double_offload(struct farmem_target *t, unsigned segments, uint64_t bytes)
 {
+	struct farmem_event end = { .kind = FARMEM_OFFLOADED, .flag = true };
 	uint64_t moved = 0;
 
 	note(t->engine, "offload %s %u %llu", t->name, segments, (unsigned long long)bytes);
+	if (told(t->engine, "cut")) {
+		untell(t->engine, "cut");
+		bytes /= 2;
+		end.error = -EAGAIN;
+	}
 	for (int s = 0; s < FARMEM_SEGMENTS; s++) {
 		uint64_t some = t->stat.resident_bytes[s] < bytes - moved ? t->stat.resident_bytes[s] : bytes - moved;
 
@@ -284,7 +298,8 @@ static void double_offload(struct farmem_target *t, unsigned segments, uint64_t 
 		moved += some;
 	}
 	t->stat.offloaded_bytes += moved;
-	tell(t, (struct farmem_event){ .kind = FARMEM_OFFLOADED, .bytes = moved, .flag = true });
+	end.bytes = moved;
+	tell(t, end);
 }
 
 static void double_cancel(struct farmem_target *t)
@@ -326,12 +341,11 @@ static void double_request_begin(struct farmem_target *t)
 static void double_request_end(struct farmem_target *t)
 {
 	note(t->engine, "end %s", t->name);
-	look(t);
-	tell(t, (struct farmem_event){ .kind = FARMEM_STAT });
 }
 
 static void double_refresh(struct farmem_target *t)
 {
+	note(t->engine, "refresh %s", t->name);
 	look(t);
 	tell(t, (struct farmem_event){ .kind = FARMEM_STAT });
 }

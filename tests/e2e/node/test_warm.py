@@ -16,7 +16,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lifelib import BIN, Node, litter, main, processes, state_of, wait_for  # noqa: E402
+from lifelib import BIN, Node, comm, litter, main, processes, state_of, wait_for  # noqa: E402
 
 DOUBLE = os.environ.get("HEARTH_DOUBLE_DAEMON")
 # idle for 50 ms: half of it leaves each second, all of it in the end
@@ -62,6 +62,10 @@ class Warm(unittest.TestCase):
         wait_for("memory that is away", lambda: (self.node.instances(name)[0]["memory"] or {}).get("remote_bytes"))
         return inst
 
+    def wait_for_ends(self):
+        """Of requests whose answers are there."""
+        wait_for("the requests' ends", lambda: len(self.asked("begin")) == len(self.asked("end")))
+
     def metric(self, name, **labels):
         connection = http.client.HTTPConnection("127.0.0.1", self.node.port, timeout=30)
         connection.request("GET", "/metrics")
@@ -78,6 +82,7 @@ class Warm(unittest.TestCase):
             inst = self.warm(contract)
             answer = node.count(contract)
             self.assertEqual((answer.count, answer.start, answer.instance), (2, "warm", inst["id"]))
+        self.wait_for_ends()
         for contract in ("lambda", "http", "native"):
             lines = [line.split() for line in self.asked() if contract in line]
             self.assertEqual(lines[0][0], "attach")
@@ -97,6 +102,38 @@ class Warm(unittest.TestCase):
         self.assertGreater(self.metric("hearth_farmem_offloaded_bytes_total", function="lambda"), 0)
         self.assertEqual(self.metric("hearth_farmem_faults_total", function="lambda"), 1)
         self.assertEqual(node.ask("ps")["node"]["farmem"]["engine"], "double")
+
+    def test_figures_after_a_wake(self):
+        """Memory is looked at when what is needed has come back, and when the request has ended: not only when a second is over."""
+        node = self.start(parks=False)
+        node.deploy("f", **SOON)
+        node.count("f")
+        for count in range(2, 5):
+            self.warm("f")
+            self.assertEqual(node.count("f").count, count)
+            self.wait_for_ends()
+
+        def looked_at():
+            words = [line.split()[0] for line in self.asked()]
+            ends = [k for k, word in enumerate(words) if word == "end"]
+            # from the prefetch to what leaves again: once for either
+            wakes = [words[k:words.index("offload", k) if "offload" in words[k:] else None] for k, word in enumerate(words) if word == "prefetch"]
+            return all(words[k + 1:k + 2] == ["refresh"] for k in ends) and len(wakes) == 3 and all(wake.count("refresh") >= 2 for wake in wakes)
+
+        wait_for("the looks", looked_at)
+
+    def test_offload_goes_on_after_it_was_cut_short(self):
+        """As when the engine's process is killed: at once, and not when it is time for more to leave."""
+        self.tell("cut")
+        node = self.start(parks=False)
+        node.deploy("f", **{**SOON, "farmem": {**EAGER, "segments": False, "rate": 1}})
+        node.count("f")
+        wait_for("an offload", lambda: self.asked("offload"))
+        node.count("f")
+        words = [line.split() for line in self.asked() if line.split()[0] in ("offload", "begin")]
+        first = next(k for k, line in enumerate(words) if line[0] == "offload")
+        self.assertEqual([line[0] for line in words[first:first + 2]], ["offload", "offload"])
+        self.assertLessEqual(int(words[first + 1][3]), int(words[first][3]) // 2 + 1)
 
     def test_floor(self):
         node = self.start(parks=False)
@@ -438,7 +475,7 @@ class Real(unittest.TestCase):
         self.assertIsNone(self.node.instances("f")[0]["memory_left_alone"])
 
     def end_pagers(self):
-        """Of one whose first holder was killed the daemon knows nobody whom to end."""
+        """Of a daemon that was not told to end them. They begin each other anew: all are stopped first."""
         while self.pager():
             for pid in self.pager():
                 os.kill(pid, signal.SIGSTOP)
@@ -468,6 +505,22 @@ class Real(unittest.TestCase):
             self.assertIn("count", json.loads(answers[0].body), f"round {round_}\n{node.text()[-1500:]}")
             self.assertEqual((answers[0].count, answers[0].start), (count, "warm"))
             wait_for("the pager to be whole again", lambda n=len(pids): len(self.pager()) >= n)
+
+    def test_down_after_pager_was_killed(self):
+        """Whichever of its processes were killed before: none is left."""
+        node = self.node
+        whole = {"hearth-pager", "pager-holder", "pager-spare"}
+        self.deploy()
+        for count, victims in enumerate((("pager-holder",), ("pager-spare",), ("pager-holder", "hearth-pager"), ("pager-holder", "pager-holder"))):
+            if count:
+                node.start().knows()
+                self.right(count + 1, "wake")
+            self.warm()
+            for name in victims:
+                wait_for("the pager to be whole", lambda: {comm(p) for p in self.pager()} == whole)
+                os.kill(next(p for p in self.pager() if comm(p) == name), signal.SIGKILL)
+            node.down()
+            self.assertEqual(self.pager(), [], victims)
 
     def test_whole_pager_killed(self):
         """What was away is lost then: the instance ends and says why; a pager is there for the next."""

@@ -154,6 +154,54 @@ class Full(Programs):
         self.check_course(mib=32)
 
 
+class Drive(Programs):
+    """What libhearth-ds meets below the store: a drive that fails, and what it must do without."""
+
+    def test_cannot_be_written(self):
+        pid = self.start()
+        self.goes_on(by=5)
+        for words in ((), ('--stop',)):
+            done = self.hearth('checkpoint', 't', '--to', self.store, *words, code=1, env={'HEARTH_FAULT': 'fail:ds.eio'})
+            self.assertEqual(done.stderr.count('\n'), 1, done)
+            self.assertIn(f'cannot write to {self.store}: Input/output error', done.stderr)
+            until(lambda: state(pid) in ('S', 'R', 'D'), 'it runs')
+            self.goes_on(by=5)
+            self.assertEqual(self.images(), [])
+            self.assertEqual(os.listdir(os.path.join(self.store, 'packs')), [])
+        image = self.checkpoint()['image']
+        self.kill()
+        self.restore(image)
+        self.goes_on(by=5)
+        self.check_course()
+
+    def test_cannot_be_read(self):
+        pid = self.start(mib=48)                # lazily, and all at once
+        self.goes_on(by=5)
+        image = self.checkpoint()['image']
+        self.kill()
+        for words in ((), ('--eager',), ('--verify',)):
+            done = self.hearth('restore', image, '--store', self.store, *words, code=1, env={'HEARTH_FAULT': 'fail:ds.eio'})
+            self.assertEqual(done.stderr.count('\n'), 1, done)
+            self.assertIn(f'image {image}', done.stderr)
+            self.assertIn('Input/output error', done.stderr)
+            until(lambda: state(pid) is None, 'it is ended')
+        self.restore(image)
+        self.goes_on(by=5)
+        self.check_course(mib=48)
+
+    def test_other_paths(self):
+        """No O_DIRECT, no io_uring, reads and writes that end early: all goes another way."""
+        self.start()
+        self.goes_on(by=5)
+        for fault in ('ds.direct', 'ds.uring', 'ds.short'):
+            env = {'HEARTH_FAULT': f'fail:{fault}'}
+            image = self.checkpoint('t', env=env)['image']
+            self.kill()
+            self.restore(image, '--verify', env=env)
+            self.goes_on(by=5)
+        self.check_course()
+
+
 class Damaged(Programs):
     def flip(self, path, at):
         with open(path, 'r+b') as file:

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -180,6 +182,40 @@ static void test_pidfd(void **state)
 	assert_int_equal(pidfd_of(-1), -EINVAL);
 }
 
+static void test_stop_signals(void **state)
+{
+	struct signalfd_siginfo info;
+	sigset_t before;
+	int fd;
+
+	sigprocmask(SIG_BLOCK, NULL, &before);
+	fd = fd_stop_signals();
+	assert_true(fd >= 0 && is_cloexec(fd));
+	for (int k = 0; k < 2; k++) {
+		int sig = k ? SIGINT : SIGTERM;
+
+		raise(sig);
+		assert_int_equal(read(fd, &info, sizeof(info)), sizeof(info));
+		assert_int_equal(info.ssi_signo, sig);
+	}
+	close(fd);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+static void test_limit(void **state)
+{
+	struct rlimit before, now;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = (struct rlimit){ before.rlim_max / 2, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	fd_raise_limit();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(now.rlim_cur, before.rlim_max);
+	assert_int_equal(now.rlim_max, before.rlim_max);
+	setrlimit(RLIMIT_NOFILE, &before);
+}
+
 static void test_move_up(void **state)
 {
 	int kept = dup(0), fd, high;
@@ -212,6 +248,8 @@ int main(void)
 		cmocka_unit_test(test_unix_names),
 		cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_pidfd),
+		cmocka_unit_test(test_stop_signals),
+		cmocka_unit_test(test_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

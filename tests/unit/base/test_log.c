@@ -43,6 +43,9 @@ static void test_levels(void **state)
 	assert_int_equal(level, LOG_LEVEL_WARN);
 	assert_int_equal(log_level_parse("loud", &level), -EINVAL);
 	assert_int_equal(level, LOG_LEVEL_WARN);
+	assert_int_equal(log_set_level_named("debug"), 0);
+	assert_int_equal(log_set_level_named("loud"), -EINVAL);
+	assert_true(log_enabled(LOG_LEVEL_DEBUG));
 	log_set_level(level);
 	assert_true(log_enabled(LOG_LEVEL_ERROR));
 	assert_false(log_enabled(LOG_LEVEL_INFO));

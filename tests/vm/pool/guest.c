@@ -180,6 +180,17 @@ static void ended(struct pool_op *op)
 	((struct batch *)op->ctx)->done = true;
 }
 
+static void finish(struct pool *p, struct batch *b)
+{
+	pool_submit(p, &b->op);
+	while (!b->done) {
+		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
+
+		assert_int_not_equal(poll(&fd, 1, 60000), 0);
+		pool_work(p);
+	}
+}
+
 static void move(struct pool *p, enum pool_kind kind, unsigned first, unsigned n)
 {
 	static struct batch b;
@@ -190,13 +201,7 @@ static void move(struct pool *p, enum pool_kind kind, unsigned first, unsigned n
 	}
 	b.done = false;
 	b.op = (struct pool_op){ .kind = kind, .object = object, .refs = b.ref, .pages = b.page, .status = b.status, .n = n, .done = ended, .ctx = &b };
-	pool_submit(p, &b.op);
-	while (!b.done) {
-		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
-
-		assert_int_not_equal(poll(&fd, 1, 60000), 0);
-		pool_work(p);
-	}
+	finish(p, &b);
 	assert_int_equal(b.op.result, 0);
 }
 
@@ -261,13 +266,7 @@ static void test_memory_goes_back(void **state)
 	char *text;
 
 	all(p, POOL_PUT);
-	pool_submit(p, &del.op);
-	while (!del.done) {
-		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
-
-		assert_int_not_equal(poll(&fd, 1, 60000), 0);
-		pool_work(p);
-	}
+	finish(p, &del);
 	pool_close(p);
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)s.pid);
 	/* the index has some */

@@ -71,6 +71,10 @@ int sock_send_fd(int sock, char what, int fd);
 /** sock_recv_fd - the other end of it. @ret_fd: -1 if none came along. Return: 1, 0 end of stream, -errno. */
 int sock_recv_fd(int sock, char *ret_what, int *ret_fd);
 
+/** fd_raise_limit - as many descriptors as this process may have at most, where it has not got that */
+void fd_raise_limit(void);
+/** fd_stop_signals - SIGTERM and SIGINT become readable, a struct signalfd_siginfo each, and do nothing else in this thread and those that it makes. Return: descriptor, -errno. */
+int fd_stop_signals(void);
 int pidfd_of(pid_t pid);                            /* pidfd_open(2): descriptor or -errno */
 int pidfd_signal(int pidfd, int sig);               /* 0 or -errno */
 

@@ -10,6 +10,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 void log_set_level(enum log_level level);
 /** log_level_parse - "error", "warn", "info", "debug". Return: 0, -EINVAL. */
 int log_level_parse(const char *text, enum log_level *ret_level);
+/** log_set_level_named - the same by its name, for command lines. Return: 0, -EINVAL (as it was). */
+int log_set_level_named(const char *text);
 bool log_enabled(enum log_level level);
 /** log_write - one line to standard error: time, level, message. Written with one write(2). */
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -11,6 +11,8 @@
 int proc_starttime(pid_t pid, uint64_t *ret);
 /** proc_state - state letter of a process ('T' stopped, 'Z' zombie). Return: letter, -ESRCH. */
 int proc_state(pid_t pid);
+/** proc_ending - whether a process is there that has been killed (SIGKILL waits for it) or is exiting, a zombie too: it will not run on, but its pid is not free. Never of one that was stopped or asked to end. */
+bool proc_ending(pid_t pid);
 /**
  * proc_tree - a process and all its descendants, parents first
  * @ret: owned by the caller. Return: how many, -ENOMEM, -ESRCH.

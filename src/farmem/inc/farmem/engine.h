@@ -85,7 +85,7 @@ enum farmem_event_kind {
 	FARMEM_ATTACHED,        /* memory can be moved from here on. flag: the engine had it already (from a daemon before this one): its segments are as they were */
 	FARMEM_REFUSED,         /* it cannot be: why. The instance is left alone; the handle is gone */
 	FARMEM_BARRIER,         /* a barrier is done: segment; bytes: what belongs to it */
-	FARMEM_OFFLOADED,       /* some of what `offload` asked for has left: bytes since the last such event. flag: that was all there will be, be it less than was asked for */
+	FARMEM_OFFLOADED,       /* some of what `offload` asked for has left: bytes since the last such event. flag: that was all there will be, be it less than was asked for; error -EAGAIN then: as the engine's process began anew, and the rest may be asked for again */
 	FARMEM_PREFETCHED,      /* a prefetch has ended: bytes */
 	FARMEM_STAT,            /* stat, on `refresh` */
 	FARMEM_PRESSURE,        /* the engine's own place is running full, target NULL: bytes left. Offload less, or end instances. */
@@ -169,7 +169,7 @@ enum farmem_detach_how {
 };
 
 /**
- * struct farmem_ops - one engine. Every member is set unless it says otherwise. None blocks; none calls back.
+ * struct farmem_ops - one engine. Every member is set unless it says otherwise. None blocks, unless it says so; none calls back.
  * @name:        "uffd", "reclaim"
  * @probe:       may read /proc and /sys, make and close a descriptor: some 100 us; the only one that may take time, for `doctor` and before the engine is opened
  * @open:        an engine with a process of its own is down at first, whether there is such a process or not; `again` connects to it. Return: 0, -errno with message
@@ -178,6 +178,8 @@ enum farmem_detach_how {
  * @next:        Return: 1 an event, 0 none now
  * @again:       after @open and after FARMEM_ENGINE_DOWN: connect to the process if there is one, hand it what it needs to go on. NULL for engines without a process. Return: 0 (ENGINE_UP follows),
  *               -ENOENT or -ECONNREFUSED (there is none: start it), -errno with message
+ * @end:         the process that `again` connects to gives all memory back and ends, and is waited for, for @max_ms: the one that blocks. Before @close, whether it is up or down. NULL for engines without a
+ *               process. Return: 0 (there is none, or none any more), -ETIMEDOUT, -errno
  * @environment: "NAME=value" strings for the programs of an instance, NULL-terminated, owned by the engine. NULL, the member or what it returns: nothing is needed. @name: the instance's id; valid until the next call
  * @attach:      Return: 0 and the handle, of which ATTACHED or REFUSED will tell; -ENOTCONN (the engine is down), -ENOMEM, -errno with message
  * @barrier:     all pages that belong to no segment yet belong to @segment from here on. BARRIER follows
@@ -197,6 +199,7 @@ struct farmem_ops {
 	int (*fd)(const struct farmem_engine *e);
 	int (*next)(struct farmem_engine *e, struct farmem_event *ret);
 	int (*again)(struct farmem_engine *e, struct hearth_err *err);
+	int (*end)(struct farmem_engine *e, unsigned max_ms);
 	const char *const *(*environment)(struct farmem_engine *e, const char *name);
 	int (*attach)(struct farmem_engine *e, const struct farmem_attach *what, struct farmem_target **ret, struct hearth_err *err);
 	void (*barrier)(struct farmem_target *t, enum farmem_segment segment);

@@ -192,7 +192,7 @@ enum farmem_policy_event_kind {
 	FARMEM_ON_REQUEST_BEGIN,        /* tell before it is handed to the instance */
 	FARMEM_ON_REQUEST_END,
 	FARMEM_ON_TIMER,
-	FARMEM_ON_OFFLOADED,            /* @bytes have left since the last one; @done: the offload is over, whatever is left of it */
+	FARMEM_ON_OFFLOADED,            /* @bytes have left since the last one; @done: the offload is over, whatever is left of it; @cut: not because no more could leave: it goes on at once */
 	FARMEM_ON_PRESSURE,             /* farmem_node.psi has crossed a bound; to every idle instance */
 	FARMEM_ON_EXIT,                 /* the last one; of an idle one: it was not called again in time */
 };
@@ -200,7 +200,7 @@ enum farmem_policy_event_kind {
 struct farmem_policy_event {
 	enum farmem_policy_event_kind kind;
 	uint64_t bytes;
-	bool done;
+	bool done, cut;
 };
 
 /**

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The pager is killed at every step of its work, the pool fails: programs see right bytes, wait, or are ended; never zeros."""
+import errno
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..', 'e2e', 'farmem', 'pager'))
-from pagerlib import ALL, BUILD, EVERYTHING, MIB, PagerCase  # noqa: E402
+from pagerlib import ALL, BUILD, EVERYTHING, MIB, PATIENCE_S, PagerCase  # noqa: E402
 
 STEPS = ('pager-asking', 'pager-asked', 'pager-moved', 'pager-read', 'pager-committing', 'pager-half-committed', 'pager-dropped', 'pager-fault', 'pager-fetching', 'pager-fetched', 'pager-prefetched',
          'pager-event', 'pager-forked')
@@ -76,6 +78,27 @@ for name in STEPS:
 del case
 
 
+class CutShort(PagerCase):
+    fault = 'pager-moved'
+
+    def test_says_so(self):
+        """What had been asked for ends, and is told from what ends because no more can leave."""
+        p = self.program()
+        p.lines.line()
+        p.do('fill 8')
+        self.attach(p)
+        self.barrier(p, 0)
+        for error in (-errno.EAGAIN, 0):
+            self.shell.say(f'offload {p.name} {ALL} {EVERYTHING}')
+            e = self.event('offloaded', name=p.name)
+            while not e['flag']:
+                e = self.event('offloaded', name=p.name)
+            self.assertEqual(e['error'], error)
+        self.assertEqual(self.downs, 1)
+        self.assertEqual(p.do('resident'), 'resident 0 of 2048')
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+
 class Holders(PagerCase):
     def away(self):
         p = self.program()
@@ -112,6 +135,23 @@ class Holders(PagerCase):
         self.event('up')
         self.assertEqual(p.do('check'), 'wrong 0')
         self.offload(p)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_told_to_end_and_killed(self):
+        """The first holder is gone, another is told to end, and the worker is killed before it hears of that: the next one gives all back, and none is left."""
+        p = self.away()
+        found = self.wait_for_all()
+        worker, holder = found['hearth-pager'], found['pager-spare']
+        self.addCleanup(self.kill_at_once, holder, worker)
+        end = os.pidfd_open(holder)
+        self.addCleanup(os.close, end)
+        os.kill(self.pager.pid, signal.SIGKILL)
+        self.pager.wait()
+        os.kill(worker, signal.SIGSTOP)
+        os.kill(holder, signal.SIGTERM)
+        os.kill(worker, signal.SIGKILL)
+        self.assertTrue(select.select([end], [], [], PATIENCE_S)[0], 'it goes on')
+        self.assertEqual(p.do('resident'), 'resident 2048 of 2048')
         self.assertEqual(p.do('check'), 'wrong 0')
 
     def test_all_are_killed_at_once(self):

@@ -178,6 +178,7 @@ static void report(struct engine *e)
 		e->unsaid = 0;
 		event.done = e->ask == 0 || rng_below(&w.g, 4) == 0;
 		if (event.done) {
+			event.cut = rng_below(&w.g, 3) == 0;
 			e->ask = 0;
 			e->segments = 0;
 			e->under_way = false;

@@ -130,6 +130,13 @@ static void offloaded(struct rig *r, uint64_t bytes, bool done, uint64_t now_ns)
 	farmem_step(&r->node, &r->f, &r->i, &e, now_ns, &r->seen, &r->did);
 }
 
+static void cut(struct rig *r, uint64_t bytes, uint64_t now_ns)
+{
+	struct farmem_policy_event e = { .kind = FARMEM_ON_OFFLOADED, .bytes = bytes, .done = true, .cut = true };
+
+	farmem_step(&r->node, &r->f, &r->i, &e, now_ns, &r->seen, &r->did);
+}
+
 static void request(struct rig *r, uint64_t begin_ns, uint64_t end_ns)
 {
 	tell(r, FARMEM_ON_REQUEST_BEGIN, begin_ns);
@@ -219,6 +226,58 @@ static void request_calls_offload_off(void **state)
 	assert_int_equal(r.i.asked_bytes, 86 * MIB);
 	offloaded(&r, MIB, false, T0 + 6 * S);
 	assert_int_equal(r.i.asked_bytes, 85 * MIB);
+}
+
+/* the engine's process began anew: the rest goes at once, but not of an instance that runs by now, and no more than what may leave now */
+static void what_was_cut_short_goes_on(void **state)
+{
+	struct rig r = ready();
+	uint64_t now, bytes;
+
+	request(&r, T0 + 2 * S, T0 + 3 * S);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME), 40 * MIB);
+	offloaded(&r, 10 * MIB, false, T0 + 4 * S);
+	r.seen.resident_bytes[FARMEM_RUNTIME] = 25 * MIB;
+	cut(&r, 5 * MIB, T0 + 4 * S);
+	assert_int_equal(r.did.n, 1);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME), 25 * MIB);
+	assert_int_equal(r.i.asked_bytes, 25 * MIB);
+	r.seen = (struct farmem_seen){ .resident_bytes = { 12 * MIB, 0, 0 } };
+	cut(&r, 0, T0 + 5 * S);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME), 4 * MIB);
+	cut(&r, 4 * MIB, T0 + 6 * S);
+	assert_int_equal(r.did.n, 0);
+	assert_false(r.i.under_way);
+
+	/* what leaves little by little: at once what is due for a pace, and then as ever */
+	r = ready();
+	r.f.knobs.segments = false;
+	request(&r, T0 + 2 * S, T0 + 3 * S);
+	tell(&r, FARMEM_ON_TIMER, r.did.timer_ns);
+	now = r.i.now_ns;
+	assert_int_equal(r.did.n, 1);
+	bytes = r.did.action[0].bytes;
+	assert_int_equal(r.did.timer_ns, now + r.f.knobs.pace_ns);
+	cut(&r, bytes / 4, now + S);
+	assert_int_equal(r.did.timer_ns, now + S);
+	tell(&r, FARMEM_ON_TIMER, now + S);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_ALL_SEGMENTS, bytes);
+	assert_int_equal(r.did.timer_ns, now + S + r.f.knobs.pace_ns);
+
+	/* called off: its end, cut or not, is no reason for anything */
+	r = ready();
+	request(&r, T0 + 2 * S, T0 + 3 * S);
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 4 * S);
+	cut(&r, 0, T0 + 4 * S);
+	assert_int_equal(r.did.n, 0);
+
+	/* of a request that runs and runs: it is not asked for under another one */
+	r = ready();
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 2 * S);
+	tell(&r, FARMEM_ON_TIMER, T0 + 62 * S);
+	assert_int_equal(r.did.n, 1);
+	cut(&r, MIB, T0 + 63 * S);
+	assert_int_equal(r.did.n, 0);
 }
 
 static void long_request_lets_segments_go(void **state)
@@ -736,7 +795,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(delay_without_samples), cmocka_unit_test(delay_is_the_quantile), cmocka_unit_test(extremes_are_kept), cmocka_unit_test(prior_gives_way),
 		cmocka_unit_test(old_samples_fade), cmocka_unit_test(barriers_come_once_and_in_order), cmocka_unit_test(segments_go_after_requests), cmocka_unit_test(small_segments_stay),
-		cmocka_unit_test(request_calls_offload_off), cmocka_unit_test(long_request_lets_segments_go), cmocka_unit_test(what_comes_back_stays), cmocka_unit_test(rollback_in_due_time),
+		cmocka_unit_test(request_calls_offload_off), cmocka_unit_test(what_was_cut_short_goes_on), cmocka_unit_test(long_request_lets_segments_go), cmocka_unit_test(what_comes_back_stays), cmocka_unit_test(rollback_in_due_time),
 		cmocka_unit_test(memory_leaves_gradually), cmocka_unit_test(request_ends_semiwarm), cmocka_unit_test(prefetch_is_bounded), cmocka_unit_test(nothing_moves_at_the_end),
 		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
 		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
