@@ -11,7 +11,7 @@
 #define SAMPLE_BITS 5                   /* one in 32 of the working set is left to be touched, which tells whether it still is one */
 #define FETCHES_MAX 8                   /* batches at a pool that is elsewhere, of one space */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
-#define DENSE_PART 8                    /* faults at one of so many pages of what can come along, within so long */
+#define DENSE_PART 4                    /* faults at one of so many pages of what can come along, within so long */
 #define DENSE_NS (100 * NS_PER_MS)
 
 struct fetch {
