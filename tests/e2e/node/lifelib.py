@@ -204,13 +204,20 @@ class Node:
         with open(self.log, errors="replace") as f:
             return f.read()
 
+    def kill_all(self):
+        """All are stopped first, as the pager's processes begin each other anew. Return: whether there was anybody."""
+        pids = [p for p in processes(self.dir) + self.in_cgroups() if state_of(p) != "Z"]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        return bool(pids)
+
     def close(self):
         """End everything, whatever state a failed test left it in."""
         if self.daemon and self.daemon.poll() is None:
             self.kill()
-        for pid in processes(self.dir) + self.in_cgroups():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        wait_for("everybody's end", lambda: not self.kill_all())
         wait_for("the cgroups' end", lambda: not self.in_cgroups())
         for path in self.cgroups():
             with contextlib.suppress(OSError):

@@ -404,7 +404,6 @@ class Real(unittest.TestCase):
 
     def setUp(self):
         self.node = Node()
-        self.addCleanup(self.end_pagers)        # after the daemon
         self.addCleanup(self.node.close)
         self.node.start().knows()
         engine = self.node.ask("ps")["node"]["farmem"]
@@ -473,14 +472,6 @@ class Real(unittest.TestCase):
         self.assertGreater(memory["uncovered"]["file"], 1 << 20)
         self.assertGreater(memory["uncovered"]["helper"], 0)
         self.assertIsNone(self.node.instances("f")[0]["memory_left_alone"])
-
-    def end_pagers(self):
-        """Of a daemon that was not told to end them. They begin each other anew: all are stopped first."""
-        while self.pager():
-            for pid in self.pager():
-                os.kill(pid, signal.SIGSTOP)
-            for pid in self.pager():
-                os.kill(pid, signal.SIGKILL)
 
     def pager(self):
         """The pager's processes: the one that works is a child of one of the others."""
