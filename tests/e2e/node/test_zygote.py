@@ -314,6 +314,7 @@ class Zygote(unittest.TestCase):
         wait_for("the snapshot", lambda: node.functions("f")["snapshot"])
         calls = [self.pool.submit(self.answer, {"name": "x", "wait": "go", "check": True}) for _ in range(6)]
         wait_for("three instances that run two calls each", lambda: [i["inflight"] for i in node.instances("f")] == [2, 2, 2])
+        self.begun("x", 6)              # else a worker that is done early takes the second one as well
         self.let_go("go")
         answers = [c.result() for c in calls]
         self.assertEqual(len({a["instance"] for a in answers}), 3)
