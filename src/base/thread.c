@@ -18,13 +18,3 @@ int thread_spawn(pthread_t *ret, void *(*run)(void *arg), void *arg)
 		*ret = thread;
 	return -r;
 }
-
-void thread_mutex_init(pthread_mutex_t *mutex)
-{
-	pthread_mutexattr_t attr;
-
-	pthread_mutexattr_init(&attr);
-	pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
-	pthread_mutex_init(mutex, &attr);
-	pthread_mutexattr_destroy(&attr);
-}

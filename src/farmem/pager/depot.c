@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/spin.h"
-#include "base/thread.h"
 #include "step.h"
 
 #define TIDY_PAGES 2
@@ -59,7 +58,7 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 
 	if (!d)
 		return err_set(err, -ENOMEM, "out of memory");
-	thread_mutex_init(&d->lock);
+	pthread_mutex_init(&d->lock, NULL);
 	d->bell = bell;
 	d->epoll_fd = -1;
 	spin_init(&d->spin, LOOK_NS);
@@ -223,11 +222,6 @@ void depot_work(struct depot *d)
 		ended = op->next;
 		op->done(op);
 	}
-}
-
-bool depot_here(const struct depot *d)
-{
-	return d->here;
 }
 
 bool depot_tidy(struct depot *d)

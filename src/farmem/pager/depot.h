@@ -63,8 +63,6 @@ bool depot_submit(struct depot *d, struct depot_op *op);
 /** depot_watch - have an epoll tell, as @tag, when depot_work() has something to do that nobody looks for by himself. Return: 0, -errno. */
 int depot_watch(struct depot *d, int epoll_fd, uint64_t tag);
 void depot_work(struct depot *d);
-/** depot_here - the pool is in this process */
-bool depot_here(const struct depot *d);
 /** depot_tidy - make contents of a pool in this process smaller, a few pages at a time: faults do not wait for longer. Return: whether there may be more. */
 bool depot_tidy(struct depot *d);
 /** depot_ease - see pool_ease() */

@@ -11,15 +11,12 @@
 #define SAMPLE_BITS 5                   /* one in 32 of the working set is left to be touched, which tells whether it still is one */
 #define FETCHES_MAX 8                   /* batches at a pool that is elsewhere, of one space */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
-#define DENSE_PART 4                    /* faults at one of so many pages of what can come along, within so long */
-#define DENSE_NS (100 * NS_PER_MS)
 
 struct fetch {
 	struct depot_op op;
 	struct space *s;
 	uint64_t fault;                 /* the address; 0: none */
 	bool parked;                    /* it waits for an event */
-	bool dense;                     /* what comes along is used as well, most likely */
 	uint64_t began_ns;
 	unsigned n;
 	uint64_t address[FETCH_PAGES], id[FETCH_PAGES];
@@ -60,7 +57,7 @@ static void here(struct space *s, const struct fetch *f, unsigned k)
 	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
 	if (used && (entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
 		n->sampled_used++;
-	if ((used || f->dense) && space_recording(s))
+	if (used && space_recording(s))
 		entry |= ENTRY_USED;
 	/* one of the sample that came along with another is not used for that */
 	entry = used ? entry & ~(uint64_t)ENTRY_SAMPLE : entry | ENTRY_FETCHED;
@@ -198,7 +195,7 @@ static struct fetch *buffer(struct worker *w)
 	if (w->fetch) {
 		w->fetch->n = 0;
 		w->fetch->fault = 0;
-		w->fetch->parked = w->fetch->dense = false;
+		w->fetch->parked = false;
 	}
 	return w->fetch;
 }
@@ -246,19 +243,9 @@ static uint64_t next_away(const struct space *s, uint64_t address)
 	return address;
 }
 
-/* Return: so much of what is around is touched, one page after the other, that the rest of it comes at once: a wake-up costs as much as ten pages */
-static bool dense(struct space *s, uint64_t start, uint64_t now_ns)
-{
-	struct block *b = &s->blocks[start / PAGE_BYTES / s->p->around_pages % BLOCKS];
-
-	if (b->start != start || now_ns - b->began_ns > DENSE_NS)
-		*b = (struct block){ .start = start, .began_ns = now_ns };
-	return ++b->faults > s->p->around_pages / DENSE_PART;
-}
-
 /*
- * With a page that is touched comes what is around it and was used by requests before; all that is around it where many faults were; and, where memory is gone through from front to back, what is next: a page, then
- * twice as many each time. While a working set is recorded what came by many faults is in it, and those next ones are once the stream has passed them: what does not fault cannot be told from what is not used.
+ * With a page that is touched comes what is around it and was used by requests before, and, where memory is gone through from front to back, what is next: a page, then twice as many each time. While a working set
+ * is recorded those next ones are in it once the stream has passed them: what does not fault cannot be told from what is not used.
  */
 static void choose_around(struct space *s, struct fetch *f)
 {
@@ -266,11 +253,10 @@ static void choose_around(struct space *s, struct fetch *f)
 	struct stream *t = stream_at(s, f->fault);
 	uint64_t until = f->fault + t->pages * PAGE_BYTES;
 
-	f->dense = dense(s, start, f->began_ns);
 	for (uint64_t a = start; (a < end || a < until) && f->n < FETCH_PAGES; a += PAGE_BYTES) {
 		uint64_t entry = where_get(&s->where, a);
 
-		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && (f->dense || (entry & ENTRY_USED)))))
+		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && (entry & ENTRY_USED))))
 			add(f, a, entry);
 	}
 	t->from = f->fault + PAGE_BYTES;

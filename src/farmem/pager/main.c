@@ -24,7 +24,7 @@
 #include "server.h"
 
 #define PAGER_SOCKET "/run/hearth/pager.sock"
-#define AROUND_BYTES (FETCH_PAGES * PAGE_BYTES)
+#define AROUND_BYTES (64u << 10)
 #define RESTARTS_FAST 16                /* of a worker that ends as soon as it began, before the next one has to wait */
 #define FAST_NS NS_PER_S
 #define BACK_OFF_MS 1000

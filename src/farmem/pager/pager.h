@@ -32,7 +32,6 @@
 #define OWN_MAX 3
 #define FETCH_PAGES 64                  /* at most for one fault, and of a batch of prefetch */
 #define STREAMS 4                       /* of a space */
-#define BLOCKS 64
 
 /* ---- what outlives a worker that is killed ---- */
 
@@ -126,12 +125,6 @@ struct stream {
 	unsigned pages;
 };
 
-/** struct block - what can come along with a fault, where faults were lately; the last one of those with the same place in the table */
-struct block {
-	uint64_t start, began_ns;
-	unsigned faults;
-};
-
 struct space {
 	pthread_mutex_t lock;
 	struct pager *p;
@@ -152,7 +145,6 @@ struct space {
 	uint32_t faults_until_look, look_every;
 	struct stream stream[STREAMS];
 	unsigned stream_turn;           /* the one to be forgotten for another */
-	struct block blocks[BLOCKS];
 	struct look_span answered;      /* whoever waits for a page of it can go on; empty: nobody does */
 	uint64_t sample;
 	uint64_t uncovered[LOOK_REASONS];       /* resident bytes, when it was last looked */
@@ -173,7 +165,7 @@ struct worker {
 	struct pager *p;
 	pthread_t thread;
 	int cpu, epoll_fd, bell;
-	bool stop, urgent;
+	bool stop;
 	struct fetch *fetch;            /* to be used for the next; those that the store has are their own */
 };
 

@@ -18,7 +18,6 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/proc.h"
-#include "base/thread.h"
 
 #define OUT_MAX (4u << 20)              /* of events that a client does not take */
 #define CLIENTS_MAX 16
@@ -271,7 +270,7 @@ static int set_up(struct pager *p, const struct pager_options *o, struct hearth_
 	p->device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);       /* -1: helpers try without */
 	p->around_pages = (unsigned)(o->around_bytes / PAGE_BYTES);
 	for (size_t k = 0; k < SPACES_MAX; k++) {
-		thread_mutex_init(&p->spaces[k].lock);
+		pthread_mutex_init(&p->spaces[k].lock, NULL);
 		p->spaces[k].st = &p->state->spaces[k];
 		p->spaces[k].p = p;
 		p->spaces[k].pidfd = p->spaces[k].pagemap = -1;

@@ -423,7 +423,6 @@ int space_open(struct pager *p, struct space *s)
 	s->fetches = 0;
 	s->faults_until_look = s->look_every = 0;
 	memset(s->stream, 0, sizeof(s->stream));
-	memset(s->blocks, 0, sizeof(s->blocks));
 	s->answered = (struct look_span){ 0 };
 	s->live = r == 0;
 	return r;

@@ -2,8 +2,6 @@
 /*
  * Who serves spaces: a thread a processor, which stays there. A fault is answered soonest by the processor that waits for it (4 us; 74 us by another that sleeps, in our measurements), so a space is with the
  * worker of the processor on which its process was last seen. Faults first, then what is to come back, then what is to leave, each a batch at a time.
- *
- * Whoever waits for a fault waits for us to get the processor, too: a worker has real-time priority while it waits for faults and answers them, and is like any other thread while it moves pages in bulk.
  */
 #include <errno.h>
 #include <sched.h>
@@ -109,15 +107,6 @@ void worker_ring(struct worker *w)
 	(void)!write(w->bell, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
-/* Where that is not allowed it stays as it is. Of a pool that is elsewhere an answer is looked for, perhaps on the processor that its server is to have. */
-static void urgent(struct worker *w, bool on)
-{
-	if (w->urgent == on || !depot_here(w->p->depot))
-		return;
-	w->urgent = on;
-	(void)sched_setscheduler(0, on ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, &(struct sched_param){ .sched_priority = on });
-}
-
 static void on_event(struct worker *w, uint64_t tag)
 {
 	struct space *s = &w->p->spaces[(tag >> 2) % SPACES_MAX];
@@ -155,7 +144,6 @@ static bool work(struct worker *w)
 			if (s->parked.n && !s->held)
 				space_readable(s, w);
 			s->wants |= s->parked.n && !s->held;
-			urgent(w, false);
 			s->wants |= fetch_step(s) || out_step(s);
 			if (!s->wants)
 				space_flush(s);
@@ -183,10 +171,8 @@ static void *run(void *arg)
 	snprintf(name, sizeof(name), "pager/%d", w->cpu);
 	prctl(PR_SET_NAME, name);
 	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
-		int n;
+		int n = epoll_wait(w->epoll_fd, events, EVENTS, more ? 0 : -1);
 
-		urgent(w, !more);
-		n = epoll_wait(w->epoll_fd, events, EVENTS, more ? 0 : -1);
 		for (int k = 0; k < n; k++)
 			on_event(w, events[k].data.u64);
 		more = work(w);

@@ -12,7 +12,4 @@
  */
 int thread_spawn(pthread_t *ret, void *(*run)(void *arg), void *arg);
 
-/** thread_mutex_init - one whose holder runs with the priority of who waits for it, where a thread has real-time priority */
-void thread_mutex_init(pthread_mutex_t *mutex);
-
 #endif

@@ -107,22 +107,6 @@ class Basics(PagerCase):
         self.assertGreater(self.prefetch(p), 15 * MIB)      # and was used, all but what came last and the sample
         self.assertEqual(p.do('check'), 'wrong 0')
 
-    def test_many_of_a_block(self):
-        p = self.program()
-        p.lines.line()
-        p.do('fill 16')
-        self.attach(p)
-        self.barrier(p, 1)
-        self.offload(p)
-        before = self.stat(p)['faults']
-        self.begin(p)
-        self.assertEqual(p.do('touch 2'), 'touched 2048 wrong 0')
-        self.shell.say(f'end {p.name}')
-        self.assertLess(self.stat(p)['faults'] - before, 1400)      # a quarter of each block, then the rest of it came along
-        self.offload(p)
-        self.assertGreater(self.prefetch(p), 14 * MIB)      # and is taken for used
-        self.assertEqual(p.do('check'), 'wrong 0')
-
     def test_a_request_begins_at_once(self):
         """Its first pages are counted though the pager has much to read before it reads that it has begun."""
         p = self.program()
