@@ -369,7 +369,7 @@ static void test_killed_while_looked_at(void **state)
 static void test_hangs(void **state)
 {
 	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
-	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 300 * NS_PER_MS });
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 2 * NS_PER_S });
 	static struct batch b[100];
 	unsigned given = 0;
 
