@@ -98,7 +98,7 @@ static bool quarantined(const struct space *s, uint64_t address)
 	return false;
 }
 
-/* the coldest first: what no request has used since it was last away, by age; then what one has */
+/* the coldest first: what no request has used since it was last away, by age; then what one has. When segments leave that stays: the same requests would only touch it again. */
 static int choose(struct space *s, const struct look_spans *runs, unsigned segments, uint64_t max)
 {
 	struct pages *out = &s->out.pages;
@@ -110,6 +110,8 @@ static int choose(struct space *s, const struct look_spans *runs, unsigned segme
 				uint64_t entry = where_get(&s->where, a);
 				unsigned mine = entry_segment(entry) + (entry & ENTRY_USED ? FARMEM_SEGMENTS : 0);
 
+				if (entry & ENTRY_USED && !(segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION)))
+					continue;
 				if (mine != b || entry_state(entry) != PAGE_LOCAL || !(segments & FARMEM_SEGMENT_BIT(entry_segment(entry))) || quarantined(s, a))
 					continue;
 				if (out->n == max)

@@ -377,7 +377,7 @@ class Warm(unittest.TestCase):
 
     def test_manifest_errors(self):
         node = self.start(parks=False)
-        for farmem, words in (({"quantile": 2}, "farmem: quantile is 2"), ({"rate": 0}, "farmem: rate is 0"), ({"nonsense": 1}, 'unknown key "nonsense"'),
+        for farmem, words in (({"quantile": 2}, "farmem: quantile is 2"), ({"rate": 0}, "farmem: rate is 0"), ({"wake_share": 1.5}, "farmem: wake_share is 1.5"), ({"wake_share": -1}, "wake_share"), ({"nonsense": 1}, 'unknown key "nonsense"'),
                               ({"mode": "maybe"}, "mode"), ("maybe", "mode"), ({"floor": "much"}, "floor"), (["on"], "mapping"), ({"prefetch": 3}, "prefetch"),
                               ({"quantile": ".nan"}, "quantile")):
             with self.assertRaises(AssertionError, msg=farmem) as e:

@@ -92,7 +92,7 @@ class Synthetic(unittest.TestCase):
 
     def test_options_matter(self):
         base = figures(*self.ARGS, '--policy', 'hearth')['local_gib_s']
-        for option in (('--quantile', '0.5'), ('--semiwarm-min', '2m'), ('--no-semiwarm',), ('--long-request', '0'), ('--link', '10MiB'), ('--overlap', '0.5'), ('--init-hot', '0.9'), ('--runtime-hot', '1'),
+        for option in (('--quantile', '0.5'), ('--semiwarm-min', '2m'), ('--wake-share', '0'), ('--no-semiwarm',), ('--long-request', '0'), ('--link', '10MiB'), ('--overlap', '0.5'), ('--init-hot', '0.9'), ('--runtime-hot', '1'),
                        ('--runtime', '200MiB'), ('--keepalive', '60s'), ('--arrivals', 'burst'), ('--arrivals', 'even')):
             self.assertNotEqual(figures(*self.ARGS, '--policy', 'hearth', *option)['local_gib_s'], base, option)
         parked = figures(*self.ARGS, '--policy', 'hearth', '--park')
