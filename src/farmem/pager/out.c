@@ -103,12 +103,12 @@ static unsigned bucket_of(uint64_t entry)
 	return entry_segment(entry) + (entry & ENTRY_USED ? 2 * FARMEM_SEGMENTS : entry & ENTRY_BESIDE ? FARMEM_SEGMENTS : 0);
 }
 
-/* Where what requests use is to stay, only a part of what came along with it is tried at a time: the next request waits for each page of it that it needs. */
+/* When segments leave, what requests use stays: the same ones would only touch it again. Of what came along with it a part is tried at a time, as the next request waits for each page of that that it needs. */
 static bool may_leave(struct space *s, unsigned segments, uint64_t address, uint64_t *entry)
 {
 	if (entry_state(*entry) != PAGE_LOCAL || !(segments & FARMEM_SEGMENT_BIT(entry_segment(*entry))) || quarantined(s, address))
 		return false;
-	if (!(*entry & ENTRY_BESIDE) || segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION))
+	if (!(*entry & ENTRY_SET) || segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION))
 		return true;
 	return fetch_try(s, address, entry);
 }

@@ -67,6 +67,29 @@ class Basics(PagerCase):
         self.assertLess(self.stat(p)['faults'] - before, 128)
         self.assertEqual(p.do('check'), 'wrong 0')
 
+    def test_what_is_used_stays_when_segments_leave(self):
+        """An offload of segments that was called off is asked for again: that is not to undo what the request between the two touched."""
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        self.attach(p)
+        self.barrier(p, 1)
+        self.offload(p, 1 << 1)
+        self.assertEqual(self.stat(p)['ws'], 0)
+        self.begin(p)
+        self.assertEqual(p.do('touch 8'), 'touched 1024 wrong 0')
+        self.shell.say(f'end {p.name}')
+        s = self.stat(p)
+        self.assertGreaterEqual(s['ws'], 4 * MIB)
+        self.assertEqual(s['ws_remote'], 0)
+        self.offload(p, 1 << 1)
+        self.assertEqual(self.stat(p)['ws_remote'], 0)
+        self.offload(p)
+        after = self.stat(p)
+        self.assertEqual(after['ws_remote'], after['ws'])
+        self.assertGreaterEqual(after['ws'], 4 * MIB)      # of the neighbours, some have been tried
+        self.assertEqual(p.do('check'), 'wrong 0')
+
     def test_working_set_comes_at_once(self):
         p = self.program()
         p.lines.line()
