@@ -90,7 +90,7 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
 static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 {
-	unsigned n = 1;
+	unsigned n = 1, most = f->fault ? FETCH_PAGES : SHARED_PAGES;
 	int r;
 
 	if (!still_away(s, f, k)) {
@@ -101,9 +101,9 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 		lost(s, f, k);
 		return 1;
 	}
-	while (k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
+	while (n < most && k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
 		n++;
-	r = copy(s, f->address[k], f->page[k], n, f->fault ? UFFDIO_COPY_MODE_DONTWAKE : 0);
+	r = f->fault ? copy(s, f->address[k], f->page[k], n, UFFDIO_COPY_MODE_DONTWAKE) : share_copy(s, f->address[k], f->page[k], n);
 	if (r == -ESRCH) {
 		space_gone(s);
 		return f->n;
@@ -113,12 +113,16 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 		fetch_wake(s, f->address[k]);
 		r = 1;
 	}
+	/* who copied without the lock may find that an event or a fault was dealt with meanwhile */
 	for (int i = 0; i < r; i++)
-		here(s, f, k + (unsigned)i);
+		if (still_away(s, f, k + (unsigned)i))
+			here(s, f, k + (unsigned)i);
 	if (r == -EAGAIN && f->fault) {
 		f->parked = true;
 		space_park(s, f->fault);
 	} else if (r < 0) {
+		if (r == -EAGAIN)
+			share_stop(s);          /* the others would not get further, and leave more behind */
 		fetch_wake(s, f->address[k]);   /* its mapping is gone, or memory is short: whoever waits touches it again */
 	}
 	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
@@ -173,18 +177,27 @@ static void add(struct fetch *f, uint64_t address, uint64_t entry)
 	f->n++;
 }
 
-/* Return: it is done, and @f can be used again */
+/* In bulk without the lock, but for where the index is looked at. Return: it is done, and @f can be used again */
 static bool submit(struct space *s, struct worker *w, struct fetch *f)
 {
+	bool bulk = !f->fault, done;
+
 	f->s = s;
 	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f,
 		.waited_for = f->fault, .others = w->epoll_fd };
 	(void)step("pager-fetching");
-	if (!depot_submit(s->p->depot, &f->op)) {
-		s->fetches++;
+	s->fetches++;
+	if (bulk)
+		pthread_mutex_unlock(&s->lock);
+	done = depot_submit(s->p->depot, &f->op);
+	if (bulk)
+		pthread_mutex_lock(&s->lock);
+	if (!done)
 		return false;
-	}
 	finish(s, f);
+	if (bulk)
+		space_flush_some(s);
+	s->fetches--;
 	return true;
 }
 
@@ -318,24 +331,16 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 	return c->error == 0;
 }
 
-static int ascending(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 int fetch_begin(struct space *s, bool all, uint64_t bytes)
 {
 	struct choosing c = { .s = s, .all = all, .left = bytes };
 
+	share_stop(s);
 	s->in.pages.n = s->in.pages.at = 0;
 	if (!all)
 		where_each(&s->where, count_one, &c);
 	s->sample++;
 	where_each(&s->where, choose_one, &c);
-	if (s->in.pages.n)
-		qsort(s->in.pages.v, s->in.pages.n, sizeof(uint64_t), ascending);
 	s->in.all = all;
 	s->in.active = true;
 	space_bell(s);
@@ -356,22 +361,32 @@ bool fetch_complete(const struct space *s)
 	return !away;
 }
 
-bool fetch_step(struct space *s)
+/* while others help, its own worker looks at its faults more often */
+static unsigned batch_of(const struct space *s, const struct worker *w)
+{
+	return w == s->home && s->shared && s->fetches ? SHARED_PAGES : FETCH_PAGES;
+}
+
+bool fetch_step(struct space *s, struct worker *w)
 {
 	struct pages *p = &s->in.pages;
 	struct fetch *f;
+	unsigned most;
 
-	if (!s->in.active || s->held || s->fetches >= FETCHES_MAX)
+	if (!s->in.active || s->held || (s->fetches >= FETCHES_MAX && !depot_here(s->p->depot)))
 		return false;
-	f = buffer(s->home);
-	while (f && p->at < p->n && f->n < FETCH_PAGES) {
+	if (w == s->home)
+		share_ask(s);
+	most = batch_of(s, w);
+	f = buffer(w);
+	while (f && p->at < p->n && f->n < most) {
 		uint64_t address = p->v[p->at++], entry = where_get(&s->where, address);
 
 		if (entry_state(entry) == PAGE_REMOTE)
 			add(f, address, entry);
 	}
-	if (f && f->n && !submit(s, s->home, f))
-		s->home->fetch = NULL;
+	if (f && f->n && !submit(s, w, f))
+		w->fetch = NULL;
 	if (p->at < p->n && f)
 		return true;
 	if (s->fetches)

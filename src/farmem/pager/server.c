@@ -269,8 +269,10 @@ static int set_up(struct pager *p, const struct pager_options *o, struct hearth_
 	p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	p->device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);       /* -1: helpers try without */
 	p->around_pages = (unsigned)(o->around_bytes / PAGE_BYTES);
+	p->fetch_workers = o->fetch_workers;
 	for (size_t k = 0; k < SPACES_MAX; k++) {
 		pthread_mutex_init(&p->spaces[k].lock, NULL);
+		pthread_rwlock_init(&p->spaces[k].copies, NULL);
 		p->spaces[k].st = &p->state->spaces[k];
 		p->spaces[k].p = p;
 		p->spaces[k].pidfd = p->spaces[k].pagemap = -1;

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many pages come back faster by several processors: the space's worker asks others that sleep to take batches of the same list. Whose turn it is, and which pages are whose, is known to this process only, under the space's
+ * lock; the index says REMOTE of each page until it is there, so nobody has to know of it should all of us be killed.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/spin.h"
+#include "space.h"
+
+#define SHARE_PAGES 1024                /* of fewer the others would be awake when all are there */
+#define HELPERS_MOST 7                  /* the kernel's locks around a program's memory are one's for all */
+#define LOOK_AT_EVERY 16                /* batches of the space's worker between two looks at which processors are idle */
+#define LOOK_NS (50 * NS_PER_US)        /* at whether copies have ended, before they are slept for */
+
+/* of all that this process may use, how many run nothing */
+static unsigned idle_processors(const struct pager *p)
+{
+	FD_AUTO int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	char text[64];
+	unsigned running;
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	return sscanf(text, "%*s %*s %*s %u", &running) == 1 && running < p->workers_n ? p->workers_n - running : 0;
+}
+
+/* others that may help */
+static unsigned helpers(const struct space *s)
+{
+	unsigned idle;
+
+	if (s->p->fetch_workers)
+		return s->p->fetch_workers - 1;
+	idle = idle_processors(s->p);
+	/* a request comes, whose threads would wait for us otherwise: not for those that they touch only, but for a processor. When all comes back there is none */
+	if (idle && !s->in.all)
+		idle--;
+	idle += s->fetches;
+	return idle < HELPERS_MOST ? idle : HELPERS_MOST;
+}
+
+static void share_set(struct space *s, bool on)
+{
+	__atomic_store_n(&s->shared, on, __ATOMIC_RELAXED);     /* workers glance at it without the lock */
+}
+
+void share_stop(struct space *s)
+{
+	share_set(s, false);
+	s->in.batches = 0;
+}
+
+void share_ask(struct space *s)
+{
+	struct pager *p = s->p;
+	unsigned home = (unsigned)(s->home - p->workers);
+
+	share_set(s, s->in.pages.n - s->in.pages.at >= (s->shared ? 1 : SHARE_PAGES) && depot_here(p->depot));
+	if (!s->shared || s->in.batches++ % LOOK_AT_EVERY)
+		return;
+	s->helpers = helpers(s);
+	for (unsigned k = 1, asked = s->fetches; k < p->workers_n && asked < s->helpers; k++)
+		asked += worker_wake(&p->workers[(home + k) % p->workers_n]);
+}
+
+bool share_help(struct space *s, struct worker *w)
+{
+	bool more = s->shared && s->fetches <= s->helpers && fetch_step(s, w);
+
+	if (s->gone)
+		space_bell(s);
+	return more;
+}
+
+int share_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)
+{
+	int r;
+
+	pthread_rwlock_rdlock(&s->copies);
+	pthread_mutex_unlock(&s->lock);
+	r = fetch_copy(s, address, from, pages);
+	pthread_rwlock_unlock(&s->copies);
+	(void)step("pager-copied");
+	pthread_mutex_lock(&s->lock);
+	return r;
+}
+
+void share_copies_end(struct space *s)
+{
+	uint64_t began = 0, now = 0;
+
+	/* none begins, as we have the space's lock; those under way take as long as a few pages do */
+	while (pthread_rwlock_trywrlock(&s->copies) != 0) {
+		now = clock_mono_ns();
+		began = began ? began : now;
+		if (now - began > LOOK_NS) {
+			pthread_rwlock_wrlock(&s->copies);
+			break;
+		}
+		spin_pause(now);
+	}
+	pthread_rwlock_unlock(&s->copies);
+}
