@@ -155,15 +155,27 @@ static void finish(struct space *s, struct fetch *f)
 		answer(s, f);
 }
 
+/* gives the lock up meanwhile */
+static void finish_bulk(struct space *s, struct fetch *f)
+{
+	finish(s, f);
+	space_flush_some(s);
+	s->fetches--;
+}
+
 static void fetched(struct depot_op *op)
 {
 	struct fetch *f = op->ctx;
 	struct space *s = f->s;
 
 	pthread_mutex_lock(&s->lock);
-	finish(s, f);
-	fetch_answered(s);
-	s->fetches--;
+	if (f->fault) {
+		finish(s, f);
+		fetch_answered(s);
+		s->fetches--;
+	} else {
+		finish_bulk(s, f);
+	}
 	space_bell(s);
 	pthread_mutex_unlock(&s->lock);
 	free(f);
@@ -180,25 +192,27 @@ static void add(struct fetch *f, uint64_t address, uint64_t entry)
 /* In bulk without the lock, but for where the index is looked at. Return: it is done, and @f can be used again */
 static bool submit(struct space *s, struct worker *w, struct fetch *f)
 {
-	bool bulk = !f->fault, done;
+	bool done, bulk = !f->fault;    /* @f may be somebody else's already when that is not done at once */
 
 	f->s = s;
 	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f,
 		.waited_for = f->fault, .others = w->epoll_fd };
 	(void)step("pager-fetching");
+	if (!bulk) {
+		done = depot_submit(s->p->depot, &f->op);
+		if (done)
+			finish(s, f);
+		else
+			s->fetches++;
+		return done;
+	}
 	s->fetches++;
-	if (bulk)
-		pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->lock);
 	done = depot_submit(s->p->depot, &f->op);
-	if (bulk)
-		pthread_mutex_lock(&s->lock);
-	if (!done)
-		return false;
-	finish(s, f);
-	if (bulk)
-		space_flush_some(s);
-	s->fetches--;
-	return true;
+	pthread_mutex_lock(&s->lock);
+	if (done)
+		finish_bulk(s, f);
+	return done;
 }
 
 static struct fetch *buffer(struct worker *w)
@@ -361,10 +375,10 @@ bool fetch_complete(const struct space *s)
 	return !away;
 }
 
-/* while others help, its own worker looks at its faults more often */
+/* by several, each of whom looks at the faults that are its own in between; the one whose the space is takes longer to read one, as it waits for the others' copies */
 static unsigned batch_of(const struct space *s, const struct worker *w)
 {
-	return w == s->home && s->shared && s->fetches ? SHARED_PAGES : FETCH_PAGES;
+	return s->shared && (w != s->home || s->fetches) ? SHARED_PAGES : FETCH_PAGES;
 }
 
 bool fetch_step(struct space *s, struct worker *w)

@@ -32,7 +32,7 @@
 #define SPACES_MAX 512
 #define OWN_MAX 3
 #define FETCH_PAGES 64                  /* at most for one fault, and of a batch of prefetch */
-#define SHARED_PAGES 16                 /* of a batch of the space's own worker while others help, who may be slower to see a fault; at a time copied by whoever has not the lock */
+#define SHARED_PAGES 16                 /* of a batch while several bring them; copied at a time by whoever has not the lock */
 #define STREAMS 4                       /* of a space */
 
 /* ---- what outlives a worker that is killed ---- */

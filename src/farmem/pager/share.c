@@ -39,7 +39,7 @@ static unsigned helpers(const struct space *s)
 	if (s->p->fetch_workers)
 		return s->p->fetch_workers - 1;
 	idle = idle_processors(s->p);
-	/* a request comes, whose threads would wait for us otherwise: not for those that they touch only, but for a processor. When all comes back there is none */
+	/* one is left to the threads of the request that comes; when all comes back none does */
 	if (idle && !s->in.all)
 		idle--;
 	idle += s->fetches;
@@ -57,26 +57,33 @@ void share_stop(struct space *s)
 	s->in.batches = 0;
 }
 
-void share_ask(struct space *s)
+/* as many as are not there yet, of those that have nothing to do */
+static void wake(const struct space *s)
 {
-	struct pager *p = s->p;
+	const struct pager *p = s->p;
 	unsigned home = (unsigned)(s->home - p->workers);
 
-	share_set(s, s->in.pages.n - s->in.pages.at >= (s->shared ? 1 : SHARE_PAGES) && depot_here(p->depot));
-	if (!s->shared || s->in.batches++ % LOOK_AT_EVERY)
-		return;
-	s->helpers = helpers(s);
-	for (unsigned k = 1, asked = s->fetches; k < p->workers_n && asked < s->helpers; k++)
-		asked += worker_wake(&p->workers[(home + k) % p->workers_n]);
+	for (unsigned k = 1, there = s->fetches; k < p->workers_n && there < s->helpers; k++)
+		there += worker_wake(&p->workers[(home + k) % p->workers_n]);
+}
+
+void share_ask(struct space *s)
+{
+	bool many = s->in.pages.n - s->in.pages.at >= (s->shared ? 1 : SHARE_PAGES) && depot_here(s->p->depot), look = many && s->in.batches++ % LOOK_AT_EVERY == 0;
+
+	if (look)
+		s->helpers = helpers(s);
+	share_set(s, many && s->helpers);
+	if (look)
+		wake(s);
 }
 
 bool share_help(struct space *s, struct worker *w)
 {
-	bool more = s->shared && s->fetches <= s->helpers && fetch_step(s, w);
-
-	if (s->gone)
-		space_bell(s);
-	return more;
+	if (!s->shared || s->fetches > s->helpers)
+		return false;
+	(void)step("pager-helping");
+	return fetch_step(s, w);
 }
 
 int share_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)

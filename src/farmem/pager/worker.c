@@ -165,12 +165,13 @@ static bool work(struct worker *w)
 		if (!__atomic_load_n(&s->wants, __ATOMIC_RELAXED) && !__atomic_load_n(&s->shared, __ATOMIC_RELAXED))
 			continue;
 		pthread_mutex_lock(&s->lock);
-		if (s->live && s->home == w && !s->gone)
-			more |= s->wants && work_on(s, w);
-		else if (s->live && !s->gone)
-			more |= share_help(s, w);
-		else if (!s->live)
+		if (s->live && !s->gone) {
+			more |= s->home == w ? s->wants && work_on(s, w) : share_help(s, w);
+			if (s->gone)
+				space_bell(s);
+		} else if (!s->live) {
 			s->wants = false;
+		}
 		pthread_mutex_unlock(&s->lock);
 	}
 	return more;
