@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/spin.h"
+#include "soon.h"
 #include "step.h"
 
 #define TIDY_PAGES 2
@@ -92,9 +93,9 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 static void lock_as(struct depot *d, bool reads)
 {
 	if (reads)
-		pthread_rwlock_rdlock(&d->lock);
+		soon(&d->lock, pthread_rwlock_tryrdlock, pthread_rwlock_rdlock);
 	else
-		pthread_rwlock_wrlock(&d->lock);
+		soon(&d->lock, pthread_rwlock_trywrlock, pthread_rwlock_wrlock);
 }
 
 /* Whoever moves pages that nobody waits for leaves the lock to those that are waited for: it would be its own again before one that sleeps has woken. @reads: with others who do */

@@ -90,7 +90,7 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
 static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 {
-	unsigned n = 1, most = f->fault ? FETCH_PAGES : SHARED_PAGES;
+	unsigned n = 1, most = s->shared && !f->fault ? SHARED_PAGES : FETCH_PAGES;
 	int r;
 
 	if (!still_away(s, f, k)) {
@@ -355,6 +355,10 @@ int fetch_begin(struct space *s, bool all, uint64_t bytes)
 		where_each(&s->where, count_one, &c);
 	s->sample++;
 	where_each(&s->where, choose_one, &c);
+	for (unsigned k = 0; k < LANES; k++) {
+		s->in.lane[k].at = s->in.pages.n * k / LANES;
+		s->in.lane[k].end = s->in.pages.n * (k + 1) / LANES;
+	}
 	s->in.all = all;
 	s->in.active = true;
 	space_bell(s);
@@ -381,11 +385,23 @@ static unsigned batch_of(const struct space *s, const struct worker *w)
 	return s->shared && (w != s->home || s->fetches) ? SHARED_PAGES : FETCH_PAGES;
 }
 
+/* the next of the list that nobody has taken, of a lane or of those after it; NULL: there is none */
+static const uint64_t *next_of(struct job *j, unsigned *lane)
+{
+	if (j->pages.at == j->pages.n)
+		return NULL;
+	while (j->lane[*lane].at == j->lane[*lane].end)
+		*lane = (*lane + 1) % LANES;
+	j->pages.at++;
+	return &j->pages.v[j->lane[*lane].at++];
+}
+
 bool fetch_step(struct space *s, struct worker *w)
 {
 	struct pages *p = &s->in.pages;
+	unsigned most, lane = (unsigned)(w - s->p->workers) % LANES;
+	const uint64_t *next;
 	struct fetch *f;
-	unsigned most;
 
 	if (!s->in.active || s->held || (s->fetches >= FETCHES_MAX && !depot_here(s->p->depot)))
 		return false;
@@ -393,8 +409,8 @@ bool fetch_step(struct space *s, struct worker *w)
 		share_ask(s);
 	most = batch_of(s, w);
 	f = buffer(w);
-	while (f && p->at < p->n && f->n < most) {
-		uint64_t address = p->v[p->at++], entry = where_get(&s->where, address);
+	while (f && f->n < most && (next = next_of(&s->in, &lane))) {
+		uint64_t address = *next, entry = where_get(&s->where, address);
 
 		if (entry_state(entry) == PAGE_REMOTE)
 			add(f, address, entry);

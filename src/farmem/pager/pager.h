@@ -34,6 +34,7 @@
 #define FETCH_PAGES 64                  /* at most for one fault, and of a batch of prefetch */
 #define SHARED_PAGES 16                 /* of a batch while several bring them; copied at a time by whoever has not the lock */
 #define STREAMS 4                       /* of a space */
+#define LANES 8                         /* of what comes back: several who bring it take theirs from different parts of it, as a page table has one lock */
 
 /* ---- what outlives a worker that is killed ---- */
 
@@ -115,7 +116,8 @@ struct job {
 	bool active, ended, all;        /* ended: to be told. all: not only the working set */
 	uint64_t done_pages;            /* since it was told last */
 	unsigned batches;
-	struct pages pages;
+	struct pages pages;             /* at: how many have been taken */
+	struct { size_t at, end; } lane[LANES];
 };
 
 /**

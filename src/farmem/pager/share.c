@@ -7,15 +7,13 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
-#include "base/spin.h"
+#include "soon.h"
 #include "space.h"
 
 #define SHARE_PAGES 1024                /* of fewer the others would be awake when all are there */
 #define HELPERS_MOST 7                  /* the kernel's locks around a program's memory are one's for all */
 #define LOOK_AT_EVERY 16                /* batches of the space's worker between two looks at which processors are idle */
-#define LOOK_NS (50 * NS_PER_US)        /* at whether copies have ended, before they are slept for */
 
 /* of all that this process may use, how many run nothing */
 static unsigned idle_processors(const struct pager *p)
@@ -101,17 +99,7 @@ int share_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
 
 void share_copies_end(struct space *s)
 {
-	uint64_t began = 0, now = 0;
-
-	/* none begins, as we have the space's lock; those under way take as long as a few pages do */
-	while (pthread_rwlock_trywrlock(&s->copies) != 0) {
-		now = clock_mono_ns();
-		began = began ? began : now;
-		if (now - began > LOOK_NS) {
-			pthread_rwlock_wrlock(&s->copies);
-			break;
-		}
-		spin_pause(now);
-	}
+	/* none begins, as we have the space's lock */
+	soon(&s->copies, pthread_rwlock_trywrlock, pthread_rwlock_wrlock);
 	pthread_rwlock_unlock(&s->copies);
 }

@@ -17,7 +17,8 @@
 
 #define EVENTS_MAX 64                   /* of one space, before others have a turn */
 #define FORGET_AT DEPOT_PAGES
-#define FORGET_MOST (16 * FORGET_AT)    /* where somebody will soon do it without the lock */
+#define FORGET_MOST (16 * FORGET_AT)    /* where somebody will soon do it without the space's lock, */
+#define FORGET_SOME 64                  /* so many at a time: whoever reads of the store waits for it */
 #define ZERO_BYTES (64ull << 10)
 #define FORGET_MAX_MS 1000
 #define WHOLE_END 0x7fffffffe000ull     /* of the addresses that programs have */
@@ -101,9 +102,9 @@ static void forgotten(struct depot_op *op)
 }
 
 /* Return: to be submitted; NULL: nothing can be forgotten now */
-static struct forgetting *to_forget(struct space *s)
+static struct forgetting *to_forget(struct space *s, unsigned most)
 {
-	unsigned n = s->dead.n < DEPOT_PAGES ? (unsigned)s->dead.n : DEPOT_PAGES;
+	unsigned n = s->dead.n < most ? (unsigned)s->dead.n : most;
 	struct forgetting *f;
 
 	/* a child's pages are its parent's */
@@ -130,13 +131,13 @@ void space_flush(struct space *s)
 {
 	struct forgetting *f;
 
-	while ((f = to_forget(s)))
+	while ((f = to_forget(s, DEPOT_PAGES)))
 		forget(s->p, f);
 }
 
 void space_flush_some(struct space *s)
 {
-	struct forgetting *f = s->dead.n >= FORGET_AT ? to_forget(s) : NULL;
+	struct forgetting *f = s->dead.n >= FORGET_SOME ? to_forget(s, FORGET_SOME) : NULL;
 
 	if (!f)
 		return;
