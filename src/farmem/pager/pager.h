@@ -138,11 +138,11 @@ struct space {
 	struct where where;
 	struct worker *home;
 	int pidfd, pagemap;
-	bool live, held, wants;         /* held: its userfaultfd is not read, as pages are being moved out */
+	bool live, held;                /* held: its userfaultfd is not read, as pages are being moved out */
+	atomic_bool wants, shared;      /* glanced at without the lock. shared: pages come back that other workers may take batches of, @helpers at a time */
 	bool querying, gone;
 	bool backing, back_again;       /* pages that the pool did not take are being moved back */
 	unsigned fetches;               /* at the store, or being copied: what comes back, and what leaves */
-	bool shared;                    /* pages come back that other workers may take batches of, @helpers at a time */
 	unsigned helpers;
 	struct job out, in;
 	struct look_spans maps;         /* its mappings when it was last looked at */

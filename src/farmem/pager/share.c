@@ -44,14 +44,9 @@ static unsigned helpers(const struct space *s)
 	return idle < HELPERS_MOST ? idle : HELPERS_MOST;
 }
 
-static void share_set(struct space *s, bool on)
-{
-	__atomic_store_n(&s->shared, on, __ATOMIC_RELAXED);     /* workers glance at it without the lock */
-}
-
 void share_stop(struct space *s)
 {
-	share_set(s, false);
+	s->shared = false;
 	s->in.batches = 0;
 }
 
@@ -71,7 +66,7 @@ void share_ask(struct space *s)
 
 	if (look)
 		s->helpers = helpers(s);
-	share_set(s, many && s->helpers);
+	s->shared = many && s->helpers;
 	if (look)
 		wake(s);
 }

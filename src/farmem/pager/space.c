@@ -455,7 +455,8 @@ int space_open(struct pager *p, struct space *s)
 	s->p = p;
 	s->pidfd = s->st->pid ? pidfd_of(s->st->pid) : -1;
 	s->pagemap = -1;
-	s->gone = s->held = s->querying = s->wants = false;
+	s->gone = s->held = s->querying = false;
+	s->wants = false;
 	s->fetches = 0;
 	share_stop(s);
 	s->faults_until_look = s->look_every = 0;

@@ -162,7 +162,7 @@ static bool work(struct worker *w)
 	for (unsigned k = 0; k < __atomic_load_n(&w->p->spaces_top, __ATOMIC_RELAXED); k++) {
 		struct space *s = &w->p->spaces[k];
 
-		if (!__atomic_load_n(&s->wants, __ATOMIC_RELAXED) && !__atomic_load_n(&s->shared, __ATOMIC_RELAXED))
+		if (!atomic_load_explicit(&s->wants, memory_order_relaxed) && !atomic_load_explicit(&s->shared, memory_order_relaxed))
 			continue;
 		pthread_mutex_lock(&s->lock);
 		if (s->live && !s->gone) {
