@@ -104,7 +104,7 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
 static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 {
-	unsigned n = 1;
+	unsigned n = 1, most = s->shared && !f->fault ? SHARED_PAGES : FETCH_PAGES;
 	int r;
 
 	if (!still_away(s, f, k)) {
@@ -115,9 +115,9 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 		lost(s, f, k);
 		return 1;
 	}
-	while (k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
+	while (n < most && k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
 		n++;
-	r = copy(s, f->address[k], f->page[k], n, f->fault ? UFFDIO_COPY_MODE_DONTWAKE : 0);
+	r = f->fault ? copy(s, f->address[k], f->page[k], n, UFFDIO_COPY_MODE_DONTWAKE) : share_copy(s, f->address[k], f->page[k], n);
 	if (r == -ESRCH) {
 		space_gone(s);
 		return f->n;
@@ -127,12 +127,16 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 		fetch_wake(s, f->address[k]);
 		r = 1;
 	}
+	/* who copied without the lock may find that an event or a fault was dealt with meanwhile */
 	for (int i = 0; i < r; i++)
-		here(s, f, k + (unsigned)i);
+		if (still_away(s, f, k + (unsigned)i))
+			here(s, f, k + (unsigned)i);
 	if (r == -EAGAIN && f->fault) {
 		f->parked = true;
 		space_park(s, f->fault);
 	} else if (r < 0) {
+		if (r == -EAGAIN)
+			share_stop(s);          /* the others would not get further, and leave more behind */
 		fetch_wake(s, f->address[k]);   /* its mapping is gone, or memory is short: whoever waits touches it again */
 	}
 	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
@@ -165,15 +169,27 @@ static void finish(struct space *s, struct fetch *f)
 		answer(s, f);
 }
 
+/* gives the lock up meanwhile */
+static void finish_bulk(struct space *s, struct fetch *f)
+{
+	finish(s, f);
+	space_flush_some(s);
+	s->fetches--;
+}
+
 static void fetched(struct depot_op *op)
 {
 	struct fetch *f = op->ctx;
 	struct space *s = f->s;
 
 	pthread_mutex_lock(&s->lock);
-	finish(s, f);
-	fetch_answered(s);
-	s->fetches--;
+	if (f->fault) {
+		finish(s, f);
+		fetch_answered(s);
+		s->fetches--;
+	} else {
+		finish_bulk(s, f);
+	}
 	space_bell(s);
 	pthread_mutex_unlock(&s->lock);
 	free(f);
@@ -187,19 +203,30 @@ static void add(struct fetch *f, uint64_t address, uint64_t entry)
 	f->n++;
 }
 
-/* Return: it is done, and @f can be used again */
+/* In bulk without the lock, but for where the index is looked at. Return: it is done, and @f can be used again */
 static bool submit(struct space *s, struct worker *w, struct fetch *f)
 {
+	bool done, bulk = !f->fault;    /* @f may be somebody else's already when that is not done at once */
+
 	f->s = s;
 	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f,
 		.waited_for = f->fault, .others = w->epoll_fd };
 	(void)step("pager-fetching");
-	if (!depot_submit(s->p->depot, &f->op)) {
-		s->fetches++;
-		return false;
+	if (!bulk) {
+		done = depot_submit(s->p->depot, &f->op);
+		if (done)
+			finish(s, f);
+		else
+			s->fetches++;
+		return done;
 	}
-	finish(s, f);
-	return true;
+	s->fetches++;
+	pthread_mutex_unlock(&s->lock);
+	done = depot_submit(s->p->depot, &f->op);
+	pthread_mutex_lock(&s->lock);
+	if (done)
+		finish_bulk(s, f);
+	return done;
 }
 
 static struct fetch *buffer(struct worker *w)
@@ -363,17 +390,11 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 	return c->error == 0;
 }
 
-static int ascending(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 int fetch_begin(struct space *s, bool all, uint64_t bytes)
 {
 	struct choosing c = { .s = s, .all = all, .sample_bits = SAMPLE_BITS, .left = bytes };
 
+	share_stop(s);
 	s->in.pages.n = s->in.pages.at = 0;
 	if (!all)
 		where_each(&s->where, count_one, &c);
@@ -381,8 +402,10 @@ int fetch_begin(struct space *s, bool all, uint64_t bytes)
 		c.sample_bits++;
 	fetch_turn(s);
 	where_each(&s->where, choose_one, &c);
-	if (s->in.pages.n)
-		qsort(s->in.pages.v, s->in.pages.n, sizeof(uint64_t), ascending);
+	for (unsigned k = 0; k < LANES; k++) {
+		s->in.lane[k].at = s->in.pages.n * k / LANES;
+		s->in.lane[k].end = s->in.pages.n * (k + 1) / LANES;
+	}
 	s->in.all = all;
 	s->in.active = true;
 	space_bell(s);
@@ -403,22 +426,44 @@ bool fetch_complete(const struct space *s)
 	return !away;
 }
 
-bool fetch_step(struct space *s)
+/* by several, each of whom looks at the faults that are its own in between; the one whose the space is takes longer to read one, as it waits for the others' copies */
+static unsigned batch_of(const struct space *s, const struct worker *w)
+{
+	return s->shared && (w != s->home || s->fetches) ? SHARED_PAGES : FETCH_PAGES;
+}
+
+/* the next of the list that nobody has taken, of a lane or of those after it; NULL: there is none */
+static const uint64_t *next_of(struct job *j, unsigned *lane)
+{
+	if (j->pages.at == j->pages.n)
+		return NULL;
+	while (j->lane[*lane].at == j->lane[*lane].end)
+		*lane = (*lane + 1) % LANES;
+	j->pages.at++;
+	return &j->pages.v[j->lane[*lane].at++];
+}
+
+bool fetch_step(struct space *s, struct worker *w)
 {
 	struct pages *p = &s->in.pages;
+	unsigned most, lane = (unsigned)(w - s->p->workers) % LANES;
+	const uint64_t *next;
 	struct fetch *f;
 
-	if (!s->in.active || s->held || s->fetches >= FETCHES_MAX)
+	if (!s->in.active || s->held || (s->fetches >= FETCHES_MAX && !depot_here(s->p->depot)))
 		return false;
-	f = buffer(s->home);
-	while (f && p->at < p->n && f->n < FETCH_PAGES) {
-		uint64_t address = p->v[p->at++], entry = where_get(&s->where, address);
+	if (w == s->home)
+		share_ask(s);
+	most = batch_of(s, w);
+	f = buffer(w);
+	while (f && f->n < most && (next = next_of(&s->in, &lane))) {
+		uint64_t address = *next, entry = where_get(&s->where, address);
 
 		if (entry_state(entry) == PAGE_REMOTE)
 			add(f, address, entry);
 	}
-	if (f && f->n && !submit(s, s->home, f))
-		s->home->fetch = NULL;
+	if (f && f->n && !submit(s, w, f))
+		w->fetch = NULL;
 	if (p->at < p->n && f)
 		return true;
 	if (s->fetches)

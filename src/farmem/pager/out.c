@@ -300,6 +300,8 @@ static void ask(struct space *s)
 	struct warm_msg m = { .op = WARM_OUT, .seq = s->st->batch.seq };
 	struct batch *b = &s->st->batch;
 
+	/* of those pages none is still being copied by somebody who found it away, while it came by a fault */
+	share_copies_end(s);
 	/* nothing that happens to the address space from here on is taken in before the helper has answered */
 	worker_hold(s, true);
 	__atomic_store_n(&b->phase, BATCH_ASKED, __ATOMIC_RELEASE);

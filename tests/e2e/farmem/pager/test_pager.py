@@ -402,5 +402,88 @@ class Hammer(PagerCase):
         self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
 
 
+class Together(PagerCase):
+    """Many pages come back by several processors at once, whether idle or not."""
+    options = ('--fetch-workers', '8')
+
+    def used(self, mib):
+        """All of it is away, and of the working set."""
+        p = self.program()
+        p.lines.line()
+        p.do(f'fill {mib}')
+        self.attach(p)
+        self.barrier(p, 0)
+        self.leave_used(p)
+        return p
+
+    def leave_used(self, p):
+        self.offload(p)
+        self.begin(p)
+        p.do('touch 1')
+        self.shell.say(f'end {p.name}')
+        self.offload(p)
+
+    def test_comes_back(self):
+        p = self.used(64)
+        self.assertGreater(self.prefetch(p), 60 * MIB)
+        self.assertEqual(p.do('check'), 'wrong 0')
+        self.assertLess(self.stat(p)['pool'], 2 * MIB)      # what came back is not kept
+        self.offload(p)
+        self.assertEqual(self.detach(p)['error'], 0)
+        self.assertEqual(p.do('resident'), 'resident 16384 of 16384')
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_its_memory_changes_meanwhile(self):
+        p = self.used(32)
+        for _ in range(8):
+            self.shell.say(f'prefetch {p.name} {1 << 40}')
+            self.assertEqual(p.do('churn 60'), 'churned wrong 0')
+            self.event('prefetched')
+            self.leave_used(p)
+        self.assertEqual(p.do('churn 1'), 'churned wrong 0')
+        self.shell.say(f'detach {p.name} 0')
+        self.assertEqual(p.do('churn 60'), 'churned wrong 0')
+        self.assertEqual(self.event('detached')['error'], 0)
+        self.assertEqual(p.do('churn 1'), 'churned wrong 0')
+
+    def test_pages_leave_again_at_once(self):
+        """What threads touch while it comes leaves again before all is there."""
+        p = self.used(32)
+        p.do('hammer 16')
+        before = int(p.do('rounds').split()[1])
+        while int(p.do('rounds').split()[1]) < before + 20000:
+            self.shell.say(f'prefetch {p.name} {1 << 40}')
+            self.offload(p)
+        self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_thrown_away_while_it_comes(self):
+        p = self.program()
+        p.lines.line()
+        self.attach(p)
+        p.do('throw 32')
+        before = int(p.do('rounds').split()[1])
+        while int(p.do('rounds').split()[1]) < before + 20000:
+            self.offload(p)
+            self.shell.say(f'prefetch {p.name} {1 << 40}')
+        self.assertRegex(p.do('stop'), r'rounds \d+ wrong 0')
+
+    def test_ends_while_it_comes(self):
+        p = self.used(64)
+        self.shell.say(f'prefetch {p.name} {1 << 40}')
+        p.process.kill()
+        p.process.wait()
+        self.assertEqual(self.detach(p, 1)['error'], 0)
+        q = self.used(8)
+        self.assertEqual(q.do('check'), 'wrong 0')
+        self.assertLess(self.stat(q)['pool'], 4 * MIB)      # what the other had in the pool is gone
+
+    def test_two_at_once(self):
+        a, b = self.used(32), self.used(32)
+        self.shell.say(f'prefetch {a.name} {1 << 40}\nprefetch {b.name} {1 << 40}')
+        self.assertEqual({self.event('prefetched')['name'], self.event('prefetched')['name']}, {a.name, b.name})
+        self.assertEqual((a.do('check'), b.do('check')), ('wrong 0', 'wrong 0'))
+
+
 if __name__ == '__main__':
     unittest.main()
