@@ -5,7 +5,7 @@
 #include "pump.h"
 
 /*
- * The short way of a synchronous operation that is one I/O and one copy: the calling thread takes a desk of the device, which is room in a slot of the ring and a stream, and does both itself. Rows of
+ * The short way of a synchronous operation by STAGE that is one I/O and one copy: the calling thread takes a desk of the device, which is room in a slot of the ring and a stream, and does both itself. Rows of
  * desks are made as they are needed, of a slot each, and kept. To take one is one atomic instruction; a thread comes back to the same desk as long as nobody else is there.
  */
 #define SHORT_BYTES (64u << 10)         /* at most: what is longer has something to overlap */

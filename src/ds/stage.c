@@ -32,7 +32,8 @@ static ssize_t staged_read(struct op *op, struct desk *k, struct pump *p, cu_str
 
 	if (served < 0)
 		return served;
-	pair_carried(op->pair, HEARTH_DS_STAGE, (uint64_t)served);
+	if (served > 0)
+		pair_carried(op->pair, HEARTH_DS_STAGE, (uint64_t)served);
 	op->memory_offset += (uint64_t)served;
 	op->file_offset += (uint64_t)served;
 	op->bytes -= (uint64_t)served;
@@ -48,7 +49,7 @@ static ssize_t with_pump(struct op *op, struct hearth_err *err)
 {
 	struct hearth_ds *ds = op->file->ds;
 	struct hearth_ds_device *d = op->memory->device;
-	struct lane *l = NULL;
+	struct lane *l;
 	struct pump *p;
 	ssize_t r = pump_get(ds, &p, err);
 
@@ -56,10 +57,12 @@ static ssize_t with_pump(struct op *op, struct hearth_err *err)
 		return r;
 	p->current = d->cuda ? d : NULL;
 	p->err = err;
-	if (op->path != HEARTH_DS_STAGE || op->write)
+	if (op->path != HEARTH_DS_STAGE || op->write) {
 		r = by_pump(p, op);
-	else
-		r = (l = lane_get(p, d)) ? staged_read(op, NULL, p, l->stream, err) : p->failed;
+	} else {
+		l = lane_get(p, d);
+		r = l ? staged_read(op, NULL, p, l->stream, err) : p->failed;
+	}
 	p->err = NULL;
 	pump_put(ds, p);
 	return r;

@@ -264,7 +264,7 @@ static void faults(void **state)
 	close_with_fault(&g);
 }
 
-/* What the driver refuses is an error of the call, and the desk is as good as before; without a stream there is no desk. The driver fails the first call of each kind: this is the first test. */
+/* What the driver refuses is an error of the call, and the desk is as good as before; without a stream there is no desk. The driver fails the first calls of each kind, two of copies into the device: this is the first test. */
 static void refused(void **state)
 {
 	struct rig g;
