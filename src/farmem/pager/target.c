@@ -381,7 +381,7 @@ static bool count_working_set(void *ctx, uint64_t address, uint64_t entry)
 {
 	uint64_t *pages = ctx;
 
-	*pages += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_USED);
+	*pages += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_SET);
 	return true;
 }
 
