@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
+
 #include <stdlib.h>
 
 #include "desk.h"

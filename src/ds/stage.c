@@ -3,8 +3,6 @@
  * Synchronous operations that take more than one system call. This thread does short ones itself, at a desk; for the others, and where no desk can be had, a pump of the context works for it, with
  * its own context current for as long.
  */
-#include <errno.h>
-
 #include "ahead.h"
 #include "desk.h"
 #include "stage.h"
