@@ -20,9 +20,9 @@ static double fault_ns(const struct farmem_node *node, double bytes)
 	return bytes * FAULT_TIMES * rate_each(&node->costs.back);
 }
 
-void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t ns)
+void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t others, uint64_t ns)
 {
-	if (bytes == 0)
+	if (bytes == 0 || others > bytes)
 		return;
 	rate_add(&node->costs.wake, (double)bytes, ns, WOKEN_MEMORY);
 	rate_add(&f->wake, (double)bytes, ns, WAKES_MEMORY * (double)bytes);

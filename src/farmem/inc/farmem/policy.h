@@ -269,8 +269,11 @@ uint64_t farmem_offload_quota(const struct farmem_node *node, const struct farme
 void farmem_idle_over(struct farmem_node *node, struct farmem_function *f, uint64_t now_ns, uint64_t idle_ns, bool called);
 /** farmem_life_ns - how long an instance that becomes idle now is likely to live: its keep-alive, and as many calls more as others had. Return: FARMEM_NEVER without keep-alive. */
 uint64_t farmem_life_ns(const struct farmem_function *f);
-/** farmem_measured_wake - a call that found its recorded working set away, @bytes of it, waited @ns for that and for whatever else it missed */
-void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t ns);
+/**
+ * farmem_measured_wake - a call that found its recorded working set away, @bytes of it, waited @ns for that and for whatever else it missed
+ * @others: bytes of what else: where they are more, the set was not known yet, and nothing is said of what wakes take for which it is
+ */
+void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t others, uint64_t ns);
 /** farmem_call_ns - what a call takes that finds all memory here; 0: not known */
 uint64_t farmem_call_ns(const struct farmem_function *f);
 /** farmem_wake_ns - what a call waits while the recorded working set, all of it, comes back */

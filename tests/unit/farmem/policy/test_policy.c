@@ -538,17 +538,18 @@ static void wakes_are_measured(void **state)
 	struct farmem_function other = { 0 };
 
 	assert_in_range(farmem_wake_ns(&r.node, &r.f, 10000000), 11 * NS_PER_MS - 2, 11 * NS_PER_MS + 2);
-	farmem_measured_wake(&r.node, &r.f, 1000, NS_PER_MS);
-	farmem_measured_wake(&r.node, &r.f, 0, S);
+	farmem_measured_wake(&r.node, &r.f, 1000, 1001, S);     /* its first, of which nothing was known */
+	farmem_measured_wake(&r.node, &r.f, 1000, 1000, NS_PER_MS);
+	farmem_measured_wake(&r.node, &r.f, 0, 0, S);
 	assert_in_range(farmem_wake_ns(&r.node, &r.f, 1000), NS_PER_MS - 2, NS_PER_MS + 2);
 	assert_false(cheap(&r));
 	/* those that are long ago fade */
 	for (unsigned k = 0; k < 100; k++)
-		farmem_measured_wake(&r.node, &r.f, 1000, 1000);
+		farmem_measured_wake(&r.node, &r.f, 1000, 0, 1000);
 	assert_in_range(farmem_wake_ns(&r.node, &r.f, 1000), 1000, 1100);
 	assert_true(cheap(&r));
 	for (unsigned k = 0; k < 10; k++)
-		farmem_measured_wake(&r.node, &other, 100 * MIB, 10 * 100 * MIB);
+		farmem_measured_wake(&r.node, &other, 100 * MIB, 0, 10 * 100 * MIB);
 	assert_in_range(farmem_wake_ns(&r.node, &r.f, 1000), 1000, 1100);
 	other = (struct farmem_function){ 0 };
 	assert_in_range(farmem_wake_ns(&r.node, &other, 1000000), 10 * NS_PER_MS, 11 * NS_PER_MS);
