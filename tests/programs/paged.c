@@ -248,6 +248,107 @@ static void dontneed(void)
 	printf("nonzero %zu wrong %zu\n", nonzero, wrong(0));
 }
 
+/* ---- all of it, of pieces, in the middle of whatever */
+
+/* other zeros for what was there */
+static void renew(size_t first, size_t n, bool unmapped)
+{
+	if (!unmapped) {
+		madvise(area + first * PAGE, n * PAGE, MADV_DONTNEED);
+		return;
+	}
+	munmap(area + first * PAGE, n * PAGE);
+	if (mmap(area + first * PAGE, n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+		abort();
+}
+
+/* Return: pages that are not zeros; then they have contents of a version again */
+static size_t rewrite(size_t first, size_t n, uint64_t version)
+{
+	size_t bad = 0;
+
+	for (size_t k = first; k < first + n; k++) {
+		const uint64_t *w = (const uint64_t *)(area + k * PAGE);
+		bool zero = true;
+
+		for (size_t i = 0; i < WORDS && zero; i++)
+			zero = w[i] == 0;
+		bad += !zero;
+		write_page(area + k * PAGE, k, version);
+	}
+	return bad;
+}
+
+/* to somewhere else and back */
+static void move_about(size_t first, size_t n)
+{
+	void *away = mmap(NULL, n * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (mremap(area + first * PAGE, n * PAGE, n * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, away) == MAP_FAILED ||
+	    mremap(away, n * PAGE, n * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, area + first * PAGE) == MAP_FAILED)
+		abort();
+}
+
+static size_t wrong_versions(const uint64_t *versions, size_t step)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < pages; k += step)
+		n += bad_page(area + k * PAGE, k) || *(uint64_t *)(area + k * PAGE) != versions[k];
+	return n;
+}
+
+static size_t wrong_in_child(const uint64_t *versions)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0)
+		_exit(wrong_versions(versions, 13) != 0);
+	waitpid(pid, &status, 0);
+	return !WIFEXITED(status) || WEXITSTATUS(status);
+}
+
+#define PIECE 64                        /* pages: mappings end at multiples of it only, as several are not moved at once */
+
+/* changes of pieces, one after the other; what is in them stays known */
+static void churn(size_t times)
+{
+	static uint64_t *versions, random = 1;
+	size_t bad = 0;
+
+	if (!versions) {
+		versions = malloc(pages * sizeof(*versions));
+		for (size_t k = 0; k < pages; k++)
+			versions[k] = 1;
+	}
+	for (size_t t = 0; t < times; t++) {
+		size_t n = 1 + (random = mix(random + t)) % (2 * PIECE), first = (random >> 20) % (pages - n), piece = first / PIECE * PIECE;
+		bool unmapped = random >> 59 & 1;
+
+		switch (random >> 60) {
+		case 0:
+			bad += wrong_in_child(versions);
+			break;
+		case 1:
+		case 2:
+		case 3:
+			move_about(piece, PIECE);
+			break;
+		default:
+			if (unmapped) {
+				first = piece;
+				n = PIECE;
+			}
+			renew(first, n, unmapped);
+			for (size_t k = first; k < first + n; k++)
+				versions[k] = t + 2;
+			bad += rewrite(first, n, t + 2);
+		}
+	}
+	printf("churned wrong %zu\n", bad + wrong_versions(versions, 1));
+}
+
 static void huge(const char *how)
 {
 	size_t len = 8ul << 20;
@@ -374,6 +475,8 @@ static void command(char *line)
 		unmap();
 	else if (!strcmp(what, "dontneed"))
 		dontneed();
+	else if (!strcmp(what, "churn"))
+		churn(n);
 	else if (!strcmp(what, "huge"))
 		huge(how);
 	else if (!strcmp(what, "mlock"))

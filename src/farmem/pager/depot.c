@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/spin.h"
+#include "soon.h"
 #include "step.h"
 
 #define TIDY_PAGES 2
@@ -22,7 +23,7 @@
 #define EPOCH 1                         /* numbers are used once, so there is nothing to tell apart */
 
 struct depot {
-	pthread_mutex_t lock;
+	pthread_rwlock_t lock;
 	unsigned pressing;              /* who wants the lock for what somebody waits for */
 	bool here;                      /* the pool is in this process */
 	struct pool *pool;
@@ -50,6 +51,17 @@ static int keep_fds(struct depot *d, struct depot_state *state)
 	return 0;
 }
 
+/* who changes something goes before those that read from then on: they come again and again */
+static void lock_init(pthread_rwlock_t *l)
+{
+	pthread_rwlockattr_t a;
+
+	pthread_rwlockattr_init(&a);
+	pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(l, &a);
+	pthread_rwlockattr_destroy(&a);
+}
+
 int depot_open(const char *uri, const char *key_file, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err)
 {
 	struct pool_options o = { .key_file = key_file, .adopt = state->n == 2, .fds = { state->fds[0], state->fds[1] } };
@@ -58,7 +70,7 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 
 	if (!d)
 		return err_set(err, -ENOMEM, "out of memory");
-	pthread_mutex_init(&d->lock, NULL);
+	lock_init(&d->lock);
 	d->bell = bell;
 	d->epoll_fd = -1;
 	spin_init(&d->spin, LOOK_NS);
@@ -78,21 +90,39 @@ int depot_open(const char *uri, const char *key_file, struct depot_state *state,
 	return 0;
 }
 
-/* Whoever moves pages that nobody waits for leaves the lock to those that are waited for: a mutex would be its own again before one that sleeps has woken */
-static void lock(struct depot *d, bool waited_for)
+static void lock_as(struct depot *d, bool reads)
+{
+	if (reads)
+		soon(&d->lock, pthread_rwlock_tryrdlock, pthread_rwlock_rdlock);
+	else
+		soon(&d->lock, pthread_rwlock_trywrlock, pthread_rwlock_wrlock);
+}
+
+/* Whoever moves pages that nobody waits for leaves the lock to those that are waited for: it would be its own again before one that sleeps has woken. @reads: with others who do */
+static void lock(struct depot *d, bool waited_for, bool reads)
 {
 	if (waited_for) {
 		__atomic_add_fetch(&d->pressing, 1, __ATOMIC_RELAXED);
-		pthread_mutex_lock(&d->lock);
+		lock_as(d, reads);
 		__atomic_sub_fetch(&d->pressing, 1, __ATOMIC_RELAXED);
 		return;
 	}
 	while (__atomic_load_n(&d->pressing, __ATOMIC_RELAXED))
 		sched_yield();
-	pthread_mutex_lock(&d->lock);
+	lock_as(d, reads);
 }
 
-/* under the lock: by pool_submit(), or by pool_work() */
+static void unlock(struct depot *d)
+{
+	pthread_rwlock_unlock(&d->lock);
+}
+
+bool depot_here(const struct depot *d)
+{
+	return d->here;
+}
+
+/* under the lock, which is shared by those that read of a pool in this process: by pool_submit(), or by pool_work() */
 static void done(struct pool_op *p)
 {
 	struct depot_op *op = p->ctx;
@@ -155,9 +185,9 @@ static void look(struct depot *d, struct depot_op *op)
 
 	op->looked_ns = now;
 	for (unsigned k = 1; now - op->looked_ns < d->spin.now_ns; k++) {
-		pthread_mutex_unlock(&d->lock);
+		unlock(d);
 		spin_pause(now);
-		lock(d, true);
+		lock(d, true, false);
 		pool_look(d->pool);
 		if (op->complete || (k % OTHERS_TURN == 0 && others_wait(op->others)))
 			return;
@@ -169,7 +199,7 @@ bool depot_submit(struct depot *d, struct depot_op *op)
 {
 	static const enum pool_kind kinds[] = { [DEPOT_PUT] = POOL_PUT, [DEPOT_GET] = POOL_GETV, [DEPOT_DEL] = POOL_DEL, [DEPOT_DEL_ALL] = POOL_DEL };
 	unsigned k = 0, n;
-	bool ended, done_now;
+	bool ended, done_now, reads = d->here && op->kind == DEPOT_GET;
 
 	if (refused(op))
 		return true;
@@ -178,13 +208,13 @@ bool depot_submit(struct depot *d, struct depot_op *op)
 	op->depot = d;
 	op->complete = op->waits = false;
 	op->looked_ns = 0;
-	lock(d, op->waited_for);
+	lock(d, op->waited_for, reads);
 	do {
 		/* one that is here is done at once, so it can be done piece by piece */
 		n = d->here && op->n - k > BULK_PAGES ? BULK_PAGES : op->n - k;
 		if (k && !op->waited_for && __atomic_load_n(&d->pressing, __ATOMIC_RELAXED)) {
-			pthread_mutex_unlock(&d->lock);
-			lock(d, false);
+			unlock(d);
+			lock(d, false, reads);
 		}
 		op->pool_op = (struct pool_op){ .kind = kinds[op->kind], .object = op->object, .refs = op->refs + k, .pages = op->pages ? op->pages + k : NULL,
 			.status = op->status ? op->status + k : NULL, .n = n, .done = done, .ctx = op };
@@ -195,11 +225,12 @@ bool depot_submit(struct depot *d, struct depot_op *op)
 		look(d, op);
 	op->waits = !op->complete;
 	done_now = !op->waits;
-	d->waiting += op->waits;
-	if (op->waits)
+	if (op->waits) {
+		d->waiting++;
 		watch(d, true);
+	}
 	ended = d->ended != NULL;
-	pthread_mutex_unlock(&d->lock);
+	unlock(d);
 	/* others' done() takes locks that our caller may have, or that come before his */
 	if (ended)
 		(void)!write(d->bell, &(uint64_t){ 1 }, sizeof(uint64_t));
@@ -210,12 +241,12 @@ void depot_work(struct depot *d)
 {
 	struct depot_op *ended;
 
-	lock(d, false);
+	lock(d, false, false);
 	pool_work(d->pool);
 	watch(d, d->waiting > 0);
 	ended = d->ended;
 	d->ended = NULL;
-	pthread_mutex_unlock(&d->lock);
+	unlock(d);
 	while (ended) {
 		struct depot_op *op = ended;
 
@@ -228,9 +259,9 @@ bool depot_tidy(struct depot *d)
 {
 	unsigned looked;
 
-	lock(d, false);
+	lock(d, false, false);
 	looked = pool_tidy(d->pool, TIDY_PAGES);
-	pthread_mutex_unlock(&d->lock);
+	unlock(d);
 	return looked > 0;
 }
 
@@ -238,9 +269,9 @@ bool depot_ease(struct depot *d)
 {
 	bool more;
 
-	lock(d, false);
+	lock(d, false, false);
 	more = pool_ease(d->pool);
-	pthread_mutex_unlock(&d->lock);
+	unlock(d);
 	return more;
 }
 
@@ -250,10 +281,10 @@ uint64_t depot_bytes(struct depot *d, const struct farmem_object *object)
 	struct pool_op op = { .kind = POOL_STAT, .object = *object, .stat = &st, .done = done, .ctx = &(struct depot_op){ 0 } };
 	int fds[2];
 
-	lock(d, false);
+	lock(d, false, false);
 	/* one that is elsewhere takes nothing of this machine's memory */
 	if (pool_fds(d->pool, fds) == 2)
 		pool_submit(d->pool, &op);
-	pthread_mutex_unlock(&d->lock);
+	unlock(d);
 	return st.stored_bytes;
 }

@@ -10,7 +10,10 @@
 #include "farmem/engine.h"
 #include "farmem/pool.h"
 
-/* The pool, for several threads: one lock around it, which who moves pages in bulk gives up after a few of them for who waits for one. */
+/*
+ * The pool, for several threads. One lock around it, which who moves pages in bulk gives up after a few of them for who waits for one. Who reads pages of a pool in this process shares it with others who do: a page cannot go
+ * while it is read, and readers do not wait for each other.
+ */
 
 #define DEPOT_PAGES 256                 /* of one operation */
 
@@ -60,6 +63,8 @@ struct depot;
 int depot_open(const char *uri, const char *key_file, struct depot_state *state, int bell, struct depot **ret, struct hearth_err *err);
 /** depot_submit - Return: true: it is done; false: done() follows, by depot_work() */
 bool depot_submit(struct depot *d, struct depot_op *op);
+/** depot_here - whether the pool is in this process: what is asked of it is done when depot_submit() returns */
+bool depot_here(const struct depot *d);
 /** depot_watch - have an epoll tell, as @tag, when depot_work() has something to do that nobody looks for by himself. Return: 0, -errno. */
 int depot_watch(struct depot *d, int epoll_fd, uint64_t tag);
 void depot_work(struct depot *d);

@@ -8,9 +8,14 @@
 #include "base/clock.h"
 #include "space.h"
 
-#define SAMPLE_BITS 5                   /* one in 32 of the working set is left to be touched, which tells whether it still is one */
+#define SAMPLE_BITS 5                   /* one in 32 of the working set, of a large one fewer, is left to be touched, which tells whether it still is one */
 #define FETCHES_MAX 8                   /* batches at a pool that is elsewhere, of one space */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
+#define SAMPLE_MAX 256                  /* pages that are left out, at most */
+#define STREAM_TIMES 4                  /* as much as comes along otherwise, where memory is gone through */
+#define TRY_BITS 3                      /* of pages that came along one in 8 is sent away again, or left there, to see whether it is of the working set: */
+#define TRIES_MAX 1024                  /* so many at a time, */
+#define TRIES_FEW 64                    /* or these, if more than half of those before were */
 
 struct fetch {
 	struct depot_op op;
@@ -48,17 +53,26 @@ int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
 	return copy(s, address, from, pages, 0);
 }
 
+/* never asked for, never sent away to see whether it is */
+static bool unknown(uint64_t entry)
+{
+	return !(entry & (ENTRY_USED | ENTRY_TRIED | ENTRY_SAMPLE));
+}
+
 static void here(struct space *s, const struct fetch *f, unsigned k)
 {
 	struct figures *n = &s->st->figures;
 	uint64_t entry = where_get(&s->where, f->address[k]);
-	bool used = f->address[k] == f->fault;
+	bool used = f->address[k] == f->fault, recording = f->fault && space_recording(s);
 
 	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
 	if (used && (entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
 		n->sampled_used++;
-	if (used && space_recording(s))
-		entry |= ENTRY_USED;
+	s->tried_used += used && (entry & ENTRY_TRIED) && !(entry & ENTRY_USED);
+	if (used && recording)
+		entry = (entry & ~(uint64_t)(ENTRY_BESIDE | ENTRY_TRIED)) | ENTRY_USED;
+	else if (recording && unknown(entry))
+		entry |= ENTRY_BESIDE;
 	/* one of the sample that came along with another is not used for that */
 	entry = used ? entry & ~(uint64_t)ENTRY_SAMPLE : entry | ENTRY_FETCHED;
 	(void)where_set(&s->where, f->address[k], entry);
@@ -90,7 +104,7 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
 static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 {
-	unsigned n = 1;
+	unsigned n = 1, most = s->shared && !f->fault ? SHARED_PAGES : FETCH_PAGES;
 	int r;
 
 	if (!still_away(s, f, k)) {
@@ -101,9 +115,9 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 		lost(s, f, k);
 		return 1;
 	}
-	while (k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
+	while (n < most && k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
 		n++;
-	r = copy(s, f->address[k], f->page[k], n, f->fault ? UFFDIO_COPY_MODE_DONTWAKE : 0);
+	r = f->fault ? copy(s, f->address[k], f->page[k], n, UFFDIO_COPY_MODE_DONTWAKE) : share_copy(s, f->address[k], f->page[k], n);
 	if (r == -ESRCH) {
 		space_gone(s);
 		return f->n;
@@ -113,12 +127,16 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 		fetch_wake(s, f->address[k]);
 		r = 1;
 	}
+	/* who copied without the lock may find that an event or a fault was dealt with meanwhile */
 	for (int i = 0; i < r; i++)
-		here(s, f, k + (unsigned)i);
+		if (still_away(s, f, k + (unsigned)i))
+			here(s, f, k + (unsigned)i);
 	if (r == -EAGAIN && f->fault) {
 		f->parked = true;
 		space_park(s, f->fault);
 	} else if (r < 0) {
+		if (r == -EAGAIN)
+			share_stop(s);          /* the others would not get further, and leave more behind */
 		fetch_wake(s, f->address[k]);   /* its mapping is gone, or memory is short: whoever waits touches it again */
 	}
 	return r > 0 ? (unsigned)r : r == -EAGAIN ? 0 : 1;
@@ -151,15 +169,27 @@ static void finish(struct space *s, struct fetch *f)
 		answer(s, f);
 }
 
+/* gives the lock up meanwhile */
+static void finish_bulk(struct space *s, struct fetch *f)
+{
+	finish(s, f);
+	space_flush_some(s);
+	s->fetches--;
+}
+
 static void fetched(struct depot_op *op)
 {
 	struct fetch *f = op->ctx;
 	struct space *s = f->s;
 
 	pthread_mutex_lock(&s->lock);
-	finish(s, f);
-	fetch_answered(s);
-	s->fetches--;
+	if (f->fault) {
+		finish(s, f);
+		fetch_answered(s);
+		s->fetches--;
+	} else {
+		finish_bulk(s, f);
+	}
 	space_bell(s);
 	pthread_mutex_unlock(&s->lock);
 	free(f);
@@ -173,19 +203,30 @@ static void add(struct fetch *f, uint64_t address, uint64_t entry)
 	f->n++;
 }
 
-/* Return: it is done, and @f can be used again */
+/* In bulk without the lock, but for where the index is looked at. Return: it is done, and @f can be used again */
 static bool submit(struct space *s, struct worker *w, struct fetch *f)
 {
+	bool done, bulk = !f->fault;    /* @f may be somebody else's already when that is not done at once */
+
 	f->s = s;
 	f->op = (struct depot_op){ .kind = DEPOT_GET, .object = space_object(s), .ids = f->id, .pages = f->page, .status = f->status, .n = f->n, .done = fetched, .ctx = f,
 		.waited_for = f->fault, .others = w->epoll_fd };
 	(void)step("pager-fetching");
-	if (!depot_submit(s->p->depot, &f->op)) {
-		s->fetches++;
-		return false;
+	if (!bulk) {
+		done = depot_submit(s->p->depot, &f->op);
+		if (done)
+			finish(s, f);
+		else
+			s->fetches++;
+		return done;
 	}
-	finish(s, f);
-	return true;
+	s->fetches++;
+	pthread_mutex_unlock(&s->lock);
+	done = depot_submit(s->p->depot, &f->op);
+	pthread_mutex_lock(&s->lock);
+	if (done)
+		finish_bulk(s, f);
+	return done;
 }
 
 static struct fetch *buffer(struct worker *w)
@@ -210,13 +251,14 @@ static bool went_by(void *ctx, uint64_t address, uint64_t entry)
 		return true;
 	if ((entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
 		s->st->figures.sampled_used++;
-	(void)where_set(&s->where, address, (entry & ~(uint64_t)(ENTRY_FETCHED | ENTRY_SAMPLE)) | ENTRY_USED);
+	(void)where_set(&s->where, address, (entry & ~(uint64_t)(ENTRY_FETCHED | ENTRY_SAMPLE | ENTRY_BESIDE | ENTRY_TRIED)) | ENTRY_USED);
 	return true;
 }
 
 /* the one that is at @address now, or a new one */
 static struct stream *stream_at(struct space *s, uint64_t address)
 {
+	unsigned most = STREAM_TIMES * s->p->around_pages < FETCH_PAGES ? STREAM_TIMES * s->p->around_pages : FETCH_PAGES;
 	struct stream *t = NULL;
 
 	for (unsigned k = 0; k < STREAMS && !t; k++)
@@ -230,37 +272,46 @@ static struct stream *stream_at(struct space *s, uint64_t address)
 	/* what came with the last one was gone through */
 	if (space_recording(s))
 		where_each_in(&s->where, t->from, address, went_by, s);
-	t->pages = 2 * t->pages < s->p->around_pages ? 2 * t->pages : s->p->around_pages;
+	t->pages = 2 * t->pages < most ? 2 * t->pages : most;
 	return t;
 }
 
-/* the next page that is away, if it is not far */
-static uint64_t next_away(const struct space *s, uint64_t address)
+/* the next page that will be away when @f is here, if it is not far */
+static uint64_t next_away(const struct space *s, const struct fetch *f, uint64_t address)
 {
-	for (unsigned k = 0; k < s->p->around_pages; k++, address += PAGE_BYTES)
-		if (entry_state(where_get(&s->where, address)) == PAGE_REMOTE)
+	unsigned at = 0;
+
+	while (at < f->n && f->address[at] < address)
+		at++;
+	for (unsigned k = 0; k < s->p->around_pages; k++, address += PAGE_BYTES) {
+		if (at < f->n && f->address[at] == address)
+			at++;
+		else if (entry_state(where_get(&s->where, address)) == PAGE_REMOTE)
 			break;
+	}
 	return address;
 }
 
 /*
- * With a page that is touched comes what is around it and was used by requests before, and, where memory is gone through from front to back, what is next: a page, then twice as many each time. While a working set
- * is recorded those next ones are in it once the stream has passed them: what does not fault cannot be told from what is not used.
+ * With a page that is touched comes what is around it and was used by requests before; where memory is gone through from front to back, what is next: a page, then twice as many each time; and of a page of which nothing
+ * was known the neighbours of which nothing is known either. What comes does not fault and cannot be told from what is not used: while a working set is recorded, what a stream has passed is in it, and neighbours count as if
+ * they were until they are tried (fetch_try()).
  */
 static void choose_around(struct space *s, struct fetch *f)
 {
 	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = f->fault & ~(bytes - 1), end = start + bytes;
 	struct stream *t = stream_at(s, f->fault);
 	uint64_t until = f->fault + t->pages * PAGE_BYTES;
+	bool beside = space_recording(s) && unknown(where_get(&s->where, f->fault));
 
 	for (uint64_t a = start; (a < end || a < until) && f->n < FETCH_PAGES; a += PAGE_BYTES) {
 		uint64_t entry = where_get(&s->where, a);
 
-		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && (entry & ENTRY_USED))))
+		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && ((entry & ENTRY_SET) || (beside && unknown(entry))))))
 			add(f, a, entry);
 	}
 	t->from = f->fault + PAGE_BYTES;
-	t->next = next_away(s, until);
+	t->next = next_away(s, f, until);
 }
 
 void fetch_fault(struct space *s, struct worker *w, uint64_t address)
@@ -283,20 +334,39 @@ void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 struct choosing {
 	struct space *s;
 	bool all;
+	unsigned sample_bits;
 	uint64_t bytes, left, set;
 	int error;
 };
 
-static bool in_sample(const struct space *s, uint64_t address)
+/* Pages by turns, one in 2^@bits; among those of fewer bits are those of more. */
+static bool its_turn(const struct space *s, uint64_t address, unsigned bits)
 {
-	return (address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> (64 - SAMPLE_BITS) == s->sample % (1u << SAMPLE_BITS);
+	return (((address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> 32 ^ s->sample) & ((1u << bits) - 1)) == 0;
+}
+
+void fetch_turn(struct space *s)
+{
+	s->tries_left = 2 * s->tried_used > s->tried ? TRIES_FEW : TRIES_MAX;
+	s->sample++;
+}
+
+bool fetch_try(struct space *s, uint64_t address, uint64_t *entry)
+{
+	if (!(*entry & ENTRY_BESIDE) || !s->tries_left || !its_turn(s, address, TRY_BITS))
+		return false;
+	s->tries_left--;
+	s->tried++;
+	*entry = (*entry & ~(uint64_t)ENTRY_BESIDE) | ENTRY_TRIED;
+	(void)where_set(&s->where, address, *entry);
+	return true;
 }
 
 static bool count_one(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct choosing *c = ctx;
 
-	c->set += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_USED);
+	c->set += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_SET);
 	return true;
 }
 
@@ -304,13 +374,15 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct choosing *c = ctx;
 
-	if (entry_state(entry) != PAGE_REMOTE || (!c->all && !(entry & ENTRY_USED)))
+	if (entry_state(entry) != PAGE_REMOTE || (!c->all && !(entry & ENTRY_SET)))
 		return true;
-	if (!c->all && c->set >= SAMPLE_MIN && in_sample(c->s, address)) {
-		(void)where_set(&c->s->where, address, (entry & ~(uint64_t)ENTRY_USED) | ENTRY_SAMPLE);
+	if (!c->all && c->set >= SAMPLE_MIN && its_turn(c->s, address, c->sample_bits)) {
+		(void)where_set(&c->s->where, address, (entry & ~(uint64_t)ENTRY_SET) | ENTRY_SAMPLE);
 		c->s->st->figures.sampled++;
 		return true;
 	}
+	if (!c->all && fetch_try(c->s, address, &entry))
+		return true;
 	if (c->left < PAGE_BYTES)
 		return false;
 	c->left -= PAGE_BYTES;
@@ -318,24 +390,22 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 	return c->error == 0;
 }
 
-static int ascending(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 int fetch_begin(struct space *s, bool all, uint64_t bytes)
 {
-	struct choosing c = { .s = s, .all = all, .left = bytes };
+	struct choosing c = { .s = s, .all = all, .sample_bits = SAMPLE_BITS, .left = bytes };
 
+	share_stop(s);
 	s->in.pages.n = s->in.pages.at = 0;
 	if (!all)
 		where_each(&s->where, count_one, &c);
-	s->sample++;
+	while (c.set >> c.sample_bits > SAMPLE_MAX)
+		c.sample_bits++;
+	fetch_turn(s);
 	where_each(&s->where, choose_one, &c);
-	if (s->in.pages.n)
-		qsort(s->in.pages.v, s->in.pages.n, sizeof(uint64_t), ascending);
+	for (unsigned k = 0; k < LANES; k++) {
+		s->in.lane[k].at = s->in.pages.n * k / LANES;
+		s->in.lane[k].end = s->in.pages.n * (k + 1) / LANES;
+	}
 	s->in.all = all;
 	s->in.active = true;
 	space_bell(s);
@@ -356,22 +426,44 @@ bool fetch_complete(const struct space *s)
 	return !away;
 }
 
-bool fetch_step(struct space *s)
+/* by several, each of whom looks at the faults that are its own in between; the one whose the space is takes longer to read one, as it waits for the others' copies */
+static unsigned batch_of(const struct space *s, const struct worker *w)
+{
+	return s->shared && (w != s->home || s->fetches) ? SHARED_PAGES : FETCH_PAGES;
+}
+
+/* the next of the list that nobody has taken, of a lane or of those after it; NULL: there is none */
+static const uint64_t *next_of(struct job *j, unsigned *lane)
+{
+	if (j->pages.at == j->pages.n)
+		return NULL;
+	while (j->lane[*lane].at == j->lane[*lane].end)
+		*lane = (*lane + 1) % LANES;
+	j->pages.at++;
+	return &j->pages.v[j->lane[*lane].at++];
+}
+
+bool fetch_step(struct space *s, struct worker *w)
 {
 	struct pages *p = &s->in.pages;
+	unsigned most, lane = (unsigned)(w - s->p->workers) % LANES;
+	const uint64_t *next;
 	struct fetch *f;
 
-	if (!s->in.active || s->held || s->fetches >= FETCHES_MAX)
+	if (!s->in.active || s->held || (s->fetches >= FETCHES_MAX && !depot_here(s->p->depot)))
 		return false;
-	f = buffer(s->home);
-	while (f && p->at < p->n && f->n < FETCH_PAGES) {
-		uint64_t address = p->v[p->at++], entry = where_get(&s->where, address);
+	if (w == s->home)
+		share_ask(s);
+	most = batch_of(s, w);
+	f = buffer(w);
+	while (f && f->n < most && (next = next_of(&s->in, &lane))) {
+		uint64_t address = *next, entry = where_get(&s->where, address);
 
 		if (entry_state(entry) == PAGE_REMOTE)
 			add(f, address, entry);
 	}
-	if (f && f->n && !submit(s, s->home, f))
-		s->home->fetch = NULL;
+	if (f && f->n && !submit(s, w, f))
+		w->fetch = NULL;
 	if (p->at < p->n && f)
 		return true;
 	if (s->fetches)

@@ -30,14 +30,14 @@
 #define BACK_OFF_MS 1000
 
 static const char usage[] =
-	"usage: hearth-pager [--socket PATH] [--pool URI] [--pool-key FILE] [--fault-around BYTES] [--log-level error|warn|info|debug]\n"
+	"usage: hearth-pager [--socket PATH] [--pool URI] [--pool-key FILE] [--fault-around BYTES] [--fetch-workers N] [--log-level error|warn|info|debug]\n"
 	"\n"
 	"Moves memory of functions to a pool and back; hearthd starts it. Prints a newline when it is ready, or when another one is at that socket already.\n";
 
 static int parse_options(int argc, char **argv, struct pager_options *o)
 {
 	static const struct option longs[] = {
-		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "log-level", 1, NULL, 'L' },
+		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "fetch-workers", 1, NULL, 'w' }, { "log-level", 1, NULL, 'L' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
 	int c, r = 0;
@@ -50,6 +50,11 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 		case 'a':
 			r |= parse_bytes(optarg, &o->around_bytes);
 			if (o->around_bytes < PAGE_BYTES || o->around_bytes > FETCH_PAGES * PAGE_BYTES || (o->around_bytes & (o->around_bytes - 1)))
+				r = -EINVAL;
+			break;
+		case 'w':
+			o->fetch_workers = (unsigned)atoi(optarg);
+			if (o->fetch_workers < 1 || o->fetch_workers > CPU_SETSIZE)
 				r = -EINVAL;
 			break;
 		case 'L': r |= log_set_level_named(optarg); break;

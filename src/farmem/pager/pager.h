@@ -25,13 +25,16 @@
  *
  *   target  an instance: what hearthd attached         space  an address space of it: a process with libhearth-warm.so, or a child that one of those forked
  *
- * Threads: one that listens (server.c), one a processor that serves spaces (worker.c). Locks, in this order: pager.lock (tables, clients), a space's, the store's. A space is served by one worker at a time.
+ * Threads: one that listens (server.c), one a processor that serves spaces (worker.c). Locks, in this order: pager.lock (tables, clients), a space's, its copies', the store's. A space is served by one worker at a time;
+ * others help to bring many pages back (share.c).
  */
 #define TARGETS_MAX PAGER_TARGETS_MAX
 #define SPACES_MAX 512
 #define OWN_MAX 3
 #define FETCH_PAGES 64                  /* at most for one fault, and of a batch of prefetch */
+#define SHARED_PAGES 16                 /* of a batch while several bring them; copied at a time by whoever has not the lock */
 #define STREAMS 4                       /* of a space */
+#define LANES 8                         /* of what comes back: several who bring it take theirs from different parts of it, as a page table has one lock */
 
 /* ---- what outlives a worker that is killed ---- */
 
@@ -112,7 +115,9 @@ struct pages {
 struct job {
 	bool active, ended, all;        /* ended: to be told. all: not only the working set */
 	uint64_t done_pages;            /* since it was told last */
-	struct pages pages;
+	unsigned batches;
+	struct pages pages;             /* at: how many have been taken */
+	struct { size_t at, end; } lane[LANES];
 };
 
 /**
@@ -127,15 +132,18 @@ struct stream {
 
 struct space {
 	pthread_mutex_t lock;
+	pthread_rwlock_t copies;        /* shared by who copies pages into it without the lock. Taken with the lock only */
 	struct pager *p;
 	struct space_state *st;
 	struct where where;
 	struct worker *home;
 	int pidfd, pagemap;
-	bool live, held, wants;         /* held: its userfaultfd is not read, as pages are being moved out */
+	bool live, held;                /* held: its userfaultfd is not read, as pages are being moved out */
+	atomic_bool wants, shared;      /* glanced at without the lock. shared: pages come back that other workers may take batches of, @helpers at a time */
 	bool querying, gone;
 	bool backing, back_again;       /* pages that the pool did not take are being moved back */
-	unsigned fetches;               /* at the store: what comes back, and what leaves */
+	unsigned fetches;               /* at the store, or being copied: what comes back, and what leaves */
+	unsigned helpers;
 	struct job out, in;
 	struct look_spans maps;         /* its mappings when it was last looked at */
 	struct look_spans quarantine;   /* taken away by the process, perhaps not yet done */
@@ -147,6 +155,8 @@ struct space {
 	unsigned stream_turn;           /* the one to be forgotten for another */
 	struct look_span answered;      /* whoever waits for a page of it can go on; empty: nobody does */
 	uint64_t sample;
+	uint64_t tried, tried_used;     /* pages that came along, were away by themselves, and were then touched */
+	unsigned tries_left;            /* of this turn */
 	uint64_t uncovered[LOOK_REASONS];       /* resident bytes, when it was last looked */
 	uint32_t refreshes;
 };
@@ -165,7 +175,7 @@ struct worker {
 	struct pager *p;
 	pthread_t thread;
 	int cpu, epoll_fd, bell;
-	bool stop;
+	bool stop, asleep;              /* asleep: it has nothing to do */
 	struct fetch *fetch;            /* to be used for the next; those that the store has are their own */
 };
 
@@ -178,6 +188,7 @@ struct pager {
 	struct client *clients;
 	struct worker *workers;
 	unsigned workers_n, around_pages;
+	unsigned fetch_workers;         /* that bring one list of pages, 0: as many as are idle */
 	unsigned spaces_top;            /* no space at or behind this one was ever open */
 	int epoll_fd, bell, device;
 	bool untidy, uneasy;            /* the pool has perhaps something that could be smaller; memory that it could give back */

@@ -262,15 +262,21 @@ static void recover(struct pager *p, struct space *s)
 
 static int set_up(struct pager *p, const struct pager_options *o, struct hearth_err *err)
 {
+	pthread_mutexattr_t briefly;
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
+	/* who waits looks for a moment before it sleeps: several that bring pages have it for a microsecond each, again and again */
+	pthread_mutexattr_init(&briefly);
+	pthread_mutexattr_settype(&briefly, PTHREAD_MUTEX_ADAPTIVE_NP);
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	p->device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);       /* -1: helpers try without */
 	p->around_pages = (unsigned)(o->around_bytes / PAGE_BYTES);
+	p->fetch_workers = o->fetch_workers;
 	for (size_t k = 0; k < SPACES_MAX; k++) {
-		pthread_mutex_init(&p->spaces[k].lock, NULL);
+		pthread_mutex_init(&p->spaces[k].lock, &briefly);
+		pthread_rwlock_init(&p->spaces[k].copies, NULL);
 		p->spaces[k].st = &p->state->spaces[k];
 		p->spaces[k].p = p;
 		p->spaces[k].pidfd = p->spaces[k].pagemap = -1;

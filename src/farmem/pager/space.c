@@ -17,6 +17,8 @@
 
 #define EVENTS_MAX 64                   /* of one space, before others have a turn */
 #define FORGET_AT DEPOT_PAGES
+#define FORGET_MOST (16 * FORGET_AT)    /* where somebody will soon do it without the space's lock, */
+#define FORGET_SOME 64                  /* so many at a time: whoever reads of the store waits for it */
 #define ZERO_BYTES (64ull << 10)
 #define FORGET_MAX_MS 1000
 #define WHOLE_END 0x7fffffffe000ull     /* of the addresses that programs have */
@@ -85,31 +87,63 @@ bool space_children(const struct space *s)
 void space_forget(struct space *s, uint64_t id)
 {
 	/* without memory for the list the page stays in the pool until the instance ends */
-	if (id && pages_add(&s->dead, id) == 0 && s->dead.n >= FORGET_AT)
+	if (id && pages_add(&s->dead, id) == 0 && s->dead.n >= (s->fetches ? FORGET_MOST : FORGET_AT))
 		space_flush(s);
 }
 
+struct forgetting {
+	struct depot_op op;
+	uint64_t id[DEPOT_PAGES];
+};
+
 static void forgotten(struct depot_op *op)
 {
-	free(op);
+	free(op->ctx);
+}
+
+/* Return: to be submitted; NULL: nothing can be forgotten now */
+static struct forgetting *to_forget(struct space *s, unsigned most)
+{
+	unsigned n = s->dead.n < most ? (unsigned)s->dead.n : most;
+	struct forgetting *f;
+
+	/* a child's pages are its parent's */
+	if (s->st->forked)
+		s->dead.n = 0;
+	if (!s->dead.n || space_children(s))
+		return NULL;
+	f = malloc(sizeof(*f));
+	if (!f)
+		return NULL;
+	s->dead.n -= n;
+	memcpy(f->id, s->dead.v + s->dead.n, n * sizeof(f->id[0]));
+	f->op = (struct depot_op){ .kind = DEPOT_DEL, .object = space_object(s), .ids = f->id, .n = n, .done = forgotten, .ctx = f };
+	return f;
+}
+
+static void forget(struct pager *p, struct forgetting *f)
+{
+	if (depot_submit(p->depot, &f->op))
+		forgotten(&f->op);
 }
 
 void space_flush(struct space *s)
 {
-	/* a child's pages are its parent's */
-	if (s->st->forked)
-		s->dead.n = 0;
-	while (s->dead.n && !space_children(s)) {
-		unsigned n = s->dead.n < DEPOT_PAGES ? (unsigned)s->dead.n : DEPOT_PAGES;
-		struct depot_op *op = calloc(1, sizeof(*op));
+	struct forgetting *f;
 
-		if (!op)
-			return;
-		s->dead.n -= n;
-		*op = (struct depot_op){ .kind = DEPOT_DEL, .object = space_object(s), .ids = s->dead.v + s->dead.n, .n = n, .done = forgotten };
-		if (depot_submit(s->p->depot, op))
-			forgotten(op);
-	}
+	while ((f = to_forget(s, DEPOT_PAGES)))
+		forget(s->p, f);
+}
+
+void space_flush_some(struct space *s)
+{
+	struct forgetting *f = s->dead.n >= FORGET_SOME ? to_forget(s, FORGET_SOME) : NULL;
+
+	if (!f)
+		return;
+	pthread_mutex_unlock(&s->lock);
+	forget(s->p, f);
+	pthread_mutex_lock(&s->lock);
 }
 
 /* ---- memory that is lost ---- */
@@ -380,6 +414,8 @@ void space_readable(struct space *s, struct worker *w)
 	struct uffd_msg *m = &s->st->event;
 	int r = 0;
 
+	/* what was begun before an event is read is before it, or fails; what is begun after it has been dealt with is of what the index says then */
+	share_copies_end(s);
 	for (int k = 0; k < EVENTS_MAX && !s->held && !s->gone; k++) {
 		/* straight into what outlives us: the kernel has told of it by the time it lets us be killed */
 		ssize_t n = read(s->st->uffd, m, sizeof(*m));
@@ -419,8 +455,10 @@ int space_open(struct pager *p, struct space *s)
 	s->p = p;
 	s->pidfd = s->st->pid ? pidfd_of(s->st->pid) : -1;
 	s->pagemap = -1;
-	s->gone = s->held = s->querying = s->wants = false;
+	s->gone = s->held = s->querying = false;
+	s->wants = false;
 	s->fetches = 0;
+	share_stop(s);
 	s->faults_until_look = s->look_every = 0;
 	memset(s->stream, 0, sizeof(s->stream));
 	s->answered = (struct look_span){ 0 };

@@ -33,6 +33,8 @@ void space_bell(struct space *s);
 void space_forget(struct space *s, uint64_t id);
 /** space_flush - tell the store what it can forget */
 void space_flush(struct space *s);
+/** space_flush_some - of much, without the lock meanwhile. While fetches are out. */
+void space_flush_some(struct space *s);
 struct farmem_object space_object(const struct space *s);
 /** space_children - whether a child of this one has pages of it in the pool */
 bool space_children(const struct space *s);
@@ -43,8 +45,12 @@ bool space_children(const struct space *s);
 void fetch_fault(struct space *s, struct worker *w, uint64_t address);
 /** fetch_begin - have pages come back. @all: all that is away, else the working set without its sample */
 int fetch_begin(struct space *s, bool all, uint64_t bytes);
-/** fetch_step - the next batch. Return: there is more to do at once. */
-bool fetch_step(struct space *s);
+/** fetch_turn - from here on other pages than before are sampled and tried */
+void fetch_turn(struct space *s);
+/** fetch_try - whether a page that came along with one that was used is to be away for once, to see whether it is used itself. @entry: of @address; is changed then. */
+bool fetch_try(struct space *s, uint64_t address, uint64_t *entry);
+/** fetch_step - the next batch, by whichever worker; the lock is given up meanwhile. Return: there is more to do at once. */
+bool fetch_step(struct space *s, struct worker *w);
 /** fetch_complete - nothing is away */
 bool fetch_complete(const struct space *s);
 /** fetch_copy - pages into the process. @from: contiguous. Return: how many, -EEXIST (the first is there), -EAGAIN (an event is to be read first), -ENOENT (no mapping), -ESRCH, -errno */
@@ -52,6 +58,22 @@ int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
 void fetch_wake(struct space *s, uint64_t address);
 /** fetch_answered - those whose fault was answered last go on. Last of all: they have our processor then, for as long as they like. */
 void fetch_answered(struct space *s);
+
+/* share.c: many pages that come back */
+
+/** share_ask - by its worker, before a batch: others are asked to take some, if many are left */
+void share_ask(struct space *s);
+/** share_help - a batch, by another worker than its own. Return: there is more to do at once. */
+bool share_help(struct space *s, struct worker *w);
+/** share_stop - nobody takes more of it before its worker asks again */
+void share_stop(struct space *s);
+/** share_copy - fetch_copy() without the lock, of pages that were away under it. They may have been dropped, moved or answered when this returns. While fetches are out. */
+int share_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages);
+/**
+ * share_copies_end - wait for all copies that were begun without the lock, a few pages each
+ * None begins before the lock is given up: what is away in the index then has nobody who is about to copy it. Before an event is read, and before pages leave.
+ */
+void share_copies_end(struct space *s);
 
 /* out.c: pages that leave */
 
@@ -87,6 +109,8 @@ void worker_leave_helper(struct space *s);
 /** worker_hold - its userfaultfd is not looked at, or is again */
 void worker_hold(struct space *s, bool hold);
 void worker_ring(struct worker *w);
+/** worker_wake - ring it if it sleeps. Return: it does. */
+bool worker_wake(struct worker *w);
 /** worker_settle - to where the process runs now, if that is elsewhere */
 void worker_settle(struct space *s);
 

@@ -381,7 +381,7 @@ static bool count_working_set(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct farmem_stat *n = ctx;
 
-	if (!(entry & ENTRY_USED) || entry_state(entry) == PAGE_LOST)
+	if (!(entry & ENTRY_SET) || entry_state(entry) == PAGE_LOST)
 		return true;
 	n->ws_bytes += PAGE_BYTES;
 	n->ws_remote_bytes += entry_state(entry) == PAGE_REMOTE ? PAGE_BYTES : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who serves spaces: a thread a processor, which stays there. A fault is answered soonest by the processor that waits for it (4 us; 74 us by another that sleeps, in our measurements), so a space is with the
- * worker of the processor on which its process was last seen. Faults first, then what is to come back, then what is to leave, each a batch at a time.
+ * worker of the processor on which its process was last seen. Faults first, then what is to come back, then what is to leave, each a batch at a time; who has none of that helps others (share.c).
  */
 #include <errno.h>
 #include <sched.h>
@@ -107,6 +107,15 @@ void worker_ring(struct worker *w)
 	(void)!write(w->bell, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
+bool worker_wake(struct worker *w)
+{
+	bool asleep = __atomic_load_n(&w->asleep, __ATOMIC_RELAXED);
+
+	if (asleep)
+		worker_ring(w);
+	return asleep;
+}
+
 static void on_event(struct worker *w, uint64_t tag)
 {
 	struct space *s = &w->p->spaces[(tag >> 2) % SPACES_MAX];
@@ -128,6 +137,23 @@ static void on_event(struct worker *w, uint64_t tag)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* Return: it has more to do at once */
+static bool work_on(struct space *s, struct worker *w)
+{
+	bool more;
+
+	s->wants = false;
+	if (s->parked.n && !s->held)
+		space_readable(s, w);
+	s->wants |= s->parked.n && !s->held;
+	more = fetch_step(s, w) || out_step(s);
+	/* others may have wanted something meanwhile */
+	s->wants |= more;
+	if (!s->wants)
+		space_flush(s);
+	return s->wants;
+}
+
 /* Return: somebody has more to do at once */
 static bool work(struct worker *w)
 {
@@ -136,18 +162,13 @@ static bool work(struct worker *w)
 	for (unsigned k = 0; k < __atomic_load_n(&w->p->spaces_top, __ATOMIC_RELAXED); k++) {
 		struct space *s = &w->p->spaces[k];
 
-		if (!__atomic_load_n(&s->wants, __ATOMIC_RELAXED))
+		if (!atomic_load_explicit(&s->wants, memory_order_relaxed) && !atomic_load_explicit(&s->shared, memory_order_relaxed))
 			continue;
 		pthread_mutex_lock(&s->lock);
-		if (s->live && s->home == w && !s->gone) {
-			s->wants = false;
-			if (s->parked.n && !s->held)
-				space_readable(s, w);
-			s->wants |= s->parked.n && !s->held;
-			s->wants |= fetch_step(s) || out_step(s);
-			if (!s->wants)
-				space_flush(s);
-			more |= s->wants;
+		if (s->live && !s->gone) {
+			more |= s->home == w ? s->wants && work_on(s, w) : share_help(s, w);
+			if (s->gone)
+				space_bell(s);
 		} else if (!s->live) {
 			s->wants = false;
 		}
@@ -171,8 +192,11 @@ static void *run(void *arg)
 	snprintf(name, sizeof(name), "pager/%d", w->cpu);
 	prctl(PR_SET_NAME, name);
 	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
-		int n = epoll_wait(w->epoll_fd, events, EVENTS, more ? 0 : -1);
+		int n;
 
+		__atomic_store_n(&w->asleep, !more, __ATOMIC_RELAXED);
+		n = epoll_wait(w->epoll_fd, events, EVENTS, more ? 0 : -1);
+		__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
 		for (int k = 0; k < n; k++)
 			on_event(w, events[k].data.u64);
 		more = work(w);

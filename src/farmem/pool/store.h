@@ -6,7 +6,7 @@
 
 /*
  * Pages in memory. Index and contents are in two memfds; what is only in this process is made anew by who adopts them. A page is there from one store of the entry's state on, written after all that it stands for,
- * so there is no instant at which a process can be killed and leave half a page. For one thread.
+ * so there is no instant at which a process can be killed and leave half a page. For one thread; for several while all they do is pool_store_get(), and pool_store_object() of one that is not to be made.
  */
 
 /* what a pool that cannot read its pages is given: sealed by its client, at most this long */

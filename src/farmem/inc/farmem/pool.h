@@ -15,7 +15,7 @@
  * A page is of an object and has a number and an epoch. Its owner raises the epoch each time it puts a page that it has changed; what a GETV gives is the page with exactly the epoch that is asked for, whole, and
  * of that object, or an error of that page and of no other. Where a page's status is not 0, what its memory holds then means nothing.
  *
- * A pool is for one thread at a time, takes no locks, and is not valid after fork.
+ * A pool is for one thread at a time, takes no locks, and is not valid after fork. But GETV of an embedded one changes nothing: several threads may while none does anything else with it.
  */
 
 #define POOL_PAGE_BYTES 4096u

@@ -78,6 +78,65 @@ for name in STEPS:
 del case
 
 
+class Together(PagerCase):
+    """Several processors bring pages of one program back."""
+    options = ('--fetch-workers', '8')
+
+    def bring(self, until, change='touch 1'):
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        self.attach(p)
+        self.barrier(p, 0)
+        while not until():
+            self.offload(p)
+            self.begin(p)
+            p.do('touch 1')
+            self.shell.say(f'end {p.name}')
+            self.offload(p)
+            self.shell.say(f'prefetch {p.name} {EVERYTHING}')
+            self.killed(p)
+            self.assertRegex(p.do(change), ' wrong 0$')
+            self.event('prefetched')
+        self.assertEqual(self.detach(p)['error'], 0)
+        self.assertRegex(p.do(change), ' wrong 0$')
+
+    def killed(self, p):
+        pass
+
+
+class TogetherCopied(Together):
+    """Pages are there, and it has not been written down."""
+    fault = 'pager-copied'
+
+    def test_step(self):
+        self.bring(lambda: self.downs > 0)
+
+
+@unittest.skipIf(len(os.sched_getaffinity(0)) < 2, 'nobody can help on one processor')
+class TogetherHelping(Together):
+    fault = 'pager-helping'
+
+    def test_step(self):
+        self.bring(lambda: self.downs > 0)
+
+
+class TogetherAnywhere(Together):
+    def killed(self, p):
+        pid = self.holders().get('hearth-pager')
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        self.rounds += 1
+
+    def test_while_it_is_touched(self):
+        self.rounds = 0
+        self.bring(lambda: self.rounds == 8)
+
+    def test_while_it_changes(self):
+        self.rounds = 0
+        self.bring(lambda: self.rounds == 8, 'churn 40')
+
+
 class CutShort(PagerCase):
     fault = 'pager-moved'
 
@@ -169,31 +228,28 @@ class Holders(PagerCase):
 
 
 class Pool(PagerCase):
-    def test_full(self):
+    def start_with(self, fault):
+        """Another pager, and a program of 8 MiB."""
         self.stop_pager(self.pager)
         os.unlink(self.socket)
         self.shell.end()
-        self.start_pager('fail:pager-pool-full')
+        self.start_pager(fault)
         self.open_shell()
         p = self.program()
         p.lines.line()
         p.do('fill 8')
         self.attach(p)
+        return p
+
+    def test_full(self):
+        p = self.start_with('fail:pager-pool-full')
         self.assertEqual(self.offload(p), 0)
         self.assertEqual(p.do('resident'), 'resident 2048 of 2048')
         self.assertEqual(p.do('check'), 'wrong 0')
         self.assertEqual(self.detach(p)['error'], 0)
 
     def test_page_is_lost(self):
-        self.stop_pager(self.pager)
-        os.unlink(self.socket)
-        self.shell.end()
-        self.start_pager('fail:pager-pool-lost')
-        self.open_shell()
-        p = self.program()
-        p.lines.line()
-        p.do('fill 8')
-        self.attach(p)
+        p = self.start_with('fail:pager-pool-lost')
         self.assertGreater(self.offload(p), 8 * MIB - 1)
         p.say('check')
         with self.assertRaisesRegex(AssertionError, 'does not give back page'):
