@@ -195,7 +195,8 @@ def measure(args, policy, trace, compress, functions, **keys):
     """A node, the functions called once each, and the trace. @keys: of the functions' manifests.
     Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)], 'load': of the machine before}"""
     load = os.getloadavg()[0]
-    with Node(args, policy, compress) as node:
+    worth = {'farmem_worth': args.worth} if policy == 'hearth' and getattr(args, 'worth', None) else {}
+    with Node(args, policy, compress, **worth) as node:
         for name in functions:
             node.deploy(name, max_instances=str(args.max_instances), **keys)
         for name in functions:
@@ -236,6 +237,8 @@ def trace_options(parser):
     parser.add_argument('--seed', type=int, default=1, help='of a generated trace')
     parser.add_argument('--lite', action='store_true', help='for a quick look: time goes 10 times faster than it was recorded')
     parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 10')
+    parser.add_argument('--worth', metavar='BYTES', help='farmem_worth of hearthd(8), for the policy hearth. With the embedded pool, what does not compress saves little of this machine, and break-even is up to four times as late; '
+                        '2GiB has memory leave as if the pool were elsewhere')
     parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function: calls that come in a burst wait rather than start many (%(default)s)')
 
 

@@ -18,7 +18,8 @@
 
 /* what a call waits for that found memory away: its working set's coming back, and then every page that is touched before it is there */
 struct wake {
-	uint64_t bytes;                 /* 0: none is looked at */
+	uint64_t bytes;                 /* of the working set; 0: none is looked at */
+	uint64_t recalled_bytes;        /* all that had come back before */
 	uint64_t asked_ns, took_ns;     /* of the prefetch; 0: it has not ended */
 	uint64_t faulted_ns;            /* all that faults had taken then, as told after it */
 	bool told;
@@ -112,7 +113,7 @@ static void act(struct memory *m, const struct farmem_action *a)
 		ops(m)->cancel(m->target);
 		break;
 	case FARMEM_DO_PREFETCH:
-		m->wake = (struct wake){ .bytes = a->bytes, .asked_ns = clock_mono_ns() };
+		m->wake = (struct wake){ .bytes = a->bytes, .recalled_bytes = m->stat.recalled_bytes, .asked_ns = clock_mono_ns() };
 		ops(m)->prefetch(m->target, a->bytes);
 		break;
 	case FARMEM_DO_ROLLBACK:
@@ -363,10 +364,12 @@ static bool is_idle(const struct memory *m)
 
 static void measure_wake(struct memory *m, uint64_t faults_ns)
 {
+	uint64_t came = m->stat.recalled_bytes - m->wake.recalled_bytes, others = came > m->wake.bytes ? came - m->wake.bytes : 0;
+
 	if (m->inst && m->wake.bytes > 0) {
-		farmem_measured_wake(&m->node->memory.policy, &m->inst->fn->farmem, m->wake.bytes, m->wake.took_ns + faults_ns);
-		log_debug("instance %s: a wake: %llu KiB in %.1f ms, then %.1f ms of faults, for a call of %.1f ms", m->inst->id, (unsigned long long)(m->wake.bytes >> 10), (double)m->wake.took_ns / NS_PER_MS,
-			  (double)faults_ns / NS_PER_MS, (double)farmem_call_ns(&m->inst->fn->farmem) / NS_PER_MS);
+		farmem_measured_wake(&m->node->memory.policy, &m->inst->fn->farmem, m->wake.bytes, others, m->wake.took_ns + faults_ns);
+		log_debug("instance %s: a wake: %llu KiB in %.1f ms, then %llu KiB in %.1f ms of faults, for a call of %.1f ms", m->inst->id, (unsigned long long)(m->wake.bytes >> 10),
+			  (double)m->wake.took_ns / NS_PER_MS, (unsigned long long)(others >> 10), (double)faults_ns / NS_PER_MS, (double)farmem_call_ns(&m->inst->fn->farmem) / NS_PER_MS);
 	}
 	m->wake.bytes = 0;
 }

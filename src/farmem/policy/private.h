@@ -11,6 +11,9 @@ double rate_each(const struct farmem_rate *r);
 /** call_took - a call that ended: @missing_bytes had left before and while it ran, of which it may have needed all. Learns what calls take by themselves. */
 void call_took(const struct farmem_node *node, struct farmem_function *f, uint64_t ns, uint64_t missing_bytes);
 
+/** wake_may_come - as farmem_wake_is_cheap(), of an instance whose memory is about to leave for that. What was measured long ago is forgotten: it is tried again. */
+bool wake_may_come(const struct farmem_node *node, struct farmem_function *f, const struct farmem_seen *seen);
+
 uint64_t resident_bytes(const struct farmem_seen *seen);
 /** may_leave - what can be asked to leave now: resident, beyond the floor, and not asked for before */
 uint64_t may_leave(const struct farmem_knobs *k, const struct farmem_instance *i, const struct farmem_seen *seen);

@@ -161,7 +161,7 @@ static bool begins_early(struct step *s)
 	if (s->now_ns < early_due_ns(s))
 		return false;
 	s->i->early_ns = FARMEM_NEVER;
-	s->i->at_once = farmem_wake_is_cheap(s->node, s->f, s->seen);
+	s->i->at_once = wake_may_come(s->node, s->f, s->seen);
 	return s->i->at_once;
 }
 

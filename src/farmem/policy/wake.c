@@ -8,8 +8,11 @@
 #define WOKEN_MEMORY (256.0 * (1 << 20))
 #define WAKES_MEMORY 8
 #define CALLS_MEMORY 32
-/* as long as none of the function's was measured: what asking for it takes, however little comes back */
+/* as long as none of the function's was measured: what asking for it takes, however little comes back; and how many processors may bring it, more than brought what the node has measured. The first one tells. */
 #define WAKE_LEAST_NS 1e6
+#define WAKE_HOPE 4
+/* after so many times that it stayed for a wake that was measured as dear, perhaps while the machine was busy, that is forgotten */
+#define DEAR_IN_A_ROW 31
 /* a page that is touched before anybody brings it back takes so many times as long as one of a batch: 5 to 10 us, not 2 */
 #define FAULT_TIMES 4
 /* of a call that found so little missing that it cannot have taken longer by more than this share, it is said that it took its own time */
@@ -20,11 +23,12 @@ static double fault_ns(const struct farmem_node *node, double bytes)
 	return bytes * FAULT_TIMES * rate_each(&node->costs.back);
 }
 
-void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t ns)
+void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t others, uint64_t ns)
 {
-	if (bytes == 0)
+	if (bytes == 0 || others > bytes)
 		return;
 	rate_add(&node->costs.wake, (double)bytes, ns, WOKEN_MEMORY);
+	f->dear = 0;
 	rate_add(&f->wake, (double)bytes, ns, WAKES_MEMORY * (double)bytes);
 }
 
@@ -44,7 +48,7 @@ uint64_t farmem_call_ns(const struct farmem_function *f)
 
 uint64_t farmem_wake_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t ws_bytes)
 {
-	double ns = f->wake.n > 0 ? (double)ws_bytes * rate_each(&f->wake) : WAKE_LEAST_NS + (double)ws_bytes * rate_each(&node->costs.wake);
+	double ns = f->wake.n > 0 ? (double)ws_bytes * rate_each(&f->wake) : WAKE_LEAST_NS + (double)ws_bytes * rate_each(&node->costs.wake) / WAKE_HOPE;
 
 	return ns < 1e18 ? (uint64_t)ns : FARMEM_NEVER;
 }
@@ -58,4 +62,16 @@ bool farmem_wake_is_cheap(const struct farmem_node *node, const struct farmem_fu
 	if (!f->knobs.prefetch || seen->ws_bytes == 0 || seen->ws_bytes > f->knobs.prefetch_max_bytes)
 		return false;
 	return (double)farmem_wake_ns(node, f, seen->ws_bytes) <= nobody_notices_ns && fault_ns(node, (double)unknown) <= nobody_notices_ns;
+}
+
+bool wake_may_come(const struct farmem_node *node, struct farmem_function *f, const struct farmem_seen *seen)
+{
+	bool cheap = farmem_wake_is_cheap(node, f, seen);
+
+	f->dear = cheap ? 0 : f->dear + 1;
+	if (f->dear < DEAR_IN_A_ROW)
+		return cheap;
+	f->dear = 0;
+	f->wake = (struct farmem_rate){ 0 };
+	return false;
 }

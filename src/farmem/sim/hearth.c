@@ -171,13 +171,13 @@ static double use(struct sim *s, struct instance *i)
 static double hearth_request(struct sim *s, struct instance *i, uint64_t now_ns)
 {
 	struct farmem_seen before;
-	double wait_ns;
+	double wait_ns, faulted = s->fault_bytes;
 
 	report(s, i, now_ns);
 	see(s, i, &before);
 	wait_ns = tell(s, i, FARMEM_ON_REQUEST_BEGIN, now_ns);
 	wait_ns += use(s, i);
-	farmem_measured_wake(&s->node, &s->farmem[i->function], before.ws_remote_bytes, (uint64_t)wait_ns);
+	farmem_measured_wake(&s->node, &s->farmem[i->function], before.ws_remote_bytes, (uint64_t)(s->fault_bytes - faulted), (uint64_t)wait_ns);
 	return wait_ns;
 }
 

@@ -155,6 +155,7 @@ struct farmem_node {
  * @returned: of a segment that left, the share that the next request brought back; moving average, of @returned_n instances
  * @kept:     instances in a row that kept the segment because of it
  * @wake:     as of farmem_costs, of its own instances
+ * @dear:     times in a row that memory stayed as a wake was not cheap
  * @call_log_ns, @call_n: mean of the logarithms of what calls take that found all memory here; of the last @call_n, or so
  * @idles, @called: times that an instance was idle, and those that a call ended, @called_ns together; what is old counts less
  */
@@ -162,7 +163,7 @@ struct farmem_function {
 	struct farmem_knobs knobs;
 	struct farmem_reuse reuse;
 	double returned[FARMEM_SEGMENTS];
-	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS], call_n;
+	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS], call_n, dear;
 	struct farmem_rate wake;
 	double call_log_ns, idles, called, called_ns;
 };
@@ -269,11 +270,14 @@ uint64_t farmem_offload_quota(const struct farmem_node *node, const struct farme
 void farmem_idle_over(struct farmem_node *node, struct farmem_function *f, uint64_t now_ns, uint64_t idle_ns, bool called);
 /** farmem_life_ns - how long an instance that becomes idle now is likely to live: its keep-alive, and as many calls more as others had. Return: FARMEM_NEVER without keep-alive. */
 uint64_t farmem_life_ns(const struct farmem_function *f);
-/** farmem_measured_wake - a call that found its recorded working set away, @bytes of it, waited @ns for that and for whatever else it missed */
-void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t ns);
+/**
+ * farmem_measured_wake - a call that found its recorded working set away, @bytes of it, waited @ns for that and for whatever else it missed
+ * @others: bytes of what else: where they are more, the set was not known yet, and nothing is said of what wakes take for which it is
+ */
+void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t others, uint64_t ns);
 /** farmem_call_ns - what a call takes that finds all memory here; 0: not known */
 uint64_t farmem_call_ns(const struct farmem_function *f);
-/** farmem_wake_ns - what a call waits while the recorded working set, all of it, comes back */
+/** farmem_wake_ns - what a call waits while the recorded working set, all of it, comes back. As long as no wake of the function was measured that is a hopeful guess: otherwise none would be. */
 uint64_t farmem_wake_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t ws_bytes);
 /**
  * farmem_wake_is_cheap - whether a wake is no more than wake_share of what a call takes, and nor is, once, what is not known to be of the working set, all of it touched. false while calls or working set are

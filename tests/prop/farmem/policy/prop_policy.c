@@ -226,7 +226,7 @@ static void something_happens(struct engine *e)
 	case 8: report(e); break;
 	case 9:
 		tell(e, (struct farmem_policy_event){ .kind = rng_below(&w.g, 2) ? FARMEM_ON_PRESSURE : FARMEM_ON_SEEN });
-		farmem_measured_wake(&w.node, &w.f, rng_below(&w.g, 100 * MIB), rng_below(&w.g, 10 * NS_PER_MS));
+		farmem_measured_wake(&w.node, &w.f, rng_below(&w.g, 100 * MIB), rng_below(&w.g, 100 * MIB), rng_below(&w.g, 10 * NS_PER_MS));
 		assert_true(w.f.returned[FARMEM_RUNTIME] >= 0 && w.f.returned[FARMEM_RUNTIME] <= 1 && w.f.returned[FARMEM_INIT] >= 0 && w.f.returned[FARMEM_INIT] <= 1);
 		break;
 	case 10:
