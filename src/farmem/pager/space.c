@@ -350,6 +350,13 @@ static uint64_t untouched(const struct space *s, uint64_t address)
 	return (a - address) / PAGE_BYTES;
 }
 
+static int map_zeros(struct space *s, uint64_t from, uint64_t pages)
+{
+	struct uffdio_zeropage z = { .range = { from, pages * PAGE_BYTES } };
+
+	return ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && z.zeropage <= 0 ? -errno : 0;
+}
+
 /*
  * A page that was never written, or that the process has thrown away. Those behind it are mapped too, as the kernel's own page of zeros, which takes no memory: who goes on there makes a page of it
  * without coming here.
@@ -362,10 +369,11 @@ static void zero_page(struct space *s, uint64_t address, bool write)
 	if (write)
 		r = fetch_copy(s, address, zeros, 1);
 	if (r >= 0 && (!write || pages > 1)) {
-		uint64_t from = address + (write ? PAGE_BYTES : 0);
-		struct uffdio_zeropage z = { .range = { from, (pages - write) * PAGE_BYTES } };
-		int error = ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && z.zeropage <= 0 ? -errno : 0;
+		int error = map_zeros(s, address + (write ? PAGE_BYTES : 0), pages - write);
 
+		/* where they end is not where its mapping does */
+		if (error == -ENOENT && !write)
+			error = map_zeros(s, address, 1);
 		r = write ? 0 : error;
 	}
 	s->st->figures.zero_faults++;
