@@ -72,9 +72,10 @@ static bool same_times(const struct ahead *a, const struct stat *st)
 /* ---- serving ---- */
 
 /* Return: bytes, 0 (the first piece does not have what is at @at), -errno */
-static ssize_t serve_first(struct ahead *a, struct lane *l, uint64_t to, uint64_t at, size_t bytes, struct hearth_err *err)
+static ssize_t serve_first(struct ahead *a, cu_stream stream, uint64_t to, uint64_t at, size_t bytes, struct hearth_err *err)
 {
 	struct piece *piece = &a->pieces[a->first].piece;
+	const struct cuda *cu = a->device->cuda->cu;
 	size_t n;
 	int r;
 
@@ -84,10 +85,10 @@ static ssize_t serve_first(struct ahead *a, struct lane *l, uint64_t to, uint64_
 	if (piece->got != piece->n)
 		return 0;
 	n = piece->at + piece->n - at < bytes ? (size_t)(piece->at + piece->n - at) : bytes;
-	r = cuda_err(l->device->cuda->cu, l->device->cuda->cu->copy_htod(to, piece->slot->at + (at - piece->at), n, l->stream), err, "cuMemcpyHtoDAsync");
+	r = cuda_err(cu, cu->copy_htod(to, piece->slot->at + (at - piece->at), n, stream), err, "cuMemcpyHtoDAsync");
 	/* its slot is given back when nothing reads it any more */
 	if (r == 0)
-		r = cuda_err(l->device->cuda->cu, l->device->cuda->cu->stream_sync(l->stream), err, "cuStreamSynchronize");
+		r = cuda_err(cu, cu->stream_sync(stream), err, "cuStreamSynchronize");
 	if (r < 0)
 		return r;
 	if (at + n == piece->at + piece->n)
@@ -95,7 +96,7 @@ static ssize_t serve_first(struct ahead *a, struct lane *l, uint64_t to, uint64_
 	return (ssize_t)n;
 }
 
-ssize_t ahead_serve(struct hearth_ds_file *f, struct lane *l, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes, struct hearth_err *err)
+ssize_t ahead_serve(struct hearth_ds_file *f, struct hearth_ds_device *d, cu_stream stream, uint64_t to, uint64_t at, size_t bytes, struct hearth_err *err)
 {
 	struct ahead *a = atomic_load_explicit(&f->ahead, memory_order_acquire);
 	size_t done = 0;
@@ -104,10 +105,10 @@ ssize_t ahead_serve(struct hearth_ds_file *f, struct lane *l, struct hearth_ds_m
 
 	if (!a || pthread_mutex_trylock(&a->lock) != 0)
 		return 0;
-	if (a->n && (a->device != m->device || a->next != at || fstat(f->fd, &st) < 0 || !same_times(a, &st)))
+	if (a->n && (a->device != d || a->next != at || fstat(f->fd, &st) < 0 || !same_times(a, &st)))
 		drop_all(a);
 	while (a->n && done < bytes) {
-		r = serve_first(a, l, m->at + memory_offset + done, at + done, bytes - done, err);
+		r = serve_first(a, stream, to + done, at + done, bytes - done, err);
 		if (r <= 0)
 			break;
 		done += (size_t)r;
@@ -157,7 +158,7 @@ static bool begin_one(struct ahead *a, struct hearth_ds_file *f, uint64_t at)
 	size_t n = piece_at(at, (uint64_t)a->size - at);
 
 	/* half of a ring at most lies in wait */
-	if (cache_serves(f, at, n) || atomic_fetch_add(&d->ahead, 1) >= ring->segments_max * SEGMENT_SLOTS / 2) {
+	if (cache_serves(f, at, n) || atomic_fetch_add(&d->ahead, 1) >= ring_slots(ring) / 2) {
 		atomic_fetch_sub(&d->ahead, 1);
 		return false;
 	}

@@ -23,10 +23,10 @@ struct ahead {
 
 /**
  * ahead_serve - the beginning of a read, as far as it is here already. What is not, and what may have changed since, is not.
- * @l: of the calling thread's pump, whose device's context is current
+ * @d, @stream: the memory's device, whose context is current, and a stream of the calling thread's; @to: in that memory
  * Return: bytes, on the device by then; 0; -errno of the device.
  */
-ssize_t ahead_serve(struct hearth_ds_file *f, struct lane *l, struct hearth_ds_memory *m, uint64_t memory_offset, uint64_t at, size_t bytes, struct hearth_err *err);
+ssize_t ahead_serve(struct hearth_ds_file *f, struct hearth_ds_device *d, cu_stream stream, uint64_t to, uint64_t at, size_t bytes, struct hearth_err *err);
 /** ahead_more - after a read that ended at @next: if they go on in order, begin with what comes then */
 void ahead_more(struct hearth_ds_file *f, struct hearth_ds_device *d, uint64_t at, uint64_t next);
 /** ahead_read - one of its pieces, in a crew's thread */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "desk.h"
 #include "map.h"
 #include "queue.h"
 
@@ -26,6 +27,7 @@ static struct hearth_ds_device *device_free(struct hearth_ds_device *d)
 	if (!d->cuda || cuda_enter(d->cuda, NULL) == 0) {
 		streams_free(d->streams);
 		map_device_done(d);
+		desks_free(d);
 		ring_free(atomic_load(&d->ring));
 		if (d->cuda)
 			cuda_leave(d->cuda);

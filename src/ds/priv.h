@@ -20,6 +20,7 @@
 #define PIECE_BYTES (4u << 20)
 #define BLOCK_BYTES 4096u               /* of O_DIRECT where the kernel does not say, and always of direct writes: a page is either written through the cache or beside it */
 #define PATHS HEARTH_DS_PATHS
+#define DESK_ROWS 3u
 
 /** piece_at - how much of @left bytes at @at is one piece */
 static inline size_t piece_at(uint64_t at, uint64_t left)
@@ -30,6 +31,7 @@ static inline size_t piece_at(uint64_t at, uint64_t left)
 }
 
 struct ahead;
+struct desk_row;
 struct pair;
 struct ring;
 struct crew;
@@ -69,6 +71,7 @@ struct hearth_ds_device {
 	_Atomic(struct crew *) crew;    /* threads that copy, from their first need on */
 	atomic_uint ahead;              /* slots that were read ahead */
 	_Atomic(struct ring *) ring;    /* memory that I/O goes through, from its first need on */
+	_Atomic(struct desk_row *) desks[DESK_ROWS];    /* for short synchronous operations, from their first need on */
 };
 
 struct hearth_ds_memory {

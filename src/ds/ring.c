@@ -97,11 +97,11 @@ int ring_get(struct hearth_ds_device *d, struct ring **ret, struct hearth_err *e
 	return failed;
 }
 
-struct slot *ring_take(struct ring *r, bool wait)
+/* r->lock is held */
+static struct slot *take(struct ring *r, bool wait)
 {
 	struct slot *s;
 
-	pthread_mutex_lock(&r->lock);
 	/* a segment that cannot be had is not asked for again: what there is must do */
 	if (!r->free && r->segments_n < r->segments_max && grow(r, NULL) < 0)
 		r->segments_max = r->segments_n;
@@ -115,8 +115,39 @@ struct slot *ring_take(struct ring *r, bool wait)
 		r->free = s->next;
 		s->used = s->refs = 0;
 	}
+	return s;
+}
+
+struct slot *ring_take(struct ring *r, bool wait)
+{
+	struct slot *s;
+
+	pthread_mutex_lock(&r->lock);
+	s = take(r, wait);
 	pthread_mutex_unlock(&r->lock);
 	return s;
+}
+
+/* fewer than a segment has slots, so that whoever waits for one gets it, however few segments can be had */
+struct slot *ring_keep(struct ring *r)
+{
+	struct slot *s;
+
+	pthread_mutex_lock(&r->lock);
+	s = r->kept < r->segments_max && r->kept < SEGMENT_SLOTS - 1 ? take(r, false) : NULL;
+	r->kept += s != NULL;
+	pthread_mutex_unlock(&r->lock);
+	return s;
+}
+
+unsigned ring_slots(struct ring *r)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&r->lock);
+	n = r->segments_max * SEGMENT_SLOTS - r->kept;
+	pthread_mutex_unlock(&r->lock);
+	return n;
 }
 
 void ring_put(struct ring *r, struct slot *s)

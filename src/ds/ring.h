@@ -21,7 +21,7 @@ struct ring {
 	pthread_mutex_t lock;
 	pthread_cond_t freed;
 	struct slot *free;
-	unsigned waiting, segments_n, segments_max;
+	unsigned waiting, kept, segments_n, segments_max;
 	struct segment segments[];      /* never moved, never given back before the end */
 };
 
@@ -29,6 +29,10 @@ struct ring {
 int ring_get(struct hearth_ds_device *d, struct ring **ret, struct hearth_err *err);
 /** ring_take - a slot. @wait: until one is free; only for who holds none. Return: NULL: none is free and none can be made. */
 struct slot *ring_take(struct ring *r, bool wait);
+/** ring_keep - one that is not given back before the ring's end; as many as the ring may have segments. Does not wait. Return: NULL: no more. */
+struct slot *ring_keep(struct ring *r);
+/** ring_slots - how many there may be of those that are given back */
+unsigned ring_slots(struct ring *r);
 void ring_put(struct ring *r, struct slot *s);
 void ring_free(struct ring *r);
 

@@ -15,7 +15,7 @@
 
 static const char help_text[] =
 	"usage: hearth sim-mem [--trace PREFIX | --functions N] [--policy POLICY] [--minutes N] [--minute TIME] [--compress N] [--seed S] [--costs FILE.yaml] [--arrivals HOW] [--init-hot X] [--runtime-hot X]\n"
-	"                      [--runtime BYTES] [--overlap X] [--keepalive TIME] [--quantile X] [--semiwarm-min TIME] [--long-request TIME] [--no-semiwarm]\n"
+	"                      [--runtime BYTES] [--overlap X] [--keepalive TIME] [--quantile X] [--semiwarm-min TIME] [--wake-share X] [--long-request TIME] [--no-semiwarm]\n"
 	"                      [--link BYTES] [--park] [--jobs N] [--json [--by-function]]\n"
 	"\n"
 	"Simulates a day of functions under memory policies: the local memory that they take, and what is added to latencies.\n"
@@ -36,6 +36,7 @@ static const char help_text[] =
 	"  --keepalive TIME    an idle instance ends after it; default 10m\n"
 	"  --quantile X        hearth: of the reuse intervals, after which memory leaves; default 0.99\n"
 	"  --semiwarm-min TIME hearth: but not before; default 10s\n"
+	"  --wake-share X      hearth: a wake that takes no more than this share of a call lets memory leave early and at once; 0: never; default 0.1\n"
 	"  --long-request TIME hearth: a request that runs for so long lets segments go; 0: never; default 60s\n"
 	"  --no-semiwarm       hearth: only segments leave\n"
 	"  --link BYTES        hearth: a second, for all functions together; default: not limited\n"
@@ -45,7 +46,7 @@ static const char help_text[] =
 	"  --by-function       with --json: every function too\n";
 
 enum {
-	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_MINUTE, O_COMPRESS, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN,
+	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_MINUTE, O_COMPRESS, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN, O_WAKE_SHARE,
 	O_LONG_REQUEST, O_NO_SEMIWARM, O_LINK, O_PARK, O_JOBS, O_JSON, O_BY_FUNCTION,
 };
 
@@ -66,6 +67,7 @@ static const struct option long_options[] = {
 	{ "keepalive", required_argument, NULL, O_KEEPALIVE },
 	{ "quantile", required_argument, NULL, O_QUANTILE },
 	{ "semiwarm-min", required_argument, NULL, O_SEMIWARM_MIN },
+	{ "wake-share", required_argument, NULL, O_WAKE_SHARE },
 	{ "long-request", required_argument, NULL, O_LONG_REQUEST },
 	{ "no-semiwarm", no_argument, NULL, O_NO_SEMIWARM },
 	{ "link", required_argument, NULL, O_LINK },
@@ -137,6 +139,7 @@ static int set_model(const struct cli *cli, struct options *o, int option)
 	case O_KEEPALIVE: return take_time(cli, "--keepalive", &k->keepalive_ns);
 	case O_QUANTILE: return sim_take_number(cli, "--quantile", 0.5, 1, &k->reuse_quantile);
 	case O_SEMIWARM_MIN: return take_time(cli, "--semiwarm-min", &k->semiwarm_min_ns);
+	case O_WAKE_SHARE: return sim_take_number(cli, "--wake-share", 0, 1, &k->wake_share);
 	case O_LONG_REQUEST: return take_time(cli, "--long-request", &k->long_request_ns);
 	case O_NO_SEMIWARM: k->semiwarm = false; return CLI_OK;
 	case O_LINK: return take_bytes(cli, "--link", &o->cfg.link_bytes_per_s);
@@ -232,8 +235,8 @@ static json_t *rows_json(const struct memsim_config *c, enum memsim_policy polic
 static json_t *result_json(const struct memsim_config *c, const struct memsim_result *results, enum memsim_policy policy)
 {
 	const struct memsim_result *r = &results[policy];
-	json_t *out = json_pack("{s:f,s:f,s:o,s:f,s:o,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "saved_pct", r->saved_pct, "local_gib_s", r->local_gib_s, "added_ms",
-		quantiles_json(&r->added_ms), "added_mean_ms", r->added_mean_ms, "function_added_ms", quantiles_json(&r->function_added_ms), "cold_starts", (json_int_t)r->cold_starts,
+	json_t *out = json_pack("{s:f,s:f,s:o,s:f,s:f,s:o,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f}", "saved_pct", r->saved_pct, "local_gib_s", r->local_gib_s, "added_ms",
+		quantiles_json(&r->added_ms), "added_mean_ms", r->added_mean_ms, "p95_longer_pct", r->p95_longer_pct, "function_added_ms", quantiles_json(&r->function_added_ms), "cold_starts", (json_int_t)r->cold_starts,
 		"restores", (json_int_t)r->restores, "requests", (json_int_t)r->requests, "waited", (json_int_t)r->wakes, "peak_instances", (json_int_t)r->peak_instances,
 		"moved_gib", r->moved_gib, "out_gib", r->out_gib, "fault_gib", r->fault_gib, "prefetch_gib", r->prefetch_gib, "start_s", r->start_s, "wall_s", r->wall_s);
 
@@ -281,15 +284,15 @@ static void print_table(const struct options *o, const struct memsim_result *res
 
 	printf("%s: %zu functions, %" PRIu64 " calls in %zu minutes\n\n", t->synthetic ? "synthetic" : o->trace, t->functions_n, results[MEMSIM_KEEPALIVE].requests,
 		minutes_of(&o->cfg));
-	printf("%-16s %7s %14s %28s %22s %11s %12s\n", "", "saved", "local GiB s", "added ms  p50    p95    p99", "by function  p50   p95", "cold starts", "moved GiB");
+	printf("%-16s %7s %14s %28s %22s %6s %11s %12s\n", "", "saved", "local GiB s", "added ms  p50    p95    p99", "by function  p50   p95", "P95", "cold starts", "moved GiB");
 	for (size_t p = 0; p < MEMSIM_POLICIES; p++) {
 		const struct memsim_result *r = &results[p];
 
 		if (r->ran && (!o->one || p == o->policy || p == MEMSIM_KEEPALIVE))
-			printf("%-16s %6.1f%% %14.0f %14.1f %6.1f %6.1f %16.1f %5.0f %11" PRIu64 " %12.0f\n", memsim_policy_names[p], r->saved_pct, r->local_gib_s, r->added_ms.p50,
-				r->added_ms.p95, r->added_ms.p99, r->function_added_ms.p50, r->function_added_ms.p95, r->cold_starts, r->moved_gib);
+			printf("%-16s %6.1f%% %14.0f %14.1f %6.1f %6.1f %16.1f %5.0f %+5.1f%% %11" PRIu64 " %12.0f\n", memsim_policy_names[p], r->saved_pct, r->local_gib_s, r->added_ms.p50,
+				r->added_ms.p95, r->added_ms.p99, r->function_added_ms.p50, r->function_added_ms.p95, r->p95_longer_pct, r->cold_starts, r->moved_gib);
 	}
-	printf("\n(saved: of keep-alive's local memory; added: by memory that was away, all calls, and the 95th percentile of each function)\n");
+	printf("\n(saved: of keep-alive's local memory; added: by memory that was away, all calls, the 95th percentile of each function, and by how much it makes each one's P95 longer, on average)\n");
 }
 
 /* ---- running it ---- */

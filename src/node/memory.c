@@ -16,6 +16,14 @@
  * policy again. A struct memory is an instance's place at the engine; it outlives the instance until the engine has let go.
  */
 
+/* what a call waits for that found memory away: its working set's coming back, and then every page that is touched before it is there */
+struct wake {
+	uint64_t bytes;                 /* 0: none is looked at */
+	uint64_t asked_ns, took_ns;     /* of the prefetch; 0: it has not ended */
+	uint64_t faulted_ns;            /* all that faults had taken then, as told after it */
+	bool told;
+};
+
 struct memory {
 	LIST_ENTRY(memory) entry;
 	struct node *node;
@@ -26,6 +34,8 @@ struct memory {
 	ev_timer timer;                 /* the policy's */
 	bool attached, detaching, recall;
 	bool moved;                     /* it is new, or something has left: what the next request brings back, or makes, is not in @stat before it is looked at */
+	bool looking;                   /* a look from after the last request was asked for */
+	struct wake wake;
 	bool runtime_loaded, ready;     /* told before it was attached */
 	bool early;                     /* asked for before the program was ready: what refuses it then may take it later */
 	uint64_t asked_ns;              /* for what it does not answer yet: to be attached, to be recalled */
@@ -61,6 +71,7 @@ void memory_knobs(const struct node_config *cfg, const struct manifest *m, struc
 	ret->prefetch = m->farmem.prefetch;
 	ret->reuse_quantile = m->farmem.quantile;
 	ret->offload_per_s = m->farmem.rate;
+	ret->wake_share = m->farmem.wake_share;
 	ret->floor_bytes = m->farmem.floor_bytes;
 	ret->semiwarm_min_ns = m->farmem.min_idle_ns;
 	ret->rollback_ns = m->farmem.rollback_ns;
@@ -77,7 +88,7 @@ void memory_knobs(const struct node_config *cfg, const struct manifest *m, struc
 
 static struct farmem_seen seen(const struct memory *m)
 {
-	struct farmem_seen s = { .ws_remote_bytes = m->stat.ws_remote_bytes };
+	struct farmem_seen s = { .ws_bytes = m->stat.ws_bytes, .ws_remote_bytes = m->stat.ws_remote_bytes };
 
 	memcpy(s.resident_bytes, m->stat.resident_bytes, sizeof(s.resident_bytes));
 	memcpy(s.remote_bytes, m->stat.remote_bytes, sizeof(s.remote_bytes));
@@ -101,6 +112,7 @@ static void act(struct memory *m, const struct farmem_action *a)
 		ops(m)->cancel(m->target);
 		break;
 	case FARMEM_DO_PREFETCH:
+		m->wake = (struct wake){ .bytes = a->bytes, .asked_ns = clock_mono_ns() };
 		ops(m)->prefetch(m->target, a->bytes);
 		break;
 	case FARMEM_DO_ROLLBACK:
@@ -185,6 +197,8 @@ void memory_request_begin(struct instance *inst)
 		return;
 	}
 	ops(m)->request_begin(m->target);
+	if (inst->inflight == inst->held + 1)
+		m->wake.bytes = 0;
 	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN });
 }
 
@@ -200,6 +214,7 @@ void memory_request_end(struct instance *inst)
 	ops(m)->request_end(m->target);
 	if (m->moved && inst->inflight == inst->held) {
 		m->moved = false;
+		m->looking = true;
 		ops(m)->refresh(m->target);
 	}
 	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_END });
@@ -341,6 +356,52 @@ static void measure_recall(const struct memory *m)
 		log_debug("instance %s: %llu KiB came back in %.1f ms", m->inst->id, (unsigned long long)(m->away_bytes >> 10), (double)ns / NS_PER_MS);
 }
 
+static bool is_idle(const struct memory *m)
+{
+	return m->inst && m->inst->inflight == m->inst->held;
+}
+
+static void measure_wake(struct memory *m, uint64_t faults_ns)
+{
+	if (m->inst && m->wake.bytes > 0) {
+		farmem_measured_wake(&m->node->memory.policy, &m->inst->fn->farmem, m->wake.bytes, m->wake.took_ns + faults_ns);
+		log_debug("instance %s: a wake: %llu KiB in %.1f ms, then %.1f ms of faults, for a call of %.1f ms", m->inst->id, (unsigned long long)(m->wake.bytes >> 10), (double)m->wake.took_ns / NS_PER_MS,
+			  (double)faults_ns / NS_PER_MS, (double)farmem_call_ns(&m->inst->fn->farmem) / NS_PER_MS);
+	}
+	m->wake.bytes = 0;
+}
+
+static void on_prefetched(struct memory *m)
+{
+	if (m->wake.bytes > 0 && m->wake.took_ns == 0)
+		m->wake.took_ns = clock_mono_ns() - m->wake.asked_ns;
+	if (is_idle(m))
+		measure_wake(m, 0);             /* the call did not wait for all of it */
+	if (m->inst && !m->detaching)
+		ops(m)->refresh(m->target);
+}
+
+static void on_stat(struct memory *m, const struct farmem_stat *stat)
+{
+	bool looked = m->looking && is_idle(m);
+
+	m->stat = *stat;
+	if (m->wake.took_ns && !m->wake.told) {
+		m->wake.faulted_ns = stat->fault_latency.sum_ns;
+		m->wake.told = true;
+	}
+	m->looking = false;
+	if (looked && m->wake.told)
+		measure_wake(m, stat->fault_latency.sum_ns - m->wake.faulted_ns);
+	if (!m->inst || !m->attached || m->detaching)
+		return;
+	if (looked)
+		step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_SEEN });
+	/* with nothing that could leave the policy has no timer: now there may be */
+	if (!ev_is_active(&m->timer))
+		step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_TIMER });
+}
+
 static void on_target(struct memory *m, const struct farmem_event *e)
 {
 	switch (e->kind) {
@@ -365,14 +426,10 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 		on_offloaded(m, e);
 		break;
 	case FARMEM_PREFETCHED:
-		if (m->inst && !m->detaching)
-			ops(m)->refresh(m->target);
+		on_prefetched(m);
 		break;
 	case FARMEM_STAT:
-		m->stat = *e->stat;
-		/* with nothing that could leave the policy has no timer: now there may be */
-		if (m->inst && m->attached && !m->detaching && !ev_is_active(&m->timer))
-			step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_TIMER });
+		on_stat(m, e->stat);
 		break;
 	case FARMEM_LOST:
 		on_lost(m, e);

@@ -18,6 +18,7 @@ static void add(struct farmem_stat *into, const struct farmem_stat *s)
 	into->faults += s->faults;
 	into->prefetched_pages += s->prefetched_pages;
 	into->prefetch_hits += s->prefetch_hits;
+	into->ws_bytes += s->ws_bytes;
 	into->ws_remote_bytes += s->ws_remote_bytes;
 	into->uncovered_bytes += s->uncovered_bytes;
 	for (int k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
@@ -71,6 +72,7 @@ json_t *memory_to_json(const struct farmem_stat *s)
 			      "faults", (json_int_t)s->faults, "prefetched_pages", (json_int_t)s->prefetched_pages, "prefetch_hits", (json_int_t)s->prefetch_hits,
 			      "uncovered_bytes", (json_int_t)s->uncovered_bytes);
 
+	json_object_set_new(o, "working_set_bytes", json_integer((json_int_t)s->ws_bytes));
 	json_object_set_new(o, "working_set_away_bytes", json_integer((json_int_t)s->ws_remote_bytes));
 	json_object_set_new(o, "fault_p50_us", json_real(us(farmem_latency_quantile(&s->fault_latency, 0.5))));
 	json_object_set_new(o, "fault_p99_us", json_real(us(farmem_latency_quantile(&s->fault_latency, 0.99))));

@@ -32,6 +32,7 @@ static void print_stat(const struct farmem_stat *s)
 {
 	printf(",\"resident\":[%llu,%llu,%llu],\"remote\":[%llu,%llu,%llu]", (unsigned long long)s->resident_bytes[0], (unsigned long long)s->resident_bytes[1],
 	       (unsigned long long)s->resident_bytes[2], (unsigned long long)s->remote_bytes[0], (unsigned long long)s->remote_bytes[1], (unsigned long long)s->remote_bytes[2]);
+	printf(",\"ws\":%llu,\"ws_remote\":%llu", (unsigned long long)s->ws_bytes, (unsigned long long)s->ws_remote_bytes);
 	printf(",\"pool\":%llu,\"offloaded\":%llu,\"recalled\":%llu,\"faults\":%llu,\"prefetched\":%llu,\"hits\":%llu,\"uncovered\":%llu,\"fault_p50_ns\":%llu", (unsigned long long)s->pool_bytes,
 	       (unsigned long long)s->offloaded_bytes, (unsigned long long)s->recalled_bytes, (unsigned long long)s->faults, (unsigned long long)s->prefetched_pages,
 	       (unsigned long long)s->prefetch_hits, (unsigned long long)s->uncovered_bytes, (unsigned long long)farmem_latency_quantile(&s->fault_latency, 0.5));

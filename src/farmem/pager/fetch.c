@@ -8,9 +8,14 @@
 #include "base/clock.h"
 #include "space.h"
 
-#define SAMPLE_BITS 5                   /* one in 32 of the working set is left to be touched, which tells whether it still is one */
+#define SAMPLE_BITS 5                   /* one in 32 of the working set, of a large one fewer, is left to be touched, which tells whether it still is one */
 #define FETCHES_MAX 8                   /* batches at a pool that is elsewhere, of one space */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
+#define SAMPLE_MAX 256                  /* pages that are left out, at most */
+#define STREAM_TIMES 4                  /* as much as comes along otherwise, where memory is gone through */
+#define TRY_BITS 3                      /* of pages that came along one in 8 is sent away again, or left there, to see whether it is of the working set: */
+#define TRIES_MAX 1024                  /* so many at a time, */
+#define TRIES_FEW 64                    /* or these, if more than half of those before were */
 
 struct fetch {
 	struct depot_op op;
@@ -48,17 +53,26 @@ int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
 	return copy(s, address, from, pages, 0);
 }
 
+/* never asked for, never sent away to see whether it is */
+static bool unknown(uint64_t entry)
+{
+	return !(entry & (ENTRY_USED | ENTRY_TRIED | ENTRY_SAMPLE));
+}
+
 static void here(struct space *s, const struct fetch *f, unsigned k)
 {
 	struct figures *n = &s->st->figures;
 	uint64_t entry = where_get(&s->where, f->address[k]);
-	bool used = f->address[k] == f->fault;
+	bool used = f->address[k] == f->fault, recording = f->fault && space_recording(s);
 
 	entry = entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) & ~(uint64_t)ENTRY_FETCHED;
 	if (used && (entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
 		n->sampled_used++;
-	if (used && space_recording(s))
-		entry |= ENTRY_USED;
+	s->tried_used += used && (entry & ENTRY_TRIED) && !(entry & ENTRY_USED);
+	if (used && recording)
+		entry = (entry & ~(uint64_t)(ENTRY_BESIDE | ENTRY_TRIED)) | ENTRY_USED;
+	else if (recording && unknown(entry))
+		entry |= ENTRY_BESIDE;
 	/* one of the sample that came along with another is not used for that */
 	entry = used ? entry & ~(uint64_t)ENTRY_SAMPLE : entry | ENTRY_FETCHED;
 	(void)where_set(&s->where, f->address[k], entry);
@@ -245,13 +259,14 @@ static bool went_by(void *ctx, uint64_t address, uint64_t entry)
 		return true;
 	if ((entry & ENTRY_SAMPLE) && !(entry & ENTRY_USED))
 		s->st->figures.sampled_used++;
-	(void)where_set(&s->where, address, (entry & ~(uint64_t)(ENTRY_FETCHED | ENTRY_SAMPLE)) | ENTRY_USED);
+	(void)where_set(&s->where, address, (entry & ~(uint64_t)(ENTRY_FETCHED | ENTRY_SAMPLE | ENTRY_BESIDE | ENTRY_TRIED)) | ENTRY_USED);
 	return true;
 }
 
 /* the one that is at @address now, or a new one */
 static struct stream *stream_at(struct space *s, uint64_t address)
 {
+	unsigned most = STREAM_TIMES * s->p->around_pages < FETCH_PAGES ? STREAM_TIMES * s->p->around_pages : FETCH_PAGES;
 	struct stream *t = NULL;
 
 	for (unsigned k = 0; k < STREAMS && !t; k++)
@@ -265,37 +280,46 @@ static struct stream *stream_at(struct space *s, uint64_t address)
 	/* what came with the last one was gone through */
 	if (space_recording(s))
 		where_each_in(&s->where, t->from, address, went_by, s);
-	t->pages = 2 * t->pages < s->p->around_pages ? 2 * t->pages : s->p->around_pages;
+	t->pages = 2 * t->pages < most ? 2 * t->pages : most;
 	return t;
 }
 
-/* the next page that is away, if it is not far */
-static uint64_t next_away(const struct space *s, uint64_t address)
+/* the next page that will be away when @f is here, if it is not far */
+static uint64_t next_away(const struct space *s, const struct fetch *f, uint64_t address)
 {
-	for (unsigned k = 0; k < s->p->around_pages; k++, address += PAGE_BYTES)
-		if (entry_state(where_get(&s->where, address)) == PAGE_REMOTE)
+	unsigned at = 0;
+
+	while (at < f->n && f->address[at] < address)
+		at++;
+	for (unsigned k = 0; k < s->p->around_pages; k++, address += PAGE_BYTES) {
+		if (at < f->n && f->address[at] == address)
+			at++;
+		else if (entry_state(where_get(&s->where, address)) == PAGE_REMOTE)
 			break;
+	}
 	return address;
 }
 
 /*
- * With a page that is touched comes what is around it and was used by requests before, and, where memory is gone through from front to back, what is next: a page, then twice as many each time. While a working set
- * is recorded those next ones are in it once the stream has passed them: what does not fault cannot be told from what is not used.
+ * With a page that is touched comes what is around it and was used by requests before; where memory is gone through from front to back, what is next: a page, then twice as many each time; and of a page of which nothing
+ * was known the neighbours of which nothing is known either. What comes does not fault and cannot be told from what is not used: while a working set is recorded, what a stream has passed is in it, and neighbours count as if
+ * they were until they are tried (fetch_try()).
  */
 static void choose_around(struct space *s, struct fetch *f)
 {
 	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = f->fault & ~(bytes - 1), end = start + bytes;
 	struct stream *t = stream_at(s, f->fault);
 	uint64_t until = f->fault + t->pages * PAGE_BYTES;
+	bool beside = space_recording(s) && unknown(where_get(&s->where, f->fault));
 
 	for (uint64_t a = start; (a < end || a < until) && f->n < FETCH_PAGES; a += PAGE_BYTES) {
 		uint64_t entry = where_get(&s->where, a);
 
-		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && (entry & ENTRY_USED))))
+		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && ((entry & ENTRY_SET) || (beside && unknown(entry))))))
 			add(f, a, entry);
 	}
 	t->from = f->fault + PAGE_BYTES;
-	t->next = next_away(s, until);
+	t->next = next_away(s, f, until);
 }
 
 void fetch_fault(struct space *s, struct worker *w, uint64_t address)
@@ -318,20 +342,39 @@ void fetch_fault(struct space *s, struct worker *w, uint64_t address)
 struct choosing {
 	struct space *s;
 	bool all;
+	unsigned sample_bits;
 	uint64_t bytes, left, set;
 	int error;
 };
 
-static bool in_sample(const struct space *s, uint64_t address)
+/* Pages by turns, one in 2^@bits; among those of fewer bits are those of more. */
+static bool its_turn(const struct space *s, uint64_t address, unsigned bits)
 {
-	return (address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> (64 - SAMPLE_BITS) == s->sample % (1u << SAMPLE_BITS);
+	return (((address / PAGE_BYTES * 0x9e3779b97f4a7c15ull) >> 32 ^ s->sample) & ((1u << bits) - 1)) == 0;
+}
+
+void fetch_turn(struct space *s)
+{
+	s->tries_left = 2 * s->tried_used > s->tried ? TRIES_FEW : TRIES_MAX;
+	s->sample++;
+}
+
+bool fetch_try(struct space *s, uint64_t address, uint64_t *entry)
+{
+	if (!(*entry & ENTRY_BESIDE) || !s->tries_left || !its_turn(s, address, TRY_BITS))
+		return false;
+	s->tries_left--;
+	s->tried++;
+	*entry = (*entry & ~(uint64_t)ENTRY_BESIDE) | ENTRY_TRIED;
+	(void)where_set(&s->where, address, *entry);
+	return true;
 }
 
 static bool count_one(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct choosing *c = ctx;
 
-	c->set += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_USED);
+	c->set += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_SET);
 	return true;
 }
 
@@ -339,13 +382,15 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 {
 	struct choosing *c = ctx;
 
-	if (entry_state(entry) != PAGE_REMOTE || (!c->all && !(entry & ENTRY_USED)))
+	if (entry_state(entry) != PAGE_REMOTE || (!c->all && !(entry & ENTRY_SET)))
 		return true;
-	if (!c->all && c->set >= SAMPLE_MIN && in_sample(c->s, address)) {
-		(void)where_set(&c->s->where, address, (entry & ~(uint64_t)ENTRY_USED) | ENTRY_SAMPLE);
+	if (!c->all && c->set >= SAMPLE_MIN && its_turn(c->s, address, c->sample_bits)) {
+		(void)where_set(&c->s->where, address, (entry & ~(uint64_t)ENTRY_SET) | ENTRY_SAMPLE);
 		c->s->st->figures.sampled++;
 		return true;
 	}
+	if (!c->all && fetch_try(c->s, address, &entry))
+		return true;
 	if (c->left < PAGE_BYTES)
 		return false;
 	c->left -= PAGE_BYTES;
@@ -355,13 +400,15 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 
 int fetch_begin(struct space *s, bool all, uint64_t bytes)
 {
-	struct choosing c = { .s = s, .all = all, .left = bytes };
+	struct choosing c = { .s = s, .all = all, .sample_bits = SAMPLE_BITS, .left = bytes };
 
 	share_stop(s);
 	s->in.pages.n = s->in.pages.at = 0;
 	if (!all)
 		where_each(&s->where, count_one, &c);
-	s->sample++;
+	while (c.set >> c.sample_bits > SAMPLE_MAX)
+		c.sample_bits++;
+	fetch_turn(s);
 	where_each(&s->where, choose_one, &c);
 	for (unsigned k = 0; k < LANES; k++) {
 		s->in.lane[k].at = s->in.pages.n * k / LANES;

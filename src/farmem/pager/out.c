@@ -16,7 +16,7 @@
 #include "base/pagemap.h"
 #include "space.h"
 
-#define BUCKETS (2 * FARMEM_SEGMENTS)   /* not in the working set; in it */
+#define BUCKETS (3 * FARMEM_SEGMENTS)   /* not in the working set; perhaps; in it */
 
 struct put {
 	struct depot_op op;
@@ -98,7 +98,22 @@ static bool quarantined(const struct space *s, uint64_t address)
 	return false;
 }
 
-/* the coldest first: what no request has used since it was last away, by age; then what one has */
+static unsigned bucket_of(uint64_t entry)
+{
+	return entry_segment(entry) + (entry & ENTRY_USED ? 2 * FARMEM_SEGMENTS : entry & ENTRY_BESIDE ? FARMEM_SEGMENTS : 0);
+}
+
+/* When segments leave, what requests use stays: the same ones would only touch it again. Of what came along with it a part is tried at a time, as the next request waits for each page of that that it needs. */
+static bool may_leave(struct space *s, unsigned segments, uint64_t address, uint64_t *entry)
+{
+	if (entry_state(*entry) != PAGE_LOCAL || !(segments & FARMEM_SEGMENT_BIT(entry_segment(*entry))) || quarantined(s, address))
+		return false;
+	if (!(*entry & ENTRY_SET) || segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION))
+		return true;
+	return fetch_try(s, address, entry);
+}
+
+/* the coldest first: what no request has used since it was last away, by age; then what one may have used; then what one has */
 static int choose(struct space *s, const struct look_spans *runs, unsigned segments, uint64_t max)
 {
 	struct pages *out = &s->out.pages;
@@ -108,13 +123,11 @@ static int choose(struct space *s, const struct look_spans *runs, unsigned segme
 		for (size_t k = 0; k < runs->n; k++)
 			for (uint64_t a = runs->v[k].start; a < runs->v[k].end && r == 0; a += PAGE_BYTES) {
 				uint64_t entry = where_get(&s->where, a);
-				unsigned mine = entry_segment(entry) + (entry & ENTRY_USED ? FARMEM_SEGMENTS : 0);
 
-				if (mine != b || entry_state(entry) != PAGE_LOCAL || !(segments & FARMEM_SEGMENT_BIT(entry_segment(entry))) || quarantined(s, a))
-					continue;
 				if (out->n == max)
 					return 0;
-				r = pages_add(out, a);
+				if (bucket_of(entry) == b && may_leave(s, segments, a, &entry))
+					r = pages_add(out, a);
 			}
 	return r;
 }
@@ -131,6 +144,8 @@ int out_begin(struct space *s, unsigned segments, uint64_t bytes)
 		s->quarantine.n = 0;
 	r = out_scan(s, &runs, NULL);
 	s->out.pages.n = s->out.pages.at = 0;
+	if (!(segments & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION)))
+		fetch_turn(s);
 	if (r == 0)
 		r = choose(s, &runs, segments, pages > SIZE_MAX - left ? SIZE_MAX : pages + left);
 	look_spans_done(&runs);

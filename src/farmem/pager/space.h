@@ -45,6 +45,10 @@ bool space_children(const struct space *s);
 void fetch_fault(struct space *s, struct worker *w, uint64_t address);
 /** fetch_begin - have pages come back. @all: all that is away, else the working set without its sample */
 int fetch_begin(struct space *s, bool all, uint64_t bytes);
+/** fetch_turn - from here on other pages than before are sampled and tried */
+void fetch_turn(struct space *s);
+/** fetch_try - whether a page that came along with one that was used is to be away for once, to see whether it is used itself. @entry: of @address; is changed then. */
+bool fetch_try(struct space *s, uint64_t address, uint64_t *entry);
 /** fetch_step - the next batch, by whichever worker; the lock is given up meanwhile. Return: there is more to do at once. */
 bool fetch_step(struct space *s, struct worker *w);
 /** fetch_complete - nothing is away */

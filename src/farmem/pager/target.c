@@ -380,9 +380,12 @@ static void rollback(struct pager *p, struct target *t)
 
 static bool count_working_set(void *ctx, uint64_t address, uint64_t entry)
 {
-	uint64_t *pages = ctx;
+	struct farmem_stat *n = ctx;
 
-	*pages += entry_state(entry) == PAGE_REMOTE && (entry & ENTRY_USED);
+	if (!(entry & ENTRY_SET) || entry_state(entry) == PAGE_LOST)
+		return true;
+	n->ws_bytes += PAGE_BYTES;
+	n->ws_remote_bytes += entry_state(entry) == PAGE_REMOTE ? PAGE_BYTES : 0;
 	return true;
 }
 
@@ -407,13 +410,12 @@ static void add_uncovered(struct space *s, struct farmem_stat *n)
 static void add_space(struct space *s, struct farmem_stat *n)
 {
 	struct figures *f = &s->st->figures, now = { 0 };
-	uint64_t mine = 0, set = 0, all = s->st->forked ? 0 : look_resident(s->st->pid);
+	uint64_t mine = 0, all = s->st->forked ? 0 : look_resident(s->st->pid);
 
 	if (!s->st->forked && !s->gone)
 		(void)out_scan(s, NULL, NULL);
 	where_each(&s->where, count_segment, &now);
-	where_each(&s->where, count_working_set, &set);
-	n->ws_remote_bytes += set * PAGE_BYTES;
+	where_each(&s->where, count_working_set, n);
 	for (unsigned k = 0; k < FARMEM_SEGMENTS; k++) {
 		n->resident_bytes[k] += now.resident_pages[k] * PAGE_BYTES;
 		n->remote_bytes[k] += now.remote_pages[k] * PAGE_BYTES;

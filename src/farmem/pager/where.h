@@ -27,6 +27,9 @@ enum page_state {
 #define ENTRY_USED (1u << 6)            /* by a request since it last left: the working set */
 #define ENTRY_FETCHED (1u << 7)         /* came back unasked */
 #define ENTRY_SAMPLE (1u << 8)          /* was left out of a prefetch, to see whether it is still used */
+#define ENTRY_BESIDE (1u << 9)          /* came along with one that was used, and nothing else is known of it: counts as of the working set until it is tried */
+#define ENTRY_TRIED (1u << 10)          /* one of those, sent away by itself: it is of the working set when it is touched, else it is not */
+#define ENTRY_SET (ENTRY_USED | ENTRY_BESIDE)   /* the working set, as far as it is known */
 #define ENTRY_ID_SHIFT 16
 
 static inline enum page_state entry_state(uint64_t e) { return (enum page_state)(e & ENTRY_STATE); }

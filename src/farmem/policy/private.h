@@ -4,6 +4,13 @@
 
 #include "farmem/policy.h"
 
+/** rate_add - @memory: so much of @n, and from there on what is old counts half;  rate_each - ns of one; 0: nothing was measured */
+void rate_add(struct farmem_rate *r, double n, uint64_t ns, double memory);
+double rate_each(const struct farmem_rate *r);
+
+/** call_took - a call that ended: @missing_bytes had left before and while it ran, of which it may have needed all. Learns what calls take by themselves. */
+void call_took(const struct farmem_node *node, struct farmem_function *f, uint64_t ns, uint64_t missing_bytes);
+
 uint64_t resident_bytes(const struct farmem_seen *seen);
 /** may_leave - what can be asked to leave now: resident, beyond the floor, and not asked for before */
 uint64_t may_leave(const struct farmem_knobs *k, const struct farmem_instance *i, const struct farmem_seen *seen);

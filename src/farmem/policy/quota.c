@@ -57,8 +57,9 @@ uint64_t farmem_offload_quota(const struct farmem_node *node, const struct farme
 
 	if (!k->semiwarm || i->ended || i->running > 0 || i->idle_since_ns == 0 || now_ns < i->semiwarm_ns || now_ns >= offload_end_ns(node, k, i) || now_ns < i->quota_ns)
 		return 0;
-	rate = (double)i->base_bytes * k->offload_per_s * (1 - node->evict_cut) * (1 + PRESSURE_HURRY * farmem_pressure(k, node->psi));
-	bytes = ceil(rate * (double)quota_time(node, k, i, now_ns) / 1e9 / PAGE_BYTES) * PAGE_BYTES;
+	rate = (double)i->base_bytes * k->offload_per_s * (1 + PRESSURE_HURRY * farmem_pressure(k, node->psi));
+	bytes = i->at_once ? (double)most : rate * (double)quota_time(node, k, i, now_ns) / 1e9;
+	bytes = ceil(bytes * (1 - node->evict_cut) / PAGE_BYTES) * PAGE_BYTES;
 	return bytes < (double)most ? (uint64_t)bytes : most;
 }
 

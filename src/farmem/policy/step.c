@@ -95,21 +95,21 @@ static void offload_segments(struct step *s, unsigned due)
 	s->i->offloaded |= (uint8_t)segments;
 }
 
-/* A request has ended after segments had left: what is of them neither remote nor still there came back. What is seen may be older than that: then nothing is gone of them yet. */
+/* A request has run without segments that had left before: what of them is not remote any more came back, of whatever segment the engine counts it now. */
 static void learn_returned(struct step *s)
 {
 	struct farmem_function *f = s->f;
 
 	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
-		uint64_t left = s->i->left_bytes[segment], resident = s->seen->resident_bytes[segment], accounted = resident + s->seen->remote_bytes[segment];
-		double share;
+		uint64_t left = s->i->left_bytes[segment], remote = s->seen->remote_bytes[segment];
+		double share = remote < left ? (double)(left - remote) / (double)left : 0;
 
-		if (left == 0 || s->i->under_way || resident >= left)
+		if (!(s->i->shown & FARMEM_SEGMENT_BIT(segment)))
 			continue;
-		share = accounted < left ? (double)(left - accounted) / (double)left : 0;
 		f->returned[segment] += (share - f->returned[segment]) / (f->returned_n[segment] < RETURNED_MEMORY ? ++f->returned_n[segment] : RETURNED_MEMORY);
 		s->i->left_bytes[segment] = 0;
 	}
+	s->i->shown = 0;
 }
 
 static void roll_back(struct step *s)
@@ -127,6 +127,17 @@ static void roll_back(struct step *s)
 
 /* ---- semi-warm ---- */
 
+/*
+ * Where nobody notices a wake, all that is to be weighed is what memory costs while it waits here against what moving it takes: as with skis that are rented until that has cost as much as buying them, it goes at break-even,
+ * which is never twice as dear as knowing when the next call comes.
+ */
+static void plan_early(struct step *s)
+{
+	uint64_t even_ns = farmem_break_even_ns(s->node, s->k, 0), delay_ns = even_ns > s->k->semiwarm_min_ns ? even_ns : s->k->semiwarm_min_ns;
+
+	s->i->early_ns = s->k->wake_share > 0 && delay_ns < s->i->semiwarm_ns - s->i->idle_since_ns ? s->i->idle_since_ns + delay_ns : FARMEM_NEVER;
+}
+
 static void plan_semiwarm(struct step *s)
 {
 	const struct farmem_knobs *k = s->k;
@@ -136,12 +147,29 @@ static void plan_semiwarm(struct step *s)
 	delay_ns = delay_ns < k->semiwarm_max_ns ? delay_ns : k->semiwarm_max_ns;
 	delay_ns = k->semiwarm_min_ns + (uint64_t)((double)(delay_ns - k->semiwarm_min_ns) * calm);
 	s->i->semiwarm_ns = s->i->idle_since_ns + delay_ns;
+	plan_early(s);
+}
+
+static uint64_t early_due_ns(const struct step *s)
+{
+	return s->i->running == 0 && s->i->idle_since_ns > 0 && s->seen->ws_bytes > 0 ? s->i->early_ns : FARMEM_NEVER;
+}
+
+/* Whether a wake is cheap is looked at when it is time: by then it is seen what the last request brought back. */
+static bool begins_early(struct step *s)
+{
+	if (s->now_ns < early_due_ns(s))
+		return false;
+	s->i->early_ns = FARMEM_NEVER;
+	s->i->at_once = farmem_wake_is_cheap(s->node, s->f, s->seen);
+	return s->i->at_once;
 }
 
 static void become_idle(struct step *s)
 {
 	s->i->idle_since_ns = s->now_ns;
 	s->i->quota_ns = 0;
+	s->i->at_once = false;
 	plan_semiwarm(s);
 }
 
@@ -165,6 +193,8 @@ static void tick(struct step *s)
 	}
 	if (s->now_ns >= long_request_due(s))
 		offload_segments(s, segments_due(s, UINT32_MAX));
+	if (begins_early(s))
+		i->semiwarm_ns = s->now_ns;
 	if (i->running > 0 || i->idle_since_ns == 0 || s->now_ns < i->semiwarm_ns || (i->quota_ns && s->now_ns < i->quota_ns))
 		return;
 	if (i->quota_ns == 0) {
@@ -181,7 +211,7 @@ static void tick(struct step *s)
 static uint64_t next_semiwarm(const struct step *s)
 {
 	const struct farmem_instance *i = s->i;
-	uint64_t due_ns = i->quota_ns ? i->quota_ns : i->semiwarm_ns;
+	uint64_t early_ns = early_due_ns(s), begin_ns = early_ns < i->semiwarm_ns ? early_ns : i->semiwarm_ns, due_ns = i->quota_ns ? i->quota_ns : begin_ns;
 
 	if (i->running > 0)
 		return long_request_due(s);
@@ -208,11 +238,21 @@ static void over(struct farmem_instance *i)
 	i->under_way = false;
 }
 
+/* It is their turn again after the request. Of those that leave little by little it was not: they had had theirs. */
+static void segments_cut_off(struct farmem_instance *i)
+{
+	i->offloaded &= (uint8_t)~i->leaving;
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
+		if (i->leaving & FARMEM_SEGMENT_BIT(segment))
+			i->left_bytes[segment] = 0;
+}
+
 static void request_begin(struct step *s)
 {
 	struct farmem_instance *i = s->i;
 
-	if (i->running++ > 0)
+	i->together = i->running++ > 0;
+	if (i->together)
 		return;
 	if (i->idle_since_ns > 0 && i->requests > 0)
 		farmem_idle_over(s->node, s->f, s->now_ns, s->now_ns - i->idle_since_ns, true);
@@ -221,10 +261,8 @@ static void request_begin(struct step *s)
 	i->quota_ns = 0;
 	if (i->under_way) {
 		act(s, FARMEM_DO_CANCEL, 0, 0);
-		i->offloaded &= (uint8_t)~i->leaving;
-		for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
-			if (i->leaving & FARMEM_SEGMENT_BIT(segment))
-				i->left_bytes[segment] = 0;
+		if (!(i->leaving & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION)))
+			segments_cut_off(i);
 		i->cancelled++;
 		over(i);
 	}
@@ -245,8 +283,12 @@ static void request_end(struct step *s)
 		return;
 	if (i->rollback_ns == 0)
 		i->rollback_ns = s->now_ns;
+	if (!i->together)
+		call_took(s->node, s->f, s->now_ns - i->begun_ns, i->gone_bytes);
+	i->gone_bytes = 0;
 	become_idle(s);
-	learn_returned(s);
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
+		i->shown |= (uint8_t)(i->left_bytes[segment] ? FARMEM_SEGMENT_BIT(segment) : 0);
 	offload_segments(s, segments_due(s, i->requests));
 	roll_back(s);
 }
@@ -268,6 +310,7 @@ static void offloaded(struct step *s, const struct farmem_policy_event *e)
 	unsigned segments;
 	uint64_t rest;
 
+	i->gone_bytes += e->bytes;
 	/* what was called off reports too, before what was asked for after it */
 	if (i->cancelled > 0) {
 		i->cancelled -= e->done;
@@ -305,6 +348,7 @@ void farmem_step(struct farmem_node *node, struct farmem_function *f, struct far
 		break;
 	case FARMEM_ON_REQUEST_BEGIN: request_begin(&s); break;
 	case FARMEM_ON_REQUEST_END: request_end(&s); break;
+	case FARMEM_ON_SEEN: learn_returned(&s); break;
 	case FARMEM_ON_TIMER: tick(&s); break;
 	case FARMEM_ON_OFFLOADED: offloaded(&s, e); break;
 	case FARMEM_ON_PRESSURE:

@@ -9,7 +9,7 @@
 /* of what leaves, at least so much of this machine's memory is taken to be free then: what is new in a pool has not been made smaller yet */
 #define SAVED_MIN 0.25
 
-static void measure(struct farmem_rate *r, double n, uint64_t ns, double memory)
+void rate_add(struct farmem_rate *r, double n, uint64_t ns, double memory)
 {
 	r->n += n;
 	r->ns += (double)ns;
@@ -21,25 +21,25 @@ static void measure(struct farmem_rate *r, double n, uint64_t ns, double memory)
 
 void farmem_costs_default(struct farmem_costs *ret)
 {
-	*ret = (struct farmem_costs){ .out = { 64 << 20, 37e6 }, .back = { 64 << 20, 37e6 }, .meet = { 4, 4 * 5e6 }, .kept = 0.33 };
+	*ret = (struct farmem_costs){ .out = { 64 << 20, 37e6 }, .back = { 64 << 20, 37e6 }, .wake = { 64 << 20, 37e6 }, .meet = { 4, 4 * 5e6 }, .kept = 0.33 };
 }
 
 void farmem_measured_out(struct farmem_costs *c, uint64_t bytes, uint64_t ns)
 {
-	measure(&c->out, (double)bytes, ns, MOVED_MEMORY);
+	rate_add(&c->out, (double)bytes, ns, MOVED_MEMORY);
 }
 
 void farmem_measured_back(struct farmem_costs *c, uint64_t bytes, uint64_t ns)
 {
-	measure(&c->back, (double)bytes, ns, MOVED_MEMORY);
+	rate_add(&c->back, (double)bytes, ns, MOVED_MEMORY);
 }
 
 void farmem_measured_meeting(struct farmem_costs *c, unsigned instances, uint64_t ns)
 {
-	measure(&c->meet, instances, ns, MEETINGS_MEMORY);
+	rate_add(&c->meet, instances, ns, MEETINGS_MEMORY);
 }
 
-static double each(const struct farmem_rate *r)
+double rate_each(const struct farmem_rate *r)
 {
 	return r->n > 0 ? r->ns / r->n : 0;
 }
@@ -48,7 +48,7 @@ uint64_t farmem_break_even_ns(const struct farmem_node *node, const struct farme
 {
 	const struct farmem_costs *c = &node->costs;
 	double saved = c->kept < 1 - SAVED_MIN ? 1 - c->kept : SAVED_MIN, calm = 1 - farmem_pressure(k, node->psi);
-	double of_a_byte = each(&c->out) + each(&c->back) + (bytes ? each(&c->meet) / (double)bytes : 0);
+	double of_a_byte = rate_each(&c->out) + rate_each(&c->back) + (bytes ? rate_each(&c->meet) / (double)bytes : 0);
 	double ns = (double)k->processor_bytes * calm * of_a_byte / saved;
 
 	return ns < 1e18 ? (uint64_t)ns : FARMEM_NEVER;

@@ -10,6 +10,8 @@
 #define NONCE CIPHER_NONCE_BYTES
 #define TAG   CIPHER_TAG_BYTES
 
+#define UNTRIED_MAX 7u
+
 enum { PLAIN, SQUEEZED };
 
 _Static_assert(NONCE == 24 && NONCE + TAG + 1 + POOL_PAGE_BYTES <= STORE_SEALED_BYTES, "a sealed page fits");
@@ -25,6 +27,7 @@ int sealer_init(struct sealer *s)
 		return -EIO;
 	randombytes_buf(s->start, sizeof(s->start));
 	s->count = 0;
+	s->untried = s->run = 0;
 	s->squeeze = squeeze_new();
 	s->cipher = cipher_new();
 	if (s->squeeze && s->cipher)
@@ -39,11 +42,26 @@ void sealer_done(struct sealer *s)
 	s->cipher = cipher_free(s->cipher);
 }
 
+/* Memory that does not compress lies together: of it one page in eight is tried, in the end. Return: bytes in @out, 0: as it is. */
+static uint32_t squeeze(struct sealer *s, const void *page, uint8_t *out)
+{
+	uint32_t len;
+
+	if (s->untried > 0) {
+		s->untried--;
+		return 0;
+	}
+	len = squeeze_close(s->squeeze, page, POOL_PAGE_BYTES, out, SQUEEZE_PAYS);
+	s->run = len ? 0 : s->run < UNTRIED_MAX ? 2 * s->run + 1 : UNTRIED_MAX;
+	s->untried = s->run;
+	return len;
+}
+
 uint32_t seal_page(struct sealer *s, const struct key *k, const struct farmem_object *o, struct pool_ref ref, const void *page, uint8_t *out)
 {
 	struct whose whose = { *o, ref.page, ref.epoch };
 	uint8_t text[1 + POOL_PAGE_BYTES];
-	uint32_t len = squeeze_close(s->squeeze, page, POOL_PAGE_BYTES, text + 1, SQUEEZE_PAYS);
+	uint32_t len = squeeze(s, page, text + 1);
 
 	text[0] = len ? SQUEEZED : PLAIN;
 	if (!len) {

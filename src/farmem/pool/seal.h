@@ -11,9 +11,14 @@
  * opens in its place. A nonce is 16 random bytes of this client and a count: none occurs twice, also if an epoch does.
  */
 
+/**
+ * struct sealer
+ * @untried, @run: pages that are not compressed before it is tried again, as those before them did not become smaller; of such a run
+ */
 struct sealer {
 	uint8_t start[16];
 	uint64_t count;
+	unsigned untried, run;
 	struct squeeze *squeeze;
 	struct cipher *cipher;
 };

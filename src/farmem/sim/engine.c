@@ -230,6 +230,7 @@ static int call_arrives(struct sim *s, const struct call *c)
 	i->added_ns = s->ops->request(s, i, now_ns);
 	i->busy = true;
 	i->begun_ns = now_ns + (uint64_t)i->added_ns;
+	i->run_ns = c->run_ns;
 	if (queue_push(s, (struct entry){ i->begun_ns + c->run_ns, at, false }) < 0)
 		return -ENOMEM;
 	return queue_timer(s, at);
@@ -246,7 +247,7 @@ static int request_ends(struct sim *s, uint32_t at, uint64_t now_ns)
 		return queue_push(s, (struct entry){ now_ns + late_ns, at, false });
 	}
 	sync_to(s, i, now_ns);
-	count_added(s, i->function, i->added_ns);
+	count_added(s, i);
 	i->busy = false;
 	i->idle_ns = now_ns;
 	i->requests++;
@@ -352,7 +353,7 @@ static int run_day(struct sim *s)
 /* as the policy is told in a node, where it is measured */
 static struct farmem_costs moving(const struct memsim_costs *c)
 {
-	return (struct farmem_costs){ .out = { (double)c->evict_bytes_per_s, 1e9 }, .back = { PAGE_BYTES, c->prefetch_us * 1e3 } };
+	return (struct farmem_costs){ .out = { (double)c->evict_bytes_per_s, 1e9 }, .back = { PAGE_BYTES, c->prefetch_us * 1e3 }, .wake = { PAGE_BYTES, c->prefetch_us * 1e3 } };
 }
 
 static int sim_init(struct sim *s, enum memsim_policy policy)
@@ -368,8 +369,9 @@ static int sim_init(struct sim *s, enum memsim_policy policy)
 	s->idle_top = malloc(n * sizeof(*s->idle_top));
 	s->parked = calloc(n, sizeof(*s->parked));
 	s->tally = calloc(n, sizeof(*s->tally));
+	s->latency = calloc(n, sizeof(*s->latency));
 	s->farmem = policy == MEMSIM_HEARTH ? calloc(n, sizeof(*s->farmem)) : NULL;
-	if (!s->idle_top || !s->parked || !s->tally || (policy == MEMSIM_HEARTH && !s->farmem))
+	if (!s->idle_top || !s->parked || !s->tally || !s->latency || (policy == MEMSIM_HEARTH && !s->farmem))
 		return -ENOMEM;
 	for (size_t f = 0; f < n; f++) {
 		s->idle_top[f] = NOBODY;
@@ -402,6 +404,7 @@ int sim_day(const struct memsim_config *cfg, enum memsim_policy policy, struct r
 	free(s->idle_top);
 	free(s->parked);
 	free(s->tally);
+	free(s->latency);
 	free(s->farmem);
 	free(s->instance);
 	free(s->queue);

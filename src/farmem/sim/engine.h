@@ -33,6 +33,7 @@ struct instance {
 	uint32_t older, younger;        /* neighbours among all idle ones, by when they became so */
 	bool busy, live;
 	uint64_t timer_ns, queued_ns;   /* when the policy wants to be asked, and the timer in the queue that is its; FARMEM_NEVER */
+	uint64_t run_ns;                /* of the request that runs, by itself */
 	double added_ns, late_ns;       /* of the request that runs: what it waited for memory; of that, what came after it had begun and puts its end off */
 	uint64_t synced_ns;             /* up to when its memory was counted */
 	uint64_t ready_ns, begun_ns, idle_ns;   /* initialised; the last request's begin and end */
@@ -66,9 +67,12 @@ struct policy_ops {
 };
 extern const struct policy_ops keepalive_ops, tmo_ops, damon_ops, faasmem_ops, hearth_ops;
 
-/* reuse intervals of a function, for the oracle: 64 buckets to the doubling, from 1 ms on */
+/* times of a function: reuse intervals, for the oracle; latencies. 64 buckets to the doubling, from 1 ms on */
 #define REUSE_BUCKETS (24 * 64)
 struct reuse { uint32_t n, bucket[REUSE_BUCKETS]; };
+
+/* of calls that found an instance: with what they waited for memory, and without */
+struct latency { struct reuse with, without; };
 
 /* of a function; what was added to its requests' latency: four buckets to the doubling, from 1 us on; the first one is below that */
 #define ADDED_BUCKETS 120
@@ -88,6 +92,7 @@ struct sim {
 	uint32_t *idle_top, *parked;        /* by function */
 	struct tally *tally;                            /* by function */
 	struct reuse *reuse;                            /* by function; NULL: not asked for */
+	struct latency *latency;                        /* by function */
 	const uint64_t *oracle_ns;                      /* by function: faasmem's delay */
 	struct instance *instance;
 	size_t instances_n, instances_cap;
@@ -119,8 +124,8 @@ int sim_day(const struct memsim_config *cfg, enum memsim_policy policy, struct r
 void count_reuse(struct reuse *r, uint64_t interval_ns);
 /** reuse_quantile_ns - of exact counts, the upper end of the bucket; 0 when there is none */
 uint64_t reuse_quantile_ns(const struct reuse *r, double q);
-/** count_added - a request that has ended, and what it waited for memory */
-void count_added(struct sim *s, uint32_t function, double ns);
+/** count_added - an instance's request has ended: what it waited for memory */
+void count_added(struct sim *s, const struct instance *i);
 /** count_time - the time from i->synced_ns to @now_ns, in which it had @byte_s of local memory */
 void count_time(struct sim *s, const struct instance *i, uint64_t now_ns, double byte_s);
 void count_start(struct sim *s, uint32_t function, bool restored, double wait_ns);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define GIB 1073741824.0
+#define LATENCIES_MIN 20
 
 /* ---- logarithmic buckets ---- */
 
@@ -53,10 +54,15 @@ static double added_quantile_ms(const struct tally *t, double q)
 
 /* ---- counting ---- */
 
-void count_added(struct sim *s, uint32_t function, double ns)
+void count_added(struct sim *s, const struct instance *i)
 {
-	struct tally *t = &s->tally[function];
+	struct tally *t = &s->tally[i->function];
+	double ns = i->added_ns;
 
+	if (i->requests > 0) {
+		count_reuse(&s->latency[i->function].without, i->run_ns);
+		count_reuse(&s->latency[i->function].with, i->run_ns + (uint64_t)ns);
+	}
 	hist_record(&s->all_added_ns, (uint64_t)ns);
 	t->requests++;
 	t->added[log_bucket(ns, 1e3, 4, ADDED_BUCKETS)]++;
@@ -95,6 +101,23 @@ static int compare_doubles(const void *pa, const void *pb)
 	double a = *(const double *)pa, b = *(const double *)pb;
 
 	return (a > b) - (a < b);
+}
+
+/* Mean over functions of by how much their P95 is longer for what calls waited; of those that have enough calls for one. */
+static double longer_pct(const struct sim *s)
+{
+	double sum = 0;
+	size_t n = 0;
+
+	for (size_t f = 0; f < s->cfg->trace->functions_n; f++) {
+		const struct latency *l = &s->latency[f];
+
+		if (l->with.n < LATENCIES_MIN)
+			continue;
+		sum += (double)reuse_quantile_ns(&l->with, 0.95) / (double)reuse_quantile_ns(&l->without, 0.95) - 1;
+		n++;
+	}
+	return n > 0 ? 100 * sum / (double)n : 0;
 }
 
 static int over_functions(struct sim *s)
@@ -149,5 +172,6 @@ int figures(struct sim *s, struct memsim_row *rows)
 	r->added_ms.p95 = (double)hist_quantile(&s->all_added_ns, 0.95) / 1e6;
 	r->added_ms.p99 = (double)hist_quantile(&s->all_added_ns, 0.99) / 1e6;
 	r->added_mean_ms = s->all_added_ns.count > 0 ? s->added_ns / 1e6 / (double)s->all_added_ns.count : 0;
+	r->p95_longer_pct = longer_pct(s);
 	return over_functions(s);
 }

@@ -47,6 +47,7 @@ static void see(const struct sim *s, const struct instance *i, struct farmem_see
 	if (h->init_known)
 		ws += size[INIT_HOT] - i->resident[INIT_HOT] + ws_vary(s, i);
 	ret->ws_remote_bytes = ws >= PAGE_BYTES ? (uint64_t)ws : 0;
+	ret->ws_bytes = ret->ws_remote_bytes + (uint64_t)(h->runtime_known ? i->resident[RUNTIME_HOT] : 0) + (uint64_t)(h->init_known ? i->resident[INIT_HOT] + h->used : 0);
 }
 
 static void roll_back(struct instance *i)
@@ -169,17 +170,22 @@ static double use(struct sim *s, struct instance *i)
 
 static double hearth_request(struct sim *s, struct instance *i, uint64_t now_ns)
 {
+	struct farmem_seen before;
 	double wait_ns;
 
 	report(s, i, now_ns);
+	see(s, i, &before);
 	wait_ns = tell(s, i, FARMEM_ON_REQUEST_BEGIN, now_ns);
-	return wait_ns + use(s, i);
+	wait_ns += use(s, i);
+	farmem_measured_wake(&s->node, &s->farmem[i->function], before.ws_remote_bytes, (uint64_t)wait_ns);
+	return wait_ns;
 }
 
 static void hearth_idle(struct sim *s, struct instance *i, uint64_t now_ns)
 {
 	report(s, i, now_ns);
 	tell(s, i, FARMEM_ON_REQUEST_END, now_ns);
+	tell(s, i, FARMEM_ON_SEEN, now_ns);
 	if (s->cfg->knobs.semiwarm)
 		i->semiwarm_ns = i->hearth.policy.semiwarm_ns;
 }

@@ -2,7 +2,7 @@
 /*
  * A test double of an engine, for what the node does with one. It looks at real processes (smaps_rollup) and keeps books of what was asked: of a page that "is away" it only says so. Each thing asked of it is a
  * line of the file $HEARTH_DOUBLE/log; a file $HEARTH_DOUBLE/refuse makes it refuse, `lose` lose an instance's memory when its next request begins, `slow` keep it from finishing a recall while that file is there,
- * `broken` fail it; `cut` has its next offload end halfway, as when an engine's process is killed.
+ * `broken` fail it; `records` has it say that there is a working set, when nothing was away yet; `cut` has its next offload end halfway, as when an engine's process is killed.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -138,6 +138,7 @@ static void look(struct farmem_target *t)
 	}
 	t->stat.resident_bytes[FARMEM_EXECUTION] = rest;
 	t->stat.ws_remote_bytes = away(t) / 8;
+	t->stat.ws_bytes = told(t->engine, "records") ? t->stat.ws_remote_bytes + 4096 : 0;
 	t->stat.pool_bytes = away(t) / 2;
 }
 

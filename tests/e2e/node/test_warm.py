@@ -339,6 +339,26 @@ class Warm(unittest.TestCase):
         self.assertEqual(node.instances("f")[0]["state"], "hot")
         self.assertFalse([line for line in self.asked("offload") if line.split()[2] == "7"])
 
+    def test_cheap_wake(self):
+        """What calls would not notice leaves at once when that is worth it, not little by little."""
+        self.tell("records")
+        node = self.start(parks=False, farmem_worth=0)
+        early = {"min_idle": "50ms", "rate": 0.0001, "floor": 0, "segments": False}
+        for name, share in (("f", 0), ("g", 1)):
+            node.deploy(name, keep_hot="1h", farmem={**early, "wake_share": share})
+            for count in (1, 2):
+                self.assertEqual(node.call(name, {"sleep": .5}).count, count)
+        for name in ("f", "g"):
+            self.warm(name)
+        for name, least, most in (("f", 1, 1 << 20), ("g", 4 << 20, 128 << 20)):
+            _, _, segments, size = self.asked("offload " + name)[0].split()
+            self.assertEqual(segments, "7")
+            self.assertTrue(least <= int(size) <= most, size)
+        self.assertLess(node.instances("g")[0]["memory"]["resident_bytes"], 4 << 20)
+        self.assertEqual(node.call("g").start, "warm")
+        self.wait_for_ends()
+        self.assertTrue(self.asked("prefetch g"))
+
     def test_not_worth_it(self):
         """What is parked soon is left alone, and says so; unless no price is put on the time that moving takes."""
         node = self.start()
@@ -377,7 +397,7 @@ class Warm(unittest.TestCase):
 
     def test_manifest_errors(self):
         node = self.start(parks=False)
-        for farmem, words in (({"quantile": 2}, "farmem: quantile is 2"), ({"rate": 0}, "farmem: rate is 0"), ({"nonsense": 1}, 'unknown key "nonsense"'),
+        for farmem, words in (({"quantile": 2}, "farmem: quantile is 2"), ({"rate": 0}, "farmem: rate is 0"), ({"wake_share": 1.5}, "farmem: wake_share is 1.5"), ({"wake_share": -1}, "wake_share"), ({"nonsense": 1}, 'unknown key "nonsense"'),
                               ({"mode": "maybe"}, "mode"), ("maybe", "mode"), ({"floor": "much"}, "floor"), (["on"], "mapping"), ({"prefetch": 3}, "prefetch"),
                               ({"quantile": ".nan"}, "quantile")):
             with self.assertRaises(AssertionError, msg=farmem) as e:

@@ -426,15 +426,21 @@ static void may_fork_and_does_not(void **state)
 	farm_finish(&f);
 }
 
+/* a zygote with one worker, 11, that has call 1 */
+static void farm_busy(struct farm *f, unsigned workers)
+{
+	farm_start(f, workers);
+	says(f, f->b.conn, FORK(""), "", "ready;");
+	worker_up(f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
+	assert_int_equal(invoke(&f->b, 1, "request_id=a\n", "x"), 0);
+	told(f, f->worker[0], "Request-Id: a\r\n", "");
+}
+
 static void worker_that_dies(void **state)
 {
 	struct farm f;
 
-	farm_start(&f, 2);
-	says(&f, f.b.conn, FORK(""), "", "ready;");
-	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
-	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
-	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	farm_busy(&f, 2);
 	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
 	told(&f, f.b.conn, "fork", "");
 	rapi_worker_ended(&f.b.rapi, 5, 0);     /* somebody else */
@@ -469,11 +475,7 @@ static void forks_that_fail(void **state)
 	farm_finish(&f);
 
 	/* with one that works, calls wait for it, and the fork is tried again for the next one */
-	farm_start(&f, 3);
-	says(&f, f.b.conn, FORK(""), "", "ready;");
-	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
-	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
-	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	farm_busy(&f, 3);
 	assert_int_equal(invoke(&f.b, 2, "request_id=b\n", "x"), 0);
 	told(&f, f.b.conn, "fork", "");
 	says(&f, f.b.conn, FORK("Hearth-Fork-Error: no room\r\n"), "", "");
@@ -489,11 +491,7 @@ static void cancelled(void **state)
 {
 	struct farm f;
 
-	farm_start(&f, 2);
-	says(&f, f.b.conn, FORK(""), "", "ready;");
-	worker_up(&f, 0, NEXT_OF("11"), RESPONSE_OF("11", "x"), FORK("Hearth-Forked: 11\r\n"));
-	assert_int_equal(invoke(&f.b, 1, "request_id=a\n", "x"), 0);
-	told(&f, f.worker[0], "Request-Id: a\r\n", "");
+	farm_busy(&f, 2);
 	rapi_cancel(&f.b.rapi, 7);
 	told(&f, f.b.conn, "", "");
 	rapi_cancel(&f.b.rapi, 1);

@@ -66,6 +66,7 @@ extern const char *const farmem_uncovered_names[FARMEM_UNCOVERED_KINDS];
  * @offloaded_bytes, @recalled_bytes: moved away and back, by faults and by prefetch
  * @faults:         pages that were touched while they were away
  * @prefetched_pages, @prefetch_hits: brought back unasked, and of those the ones that were then used, as far as the engine can see
+ * @ws_bytes:       the recorded working set, here or away; 0: nothing is recorded, or the engine cannot say
  * @ws_remote_bytes: of the recorded working set, what is away: what a prefetch would bring back at most
  * @uncovered_bytes: resident memory that this engine cannot move
  * @uncovered:      of it, by reason, where the engine tells them apart; looked at now and then
@@ -74,7 +75,7 @@ extern const char *const farmem_uncovered_names[FARMEM_UNCOVERED_KINDS];
 struct farmem_stat {
 	uint64_t resident_bytes[FARMEM_SEGMENTS], remote_bytes[FARMEM_SEGMENTS];
 	uint64_t pool_bytes, offloaded_bytes, recalled_bytes;
-	uint64_t faults, prefetched_pages, prefetch_hits, ws_remote_bytes, uncovered_bytes;
+	uint64_t faults, prefetched_pages, prefetch_hits, ws_bytes, ws_remote_bytes, uncovered_bytes;
 	uint64_t uncovered[FARMEM_UNCOVERED_KINDS], refused_bytes;
 	struct farmem_latency fault_latency;
 };
@@ -183,7 +184,7 @@ enum farmem_detach_how {
  * @environment: "NAME=value" strings for the programs of an instance, NULL-terminated, owned by the engine. NULL, the member or what it returns: nothing is needed. @name: the instance's id; valid until the next call
  * @attach:      Return: 0 and the handle, of which ATTACHED or REFUSED will tell; -ENOTCONN (the engine is down), -ENOMEM, -errno with message
  * @barrier:     all pages that belong to no segment yet belong to @segment from here on. BARRIER follows
- * @offload:     begin to move at most @bytes of the @segments away (a mask of 1 << segment), coldest first. Adds to what is under way. OFFLOADED follows, at least once, the last with `flag`
+ * @offload:     begin to move at most @bytes of the @segments away (a mask of 1 << segment), coldest first; what requests use is EXECUTION's, of whatever segment it was. Adds to what is under way. OFFLOADED follows, at least once, the last with `flag`
  * @cancel:      what `offload` has not moved yet stays. OFFLOADED with `flag` follows if something was under way. A request that begins needs no cancel of its own: @request_begin implies it
  * @prefetch:    bring back at most @bytes of what the last requests used and is away, what is touched meanwhile first. PREFETCHED follows
  * @rollback:    what was moved between segments by use goes back: pages of RUNTIME and INIT that were recalled and have not been used since are candidates of their segment again; used ones are EXECUTION's

@@ -53,6 +53,7 @@ double farmem_tmo_bytes(double current, double psi);
  * @semiwarm_first_ns: the delay while neither function nor node has seen a reuse
  * @offload_per_s:     share of its memory that a semi-warm instance gives up a second
  * @pace_ns:           how often the quota of a semi-warm instance is set anew
+ * @wake_share:        if a wake takes no more than this share of what a call takes by itself, memory leaves as soon as it is worth it (farmem_break_even_ns), all of it at once; 0: never so
  * @floor_bytes:       what always stays
  * @segment_min_bytes: a segment with less is not worth the trip
  * @return_max:        a segment of which more than this share came back at once, in instances before, stays with the next ones until they are semi-warm; every 16th tries again
@@ -67,7 +68,7 @@ double farmem_tmo_bytes(double current, double psi);
 struct farmem_knobs {
 	enum farmem_rule rule;
 	bool segments, semiwarm, prefetch;
-	double reuse_quantile, offload_per_s, return_max, pressure_low, pressure_high;
+	double reuse_quantile, offload_per_s, wake_share, return_max, pressure_low, pressure_high;
 	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
 	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes, processor_bytes;
 	uint64_t long_request_ns, rollback_ns, keepalive_ns, keepalive_margin_ns;
@@ -121,12 +122,13 @@ struct farmem_rate { double n, ns; };
 
 /**
  * struct farmem_costs - what moving memory takes on this machine; all zero: nothing
- * @out, @back: bytes that left, that came back
+ * @out, @back: bytes that left, that came back: a processor's time
+ * @wake:       of calls that found their working set away: its bytes, and how long they waited for it, be it brought back by one processor or by several
  * @meet:       instances that the engine took hold of and let go
  * @kept:       of what is away, what it takes of this machine's memory all the same, 0..1
  */
 struct farmem_costs {
-	struct farmem_rate out, back, meet;
+	struct farmem_rate out, back, wake, meet;
 	double kept;
 };
 
@@ -152,14 +154,17 @@ struct farmem_node {
  * struct farmem_function - all zero but @knobs
  * @returned: of a segment that left, the share that the next request brought back; moving average, of @returned_n instances
  * @kept:     instances in a row that kept the segment because of it
+ * @wake:     as of farmem_costs, of its own instances
+ * @call_log_ns, @call_n: mean of the logarithms of what calls take that found all memory here; of the last @call_n, or so
  * @idles, @called: times that an instance was idle, and those that a call ended, @called_ns together; what is old counts less
  */
 struct farmem_function {
 	struct farmem_knobs knobs;
 	struct farmem_reuse reuse;
 	double returned[FARMEM_SEGMENTS];
-	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS];
-	double idles, called, called_ns;
+	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS], call_n;
+	struct farmem_rate wake;
+	double call_log_ns, idles, called, called_ns;
 };
 
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
@@ -168,12 +173,14 @@ struct farmem_instance {
 	uint64_t idle_since_ns;         /* 0: not idle */
 	uint64_t begun_ns;              /* since when requests run */
 	uint64_t semiwarm_ns;           /* when its memory begins to leave; FARMEM_NEVER */
+	uint64_t early_ns;              /* when it begins to if a wake is cheap, as is looked at then; FARMEM_NEVER: not asked for, or it was */
 	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
 	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
 	uint64_t ready_ns;              /* since when it can take requests; 0: it cannot */
 	uint64_t rule_ns;               /* when another policy than ours has its next turn; 0: none yet */
 	uint64_t asked_bytes;           /* of offloads under way: what has not been reported yet */
 	uint64_t base_bytes;            /* its memory when it became semi-warm: what offload_per_s is a share of */
+	uint64_t gone_bytes;            /* what has left since the last request ended */
 	uint64_t left_bytes[FARMEM_SEGMENTS];   /* of a segment that was told to leave, until it was seen what came back; 0: not waiting for that */
 	uint32_t running, requests, requests_rollback;
 	uint32_t cancelled;             /* offloads that were called off and have not reported their end */
@@ -181,7 +188,10 @@ struct farmem_instance {
 	uint8_t offloaded;              /* segments that were told to leave, and were not called back before they had */
 	uint8_t kept;                   /* segments that stay, as they came back in others */
 	uint8_t leaving;                /* segments of the offload under way */
+	uint8_t shown;                  /* segments of left_bytes that a request has run without since */
 	bool under_way, ended;
+	bool together;                  /* requests ran at the same time since it was idle last */
+	bool at_once;                   /* semi-warm, and a wake is cheap: all that may leave does */
 };
 
 /* ---- events and actions ---- */
@@ -190,7 +200,8 @@ enum farmem_policy_event_kind {
 	FARMEM_ON_RUNTIME_READY,        /* the runtime is loaded; may be left out */
 	FARMEM_ON_INIT_DONE,            /* the function is initialised: ready for requests. An instance that was restored begins here. */
 	FARMEM_ON_REQUEST_BEGIN,        /* tell before it is handed to the instance */
-	FARMEM_ON_REQUEST_END,
+	FARMEM_ON_REQUEST_END,          /* what is seen may be from before the request */
+	FARMEM_ON_SEEN,                 /* what is seen is from after the last request's end: what it brought back is known. Needed only if something had left before it */
 	FARMEM_ON_TIMER,
 	FARMEM_ON_OFFLOADED,            /* @bytes have left since the last one; @done: the offload is over, whatever is left of it; @cut: not because no more could leave: it goes on at once */
 	FARMEM_ON_PRESSURE,             /* farmem_node.psi has crossed a bound; to every idle instance */
@@ -205,11 +216,12 @@ struct farmem_policy_event {
 
 /**
  * struct farmem_seen - the instance's memory as its engine last saw it. Only what can leave: what is not covered does not count.
- * @ws_remote_bytes: of the recorded working set, what is remote; 0: nothing, or nothing recorded
+ * @ws_bytes:        the recorded working set, here or away; 0: nothing recorded
+ * @ws_remote_bytes: of that, what is remote
  */
 struct farmem_seen {
 	uint64_t resident_bytes[FARMEM_SEGMENTS], remote_bytes[FARMEM_SEGMENTS];
-	uint64_t ws_remote_bytes;
+	uint64_t ws_bytes, ws_remote_bytes;
 };
 
 enum farmem_action_kind {
@@ -257,6 +269,17 @@ uint64_t farmem_offload_quota(const struct farmem_node *node, const struct farme
 void farmem_idle_over(struct farmem_node *node, struct farmem_function *f, uint64_t now_ns, uint64_t idle_ns, bool called);
 /** farmem_life_ns - how long an instance that becomes idle now is likely to live: its keep-alive, and as many calls more as others had. Return: FARMEM_NEVER without keep-alive. */
 uint64_t farmem_life_ns(const struct farmem_function *f);
+/** farmem_measured_wake - a call that found its recorded working set away, @bytes of it, waited @ns for that and for whatever else it missed */
+void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, uint64_t bytes, uint64_t ns);
+/** farmem_call_ns - what a call takes that finds all memory here; 0: not known */
+uint64_t farmem_call_ns(const struct farmem_function *f);
+/** farmem_wake_ns - what a call waits while the recorded working set, all of it, comes back */
+uint64_t farmem_wake_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t ws_bytes);
+/**
+ * farmem_wake_is_cheap - whether a wake is no more than wake_share of what a call takes, and nor is, once, what is not known to be of the working set, all of it touched. false while calls or working set are
+ * not known.
+ */
+bool farmem_wake_is_cheap(const struct farmem_node *node, const struct farmem_function *f, const struct farmem_seen *seen);
 /**
  * farmem_break_even_ns - how long memory has to stay away to be worth the time that moving it takes
  * @bytes: of an instance that the engine does not have yet, for whose sake it would take hold of it; 0: it has

@@ -149,6 +149,7 @@ struct memsim_row {
  * struct memsim_result - one policy
  * @added_ms:          over all requests that found an instance: what pages that were away added to their latency
  * @function_added_ms: over functions, of the 95th percentile of the same
+ * @p95_longer_pct:    mean over functions with 20 such calls and more: by how much what calls that found an instance waited for memory makes the 95th percentile of their latency longer
  * @saved_pct:         of keep-alive's local_gib_s
  * @moved_gib:         @out_gib that left, @fault_gib and @prefetch_gib that came back
  * @wakes:             requests that found memory missing which they needed
@@ -160,7 +161,7 @@ struct memsim_result {
 	double moved_gib, out_gib, fault_gib, prefetch_gib;
 	double start_s;                 /* all that requests waited for instances */
 	struct memsim_quantiles added_ms, function_added_ms;
-	double added_mean_ms, wall_s;
+	double added_mean_ms, p95_longer_pct, wall_s;
 };
 
 /**

@@ -37,11 +37,12 @@ class CPython(PagerCase):
         self.assertLess(sum(s['resident']), MIB)
         self.assertEqual(self.request(p, 0), expected)      # by faults
         self.offload(p)
-        self.assertGreater(self.prefetch(p), MIB)
+        brought = self.prefetch(p)
+        self.assertGreater(brought, MIB)
         before = self.stat(p)['faults']
-        self.assertEqual(self.request(p, 0), expected)      # brought back at once
+        self.assertEqual(self.request(p, 0), expected)      # brought back at once, but for the sample and what is tried
         after = self.stat(p)
-        self.assertLess(after['faults'] - before, before / 2)
+        self.assertLess(after['faults'] - before, brought / 4096 / 4)
         self.assertEqual(self.detach(p)['error'], 0)
         self.assertEqual(p.do('0').split()[0], expected)
 

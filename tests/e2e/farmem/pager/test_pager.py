@@ -67,6 +67,29 @@ class Basics(PagerCase):
         self.assertLess(self.stat(p)['faults'] - before, 128)
         self.assertEqual(p.do('check'), 'wrong 0')
 
+    def test_what_is_used_stays_when_segments_leave(self):
+        """An offload of segments that was called off is asked for again: that is not to undo what the request between the two touched."""
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        self.attach(p)
+        self.barrier(p, 1)
+        self.offload(p, 1 << 1)
+        self.assertEqual(self.stat(p)['ws'], 0)
+        self.begin(p)
+        self.assertEqual(p.do('touch 8'), 'touched 1024 wrong 0')
+        self.shell.say(f'end {p.name}')
+        s = self.stat(p)
+        self.assertGreaterEqual(s['ws'], 4 * MIB)
+        self.assertEqual(s['ws_remote'], 0)
+        self.offload(p, 1 << 1)
+        self.assertEqual(self.stat(p)['ws_remote'], 0)
+        self.offload(p)
+        after = self.stat(p)
+        self.assertEqual(after['ws_remote'], after['ws'])
+        self.assertGreaterEqual(after['ws'], 4 * MIB)      # of the neighbours, some have been tried
+        self.assertEqual(p.do('check'), 'wrong 0')
+
     def test_working_set_comes_at_once(self):
         p = self.program()
         p.lines.line()
@@ -78,7 +101,17 @@ class Basics(PagerCase):
         p.do('touch 4')
         self.shell.say(f'end {p.name}')
         self.offload(p)
-        self.assertGreater(self.prefetch(p), 7 * MIB)       # 8 MiB but for the sample, and not the rest
+        brought = self.prefetch(p)
+        self.assertGreater(brought, 7 * MIB)        # 8 MiB but for the sample, and neighbours
+        for _ in range(64):                         # of which those that nobody touches leave the set, some each time
+            if brought < 10 * MIB:
+                break
+            self.begin(p)
+            self.assertEqual(p.do('touch 4'), 'touched 2048 wrong 0')
+            self.shell.say(f'end {p.name}')
+            self.offload(p)
+            brought = self.prefetch(p)
+        self.assertGreater(brought, 7 * MIB)
         before = self.stat(p)
         self.assertLess(before['resident'][1], 10 * MIB)
         self.begin(p)
@@ -88,6 +121,28 @@ class Basics(PagerCase):
         self.assertLess(after['faults'] - before['faults'], 256)
         self.assertGreater(after['hits'], 0)
         self.assertEqual(self.prefetch(p, 0), 0)
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_neighbours_leave_their_segment(self):
+        """What came along with pages of a segment that were used, and is not, is away in the end; what is used is not sent away again."""
+        p = self.program()
+        p.lines.line()
+        p.do('fill 32')
+        self.attach(p)
+        self.barrier(p, 1)
+        for k in range(64):
+            self.shell.say(f'rollback {p.name}')
+            self.offload(p, 1 << 1)
+            self.begin(p)
+            before = self.stat(p)['faults']
+            self.assertEqual(p.do('touch 24'), 'touched 342 wrong 0')
+            self.shell.say(f'end {p.name}')
+            after = self.stat(p)
+            if k:
+                self.assertLess(after['faults'] - before, 128)
+            if sum(after['resident']) < 3 * MIB:
+                break
+        self.assertLess(sum(after['resident']), 3 * MIB)
         self.assertEqual(p.do('check'), 'wrong 0')
 
     def test_front_to_back(self):

@@ -92,7 +92,7 @@ class Synthetic(unittest.TestCase):
 
     def test_options_matter(self):
         base = figures(*self.ARGS, '--policy', 'hearth')['local_gib_s']
-        for option in (('--quantile', '0.5'), ('--semiwarm-min', '2m'), ('--no-semiwarm',), ('--long-request', '0'), ('--link', '10MiB'), ('--overlap', '0.5'), ('--init-hot', '0.9'), ('--runtime-hot', '1'),
+        for option in (('--quantile', '0.5'), ('--semiwarm-min', '2m'), ('--wake-share', '0'), ('--no-semiwarm',), ('--long-request', '0'), ('--link', '10MiB'), ('--overlap', '0.5'), ('--init-hot', '0.9'), ('--runtime-hot', '1'),
                        ('--runtime', '200MiB'), ('--keepalive', '60s'), ('--arrivals', 'burst'), ('--arrivals', 'even')):
             self.assertNotEqual(figures(*self.ARGS, '--policy', 'hearth', *option)['local_gib_s'], base, option)
         parked = figures(*self.ARGS, '--policy', 'hearth', '--park')
@@ -118,7 +118,8 @@ class Files(unittest.TestCase):
         self.assertEqual((slow['model']['minute_s'], fast['model']['minute_s'], columns['model']['minute_s']), (60, 15, 15))
         self.assertEqual(slow['requests'], fast['requests'])
         # an hour is a quarter of one, and so is what idle instances are kept for; calls take as long as ever
-        self.assertLess(fast['local_gib_s'], slow['local_gib_s'])
+        longer, shorter = (figures(*args, '--policy', 'keepalive', *more)['local_gib_s'] for more in ((), ('--compress', '4')))
+        self.assertLess(shorter, longer / 2)
         self.assertGreater(columns['local_gib_s'], fast['local_gib_s'])
 
     def fails(self, says, *args):

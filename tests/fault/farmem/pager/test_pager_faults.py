@@ -228,31 +228,28 @@ class Holders(PagerCase):
 
 
 class Pool(PagerCase):
-    def test_full(self):
+    def start_with(self, fault):
+        """Another pager, and a program of 8 MiB."""
         self.stop_pager(self.pager)
         os.unlink(self.socket)
         self.shell.end()
-        self.start_pager('fail:pager-pool-full')
+        self.start_pager(fault)
         self.open_shell()
         p = self.program()
         p.lines.line()
         p.do('fill 8')
         self.attach(p)
+        return p
+
+    def test_full(self):
+        p = self.start_with('fail:pager-pool-full')
         self.assertEqual(self.offload(p), 0)
         self.assertEqual(p.do('resident'), 'resident 2048 of 2048')
         self.assertEqual(p.do('check'), 'wrong 0')
         self.assertEqual(self.detach(p)['error'], 0)
 
     def test_page_is_lost(self):
-        self.stop_pager(self.pager)
-        os.unlink(self.socket)
-        self.shell.end()
-        self.start_pager('fail:pager-pool-lost')
-        self.open_shell()
-        p = self.program()
-        p.lines.line()
-        p.do('fill 8')
-        self.attach(p)
+        p = self.start_with('fail:pager-pool-lost')
         self.assertGreater(self.offload(p), 8 * MIB - 1)
         p.say('check')
         with self.assertRaisesRegex(AssertionError, 'does not give back page'):

@@ -250,6 +250,16 @@ static const struct farmem_object mine = { 7, 1, 1 }, theirs = { 8, 1, 1 };
 
 /* ---- the pool dies ---- */
 
+static void until_dead(pid_t pid, struct pool *p)
+{
+	while (waitpid(pid, NULL, WNOHANG) != pid) {
+		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
+
+		(void)poll(&fd, 1, 10);
+		pool_work(p);
+	}
+}
+
 static void test_killed_in_put(void **state)
 {
 	struct server a = start(0, (struct pool_server_options){ 0 }, "pool-in-put");
@@ -258,12 +268,7 @@ static void test_killed_in_put(void **state)
 	struct server next;
 
 	begin(p, &b, POOL_PUT, mine, 1);
-	while (waitpid(a.pid, NULL, WNOHANG) != a.pid) {
-		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
-
-		(void)poll(&fd, 1, 10);
-		pool_work(p);
-	}
+	until_dead(a.pid, p);
 	/* what was not answered is sent again */
 	next = start(a.port, (struct pool_server_options){ 0 }, NULL);
 	finish(p, &b);
@@ -285,12 +290,7 @@ static void test_killed_in_get(void **state)
 	pool_close(p);
 	p = client(a.uri, (struct pool_options){ .timeout_ns = 10 * NS_PER_S });
 	begin(p, &b, POOL_GETV, mine, 1);
-	while (waitpid(a.pid, NULL, WNOHANG) != a.pid) {
-		struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
-
-		(void)poll(&fd, 1, 10);
-		pool_work(p);
-	}
+	until_dead(a.pid, p);
 	/* it comes back empty: its pages are lost, by name, and not zeros */
 	next = start(a.port, (struct pool_server_options){ 0 }, NULL);
 	finish(p, &b);
@@ -369,7 +369,7 @@ static void test_killed_while_looked_at(void **state)
 static void test_hangs(void **state)
 {
 	struct server a = start(0, (struct pool_server_options){ 0 }, NULL);
-	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 300 * NS_PER_MS });
+	struct pool *p = client(a.uri, (struct pool_options){ .timeout_ns = 2 * NS_PER_S });
 	static struct batch b[100];
 	unsigned given = 0;
 
@@ -600,7 +600,7 @@ static void test_replica_hangs(void **state)
 	char both[160];
 
 	snprintf(both, sizeof(both), "%s,%s", a.uri, b.uri);
-	p = client(both, (struct pool_options){ .timeout_ns = 600 * NS_PER_MS });
+	p = client(both, (struct pool_options){ .timeout_ns = 2 * NS_PER_S });
 	assert_int_equal(put(p, mine, 1), 0);
 	kill(a.pid, SIGSTOP);
 	for (unsigned k = 2; k < 20; k++) {

@@ -38,7 +38,7 @@ struct world {
 	struct farmem_function f;
 	struct engine e[INSTANCES];
 	uint64_t now;
-	uint64_t offloads, cancels, prefetches, rollbacks;      /* that things happened at all */
+	uint64_t offloads, cancels, prefetches, rollbacks, at_once;     /* that things happened at all */
 };
 
 static struct world w;
@@ -56,6 +56,7 @@ static void random_knobs(struct farmem_knobs *k)
 	k->reuse_quantile = 0.5 + 0.5 * share(100);
 	k->offload_per_s = 0.0001 + 0.9 * share(1000) * share(10);
 	k->return_max = share(10);
+	k->wake_share = rng_below(&w.g, 3) ? share(10) : 0;
 	k->semiwarm_min_ns = rng_below(&w.g, 30) * NS_PER_S;
 	k->semiwarm_max_ns = k->semiwarm_min_ns + rng_below(&w.g, 600) * NS_PER_S;
 	k->pace_ns = (1 + rng_below(&w.g, 200)) * 100 * NS_PER_MS;
@@ -95,6 +96,12 @@ static void check_offload(const struct engine *e, const struct farmem_action *a)
 		/* semi-warm: in its time, and no faster than it may */
 		assert_true(k->semiwarm && w.now >= e->policy.semiwarm_ns);
 		assert_true(k->keepalive_ns == 0 || w.now < e->policy.idle_since_ns + k->keepalive_ns);
+		if (e->policy.at_once) {
+			assert_true(k->wake_share > 0 && k->prefetch && w.now - e->policy.idle_since_ns >= k->semiwarm_min_ns);
+			w.at_once++;
+			w.offloads++;
+			return;
+		}
 		assert_true((double)a->bytes <= (double)e->policy.base_bytes * k->offload_per_s * (1 - w.node.evict_cut) * 10 * 2 * (double)k->pace_ns / 1e9 + 8192);
 	} else {
 		assert_true(k->segments);
@@ -104,7 +111,8 @@ static void check_offload(const struct engine *e, const struct farmem_action *a)
 
 static void tell(struct engine *e, struct farmem_policy_event event)
 {
-	struct farmem_seen seen = { .ws_remote_bytes = rng_below(&w.g, 2) ? sum(e->remote) / 2 : 0 };
+	uint64_t ws_remote = rng_below(&w.g, 2) ? sum(e->remote) / 2 : 0;
+	struct farmem_seen seen = { .ws_remote_bytes = ws_remote, .ws_bytes = ws_remote + (rng_below(&w.g, 4) ? sum(e->resident) / (1 + rng_below(&w.g, 3)) : 0) };
 	struct farmem_actions did;
 	bool was_under_way = e->under_way;
 
@@ -216,7 +224,11 @@ static void something_happens(struct engine *e)
 	case 2: case 3: case 4: case 5: request(e); break;
 	case 6: case 7: move(e); break;
 	case 8: report(e); break;
-	case 9: tell(e, (struct farmem_policy_event){ .kind = FARMEM_ON_PRESSURE }); break;
+	case 9:
+		tell(e, (struct farmem_policy_event){ .kind = rng_below(&w.g, 2) ? FARMEM_ON_PRESSURE : FARMEM_ON_SEEN });
+		farmem_measured_wake(&w.node, &w.f, rng_below(&w.g, 100 * MIB), rng_below(&w.g, 10 * NS_PER_MS));
+		assert_true(w.f.returned[FARMEM_RUNTIME] >= 0 && w.f.returned[FARMEM_RUNTIME] <= 1 && w.f.returned[FARMEM_INIT] >= 0 && w.f.returned[FARMEM_INIT] <= 1);
+		break;
 	case 10:
 		if (rng_below(&w.g, 200) == 0) {
 			tell(e, (struct farmem_policy_event){ .kind = FARMEM_ON_EXIT });
@@ -233,13 +245,15 @@ static void something_happens(struct engine *e)
 
 static void guarantees_hold(void **state)
 {
-	uint64_t seed = prop_seed();
+	uint64_t seed = prop_seed(), all_at_once = 0;
 
 	for (unsigned run = 0; run < RUNS; run++) {
 		w = (struct world){ .g = { seed + run }, .now = NS_PER_S };
 		random_knobs(&w.f.knobs);
 		for (unsigned k = 0; k < INSTANCES; k++)
 			w.e[k] = fresh();
+		if (run % 2)
+			farmem_costs_default(&w.node.costs);
 		for (unsigned step = 0; step < STEPS; step++) {
 			/* now and then a time that goes back */
 			w.now += rng_below(&w.g, 5) == 0 ? rng_below(&w.g, 20 * NS_PER_S) : 0;
@@ -254,7 +268,9 @@ static void guarantees_hold(void **state)
 		assert_true(w.offloads > 0 || !(w.f.knobs.segments || w.f.knobs.semiwarm));
 		assert_true(w.prefetches > 0 || !w.f.knobs.prefetch);
 		assert_true(!w.f.knobs.segments || (w.rollbacks > 0 && w.cancels > 0));
+		all_at_once += w.at_once;
 	}
+	assert_true(all_at_once > 0);
 }
 
 /* Grants are never more than was asked for, nor in sum more than there is, and nobody waits while there is room. */

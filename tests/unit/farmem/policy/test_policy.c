@@ -310,12 +310,19 @@ static void what_comes_back_stays(void **state)
 
 	request(&r, T0 + 2 * S, T0 + 3 * S);
 	offloaded(&r, 40 * MIB, true, T0 + 4 * S);
-	/* what is seen is still from before: nothing is learnt */
+	/* what is seen may still be from before: nothing is learnt */
 	request(&r, T0 + 5 * S, T0 + 6 * S);
 	assert_int_equal(r.f.returned_n[FARMEM_RUNTIME], 0);
+	/* of the init segment it is not known yet: no request has run without it. An engine may count what came back to its segment, or to the execution segment */
+	r.seen = (struct farmem_seen){ .resident_bytes = { 30 * MIB, 60 * MIB, 4 * MIB }, .remote_bytes = { 10 * MIB, 0, 0 } };
+	tell(&r, FARMEM_ON_SEEN, T0 + 6 * S);
+	assert_int_equal(r.did.n, 0);
+	assert_int_equal(r.f.returned_n[FARMEM_INIT], 0);
 	offloaded(&r, 60 * MIB, true, T0 + 6 * S);
 	r.seen = (struct farmem_seen){ .resident_bytes = { 0, 0, 92 * MIB }, .remote_bytes = { 10 * MIB, 6 * MIB, 0 } };
 	request(&r, T0 + 7 * S, T0 + 8 * S);
+	tell(&r, FARMEM_ON_SEEN, T0 + 8 * S);
+	tell(&r, FARMEM_ON_SEEN, T0 + 8 * S);
 	assert_int_equal(r.f.returned_n[FARMEM_RUNTIME], 1);
 	assert_true(r.f.returned[FARMEM_RUNTIME] == 0.75 && r.f.returned[FARMEM_INIT] == 0.9);
 	learnt = r.f;
@@ -437,6 +444,140 @@ static void prefetch_is_bounded(void **state)
 	r.f.knobs.prefetch = false;
 	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 130 * S);
 	assert_int_equal(r.did.n, 0);
+}
+
+/* ---- semi-warm where a wake is cheap ---- */
+
+/* Idle since T0 + 7 s after calls of @call_ns; 60 MiB are of its working set, 5 MiB stay away for good; moving takes 1 ns a byte both ways, that is break-even at 20 s. */
+static struct rig idle_known(uint64_t call_ns)
+{
+	struct rig r = rig();
+
+	r.f.knobs.segments = false;
+	r.f.knobs.processor_bytes = 10000000000;
+	r.node.costs = (struct farmem_costs){ .out = { 1e6, 1e6 }, .back = { 1e6, 1e6 }, .wake = { 1e6, 1e6 } };
+	r.seen = (struct farmem_seen){ .resident_bytes = { 0, 0, 60 * MIB }, .remote_bytes = { 0, 5 * MIB, 0 }, .ws_bytes = 60 * MIB };
+	tell(&r, FARMEM_ON_INIT_DONE, T0);
+	request(&r, T0 + 7 * S - call_ns, T0 + 7 * S);
+	return r;
+}
+
+/* 63 ms of a second are little: all that may leave does at break-even, and not sooner; of calls of half a second they are not, and it is the quantile's turn */
+static void cheap_wakes_let_memory_go(void **state)
+{
+	struct rig r = idle_known(S);
+
+	assert_int_equal(r.did.timer_ns, T0 + 27 * S);
+	tell(&r, FARMEM_ON_TIMER, T0 + 27 * S - 1);
+	assert_int_equal(r.did.n, 0);
+	tell(&r, FARMEM_ON_TIMER, T0 + 27 * S);
+	assert_int_equal(r.did.n, 1);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_ALL_SEGMENTS, 52 * MIB);
+	/* a call that comes meanwhile calls off what has not left, and the segments that had left before are not told to leave again for it */
+	r.i.offloaded = FARMEM_SEGMENT_BIT(FARMEM_INIT);
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 28 * S);
+	assert_action(&r, 0, FARMEM_DO_CANCEL, 0, 0);
+	assert_int_equal(r.i.offloaded, FARMEM_SEGMENT_BIT(FARMEM_INIT));
+	tell(&r, FARMEM_ON_REQUEST_END, T0 + 29 * S);
+	assert_int_equal(r.did.timer_ns, T0 + 49 * S);
+
+	r = idle_known(S / 2);
+	assert_int_equal(r.did.timer_ns, T0 + 27 * S);
+	tell(&r, FARMEM_ON_TIMER, T0 + 27 * S);
+	assert_int_equal(r.did.n, 0);
+	assert_int_equal(r.did.timer_ns, T0 + 127 * S);
+	r = idle_known(S);
+	r.f.knobs.wake_share = 0;
+	tell(&r, FARMEM_ON_PRESSURE, T0 + 8 * S);
+	assert_int_equal(r.did.timer_ns, T0 + 127 * S);
+	/* a link that is full: what it has room for */
+	r = idle_known(S);
+	r.node.evict_cut = 0.75;
+	tell(&r, FARMEM_ON_TIMER, T0 + 27 * S);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_ALL_SEGMENTS, 13 * MIB);
+	assert_int_equal(r.did.timer_ns, T0 + 37 * S);
+}
+
+static bool cheap(const struct rig *r) { return farmem_wake_is_cheap(&r->node, &r->f, &r->seen); }
+
+/* without a working set, or calls, or with much of which nothing is known, it is not cheap */
+static void cheap_has_to_be_known(void **state)
+{
+	struct rig r = idle_known(S);
+
+	assert_true(cheap(&r));
+	r.f.call_n = 0;
+	assert_false(cheap(&r));
+	r = idle_known(S);
+	r.seen.ws_bytes = 0;
+	assert_false(cheap(&r));
+	/* 24 MiB that have never been away are a tenth of a second of faults */
+	r = idle_known(S);
+	r.seen.resident_bytes[FARMEM_EXECUTION] = 80 * MIB;
+	assert_true(cheap(&r));
+	r.seen.resident_bytes[FARMEM_EXECUTION] = 84 * MIB;
+	assert_false(cheap(&r));
+	/* what is away is no unknown */
+	r.seen = (struct farmem_seen){ .resident_bytes = { 0, 0, 10 * MIB }, .remote_bytes = { 0, 60 * MIB, 0 }, .ws_bytes = 60 * MIB, .ws_remote_bytes = 50 * MIB };
+	assert_true(cheap(&r));
+	r.f.knobs.prefetch_max_bytes = 50 * MIB;
+	assert_false(cheap(&r));
+	r = idle_known(S);
+	r.f.knobs.prefetch = false;
+	assert_false(cheap(&r));
+	/* nothing measured, a call of no time */
+	r = idle_known(5 * NS_PER_MS);
+	r.seen = (struct farmem_seen){ .resident_bytes = { 0, 0, 4096 }, .ws_bytes = 4096 };
+	assert_false(cheap(&r));
+}
+
+/* The function's own wakes are what counts, once there were any; before, those of the node. */
+static void wakes_are_measured(void **state)
+{
+	struct rig r = idle_known(S);
+	struct farmem_function other = { 0 };
+
+	assert_in_range(farmem_wake_ns(&r.node, &r.f, 10000000), 11 * NS_PER_MS - 2, 11 * NS_PER_MS + 2);
+	farmem_measured_wake(&r.node, &r.f, 1000, NS_PER_MS);
+	farmem_measured_wake(&r.node, &r.f, 0, S);
+	assert_in_range(farmem_wake_ns(&r.node, &r.f, 1000), NS_PER_MS - 2, NS_PER_MS + 2);
+	assert_false(cheap(&r));
+	/* those that are long ago fade */
+	for (unsigned k = 0; k < 100; k++)
+		farmem_measured_wake(&r.node, &r.f, 1000, 1000);
+	assert_in_range(farmem_wake_ns(&r.node, &r.f, 1000), 1000, 1100);
+	assert_true(cheap(&r));
+	for (unsigned k = 0; k < 10; k++)
+		farmem_measured_wake(&r.node, &other, 100 * MIB, 10 * 100 * MIB);
+	assert_in_range(farmem_wake_ns(&r.node, &r.f, 1000), 1000, 1100);
+	other = (struct farmem_function){ 0 };
+	assert_in_range(farmem_wake_ns(&r.node, &other, 1000000), 10 * NS_PER_MS, 11 * NS_PER_MS);
+}
+
+/* Of calls that found all memory here, one at a time: the mean of logarithms, so that one in a hundred that takes an hour does not tell of the others. */
+static void calls_are_timed(void **state)
+{
+	struct rig r = idle_known(S);
+	uint64_t now = T0 + 10 * S;
+
+	assert_in_range(farmem_call_ns(&r.f), S - 9, S + 9);
+	request(&r, now, now + 4 * S);
+	assert_in_range(farmem_call_ns(&r.f), 2 * S - 99, 2 * S + 99);
+	/* two at a time take longer for that */
+	tell(&r, FARMEM_ON_REQUEST_BEGIN, now + 5 * S);
+	request(&r, now + 6 * S, now + 7 * S);
+	tell(&r, FARMEM_ON_REQUEST_END, now + 100 * S);
+	assert_in_range(farmem_call_ns(&r.f), 2 * S - 99, 2 * S + 99);
+	/* one that had to fault in a GiB took 4 s longer, perhaps */
+	offloaded(&r, 1024 * MIB, true, now + 101 * S);
+	request(&r, now + 102 * S, now + 112 * S);
+	assert_in_range(farmem_call_ns(&r.f), 2 * S - 99, 2 * S + 99);
+	offloaded(&r, 1024 * MIB, true, now + 112 * S);
+	request(&r, now + 113 * S, now + 213 * S);
+	assert_true(r.f.call_n == 3);
+	for (unsigned k = 0; k < 200; k++)
+		request(&r, now + (300 + 2 * k) * S, now + (301 + 2 * k) * S);
+	assert_in_range(farmem_call_ns(&r.f), S - S / 100, S + S / 100);
 }
 
 static void nothing_moves_at_the_end(void **state)
@@ -606,6 +747,8 @@ static void knobs_are_checked(void **state)
 	REFUSES(offload_per_s, 0);
 	REFUSES(offload_per_s, __builtin_nan(""));
 	REFUSES(return_max, -1);
+	REFUSES(wake_share, 1.5);
+	REFUSES(wake_share, __builtin_nan(""));
 	REFUSES(pressure_high, 0.01);
 	REFUSES(semiwarm_max_ns, S);
 	REFUSES(pace_ns, 0);
@@ -797,6 +940,7 @@ int main(void)
 		cmocka_unit_test(old_samples_fade), cmocka_unit_test(barriers_come_once_and_in_order), cmocka_unit_test(segments_go_after_requests), cmocka_unit_test(small_segments_stay),
 		cmocka_unit_test(request_calls_offload_off), cmocka_unit_test(what_was_cut_short_goes_on), cmocka_unit_test(long_request_lets_segments_go), cmocka_unit_test(what_comes_back_stays), cmocka_unit_test(rollback_in_due_time),
 		cmocka_unit_test(memory_leaves_gradually), cmocka_unit_test(request_ends_semiwarm), cmocka_unit_test(prefetch_is_bounded), cmocka_unit_test(nothing_moves_at_the_end),
+		cmocka_unit_test(cheap_wakes_let_memory_go), cmocka_unit_test(cheap_has_to_be_known), cmocka_unit_test(wakes_are_measured), cmocka_unit_test(calls_are_timed),
 		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
 		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
 		cmocka_unit_test(knobs_are_checked), cmocka_unit_test(tmo_is_its_formula), cmocka_unit_test(cold_leaves_at_once), cmocka_unit_test(off_moves_nothing), cmocka_unit_test(faster_time_is_shorter),

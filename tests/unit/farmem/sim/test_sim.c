@@ -211,6 +211,7 @@ static void regular_calls(void **state)
 
 	for (size_t m = 0; m < DAY; m++)
 		d->calls[m] = 1;
+	d->cfg.knobs.wake_share = 0;
 	run(d);
 	for (size_t p = 0; p < MEMSIM_POLICIES; p++)
 		assert_true(d->r[p].cold_starts == 1 && d->r[p].requests == DAY);
@@ -223,6 +224,30 @@ static void regular_calls(void **state)
 	assert_true(d->r[MEMSIM_HEARTH].saved_pct > 75);
 	/* the idle minute is a little less than DAMON's 60 s */
 	assert_true(d->r[MEMSIM_DAMON].wakes == 0);
+	free(d);
+}
+
+/* The same calls, of which nobody notices 70 ms in a second: from the third on, when it is known what they use, they find it away, and memory is there for 10 s of the minute. Of calls of 100 ms they would. */
+static void cheap_wakes(void **state)
+{
+	struct day *d = day();
+	double saved;
+
+	for (size_t m = 0; m < DAY; m++)
+		d->calls[m] = 1;
+	d->cfg.knobs.wake_share = 0;
+	run(d);
+	saved = d->r[MEMSIM_HEARTH].saved_pct;
+	d->cfg.knobs.wake_share = 0.1;
+	run(d);
+	assert_in_range(d->r[MEMSIM_HEARTH].wakes, DAY - 3, DAY);
+	assert_true(d->r[MEMSIM_HEARTH].saved_pct > saved + 5);
+	assert_true(d->r[MEMSIM_HEARTH].added_ms.p95 > 50 && d->r[MEMSIM_HEARTH].added_ms.p95 < 100);
+	assert_true(d->r[MEMSIM_HEARTH].p95_longer_pct > 5 && d->r[MEMSIM_HEARTH].p95_longer_pct < 10 && d->r[MEMSIM_KEEPALIVE].p95_longer_pct == 0);
+	for (size_t q = 0; q < MEMSIM_RUN_QUANTILES; q++)
+		d->f.run_ms[q] = 100;
+	run(d);
+	assert_in_range(d->r[MEMSIM_HEARTH].wakes, 1, 3);
 	free(d);
 }
 
@@ -409,7 +434,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_and_joins), cmocka_unit_test(says_what_is_wrong_and_where), cmocka_unit_test(generates_what_was_asked_for), cmocka_unit_test(one_call),
-		cmocka_unit_test(regular_calls), cmocka_unit_test(waking_costs_what_it_says), cmocka_unit_test(bursts_and_images), cmocka_unit_test(long_calls),
+		cmocka_unit_test(regular_calls), cmocka_unit_test(cheap_wakes), cmocka_unit_test(waking_costs_what_it_says), cmocka_unit_test(bursts_and_images), cmocka_unit_test(long_calls),
 		cmocka_unit_test(link_is_kept), cmocka_unit_test(same_seed_same_day), cmocka_unit_test(functions_by_themselves), cmocka_unit_test(lives_divide),
 		cmocka_unit_test(refuses_nonsense),
 	};
