@@ -248,7 +248,22 @@ static void dontneed(void)
 	printf("nonzero %zu wrong %zu\n", nonzero, wrong(0));
 }
 
-/* ---- all of it, of pieces, in the middle of whatever */
+/* reads what it has thrown away in front of a hole: what is mapped there ends in the middle of what a pager would map at once */
+static void edge(void)
+{
+	size_t at = pages / 2, nonzero = 0;
+
+	while (((uintptr_t)(area + at * PAGE) & 0xffff) != 0x8000)
+		at++;
+	munmap(area + at * PAGE, PAGE);
+	madvise(area + (at - 2) * PAGE, 2 * PAGE, MADV_DONTNEED);
+	for (size_t k = 0; k < 2 * PAGE; k++)
+		nonzero += area[(at - 2) * PAGE + k] != 0;
+	pages = at - 2;
+	printf("nonzero %zu wrong %zu\n", nonzero, wrong(0));
+}
+
+/* ---- pieces of it, again and again ---- */
 
 /* other zeros for what was there */
 static void renew(size_t first, size_t n, bool unmapped)
@@ -475,6 +490,8 @@ static void command(char *line)
 		unmap();
 	else if (!strcmp(what, "dontneed"))
 		dontneed();
+	else if (!strcmp(what, "edge"))
+		edge();
 	else if (!strcmp(what, "churn"))
 		churn(n);
 	else if (!strcmp(what, "huge"))

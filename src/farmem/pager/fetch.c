@@ -101,6 +101,11 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 	fetch_wake(s, f->address[k]);           /* and finds it so */
 }
 
+static int copy_some(struct space *s, const struct fetch *f, unsigned k, unsigned n)
+{
+	return f->fault ? copy(s, f->address[k], f->page[k], n, UFFDIO_COPY_MODE_DONTWAKE) : share_copy(s, f->address[k], f->page[k], n);
+}
+
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */
 static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 {
@@ -117,7 +122,10 @@ static unsigned copy_run(struct space *s, struct fetch *f, unsigned k)
 	}
 	while (n < most && k + n < f->n && f->address[k + n] == f->address[k] + n * PAGE_BYTES && f->status[k + n] == 0 && still_away(s, f, k + n))
 		n++;
-	r = f->fault ? copy(s, f->address[k], f->page[k], n, UFFDIO_COPY_MODE_DONTWAKE) : share_copy(s, f->address[k], f->page[k], n);
+	r = copy_some(s, f, k, n);
+	/* of several mappings side by side: each page for itself up to where the first ends */
+	if (r == -ENOENT && n > 1 && still_away(s, f, k))
+		r = copy_some(s, f, k, 1);
 	if (r == -ESRCH) {
 		space_gone(s);
 		return f->n;

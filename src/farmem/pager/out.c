@@ -262,13 +262,21 @@ static bool registered(struct space *s, uint64_t start, uint64_t end)
 	return ioctl(s->st->uffd, UFFDIO_REGISTER, &r) == 0;
 }
 
-/* the whole mapping, as it was when it was last looked at: part of it would be another mapping from then on, and mremap(2) of both an error */
-static bool mapping_registered(struct space *s, uint64_t start, uint64_t end)
+/* the whole mapping, or mappings side by side, as they were when they were last looked at: part of one would be another mapping from then on, and mremap(2) of both an error */
+static bool mappings_registered(struct space *s, uint64_t start, uint64_t end)
 {
-	for (size_t k = 0; k < s->maps.n; k++)
-		if (start >= s->maps.v[k].start && end <= s->maps.v[k].end)
-			return registered(s, s->maps.v[k].start, s->maps.v[k].end);
-	return false;
+	uint64_t at = start;
+
+	for (size_t k = 0; k < s->maps.n && at < end; k++) {
+		const struct look_span *map = &s->maps.v[k];
+
+		if (at < map->start || at >= map->end)
+			continue;
+		if (!registered(s, map->start, map->end))
+			return false;
+		at = map->end;
+	}
+	return at >= end;
 }
 
 /* Only from mappings whose faults we see. Those that are not what they were, or that somebody else has registered, stay: of a run that is not wholly so, each page for itself. */
@@ -281,7 +289,7 @@ static void register_runs(struct space *s, struct warm_msg *m)
 	m->n = 0;
 	for (uint32_t k = 0; k < all.n; k++) {
 		uint64_t start = all.runs[k].start, end = start + all.runs[k].pages * PAGE_BYTES;
-		bool whole = mapping_registered(s, start, end) || registered(s, start, end);
+		bool whole = mappings_registered(s, start, end) || registered(s, start, end);
 
 		for (uint64_t i = 0; i < all.runs[k].pages; i++, at++) {
 			if (whole || registered(s, b->address[at], b->address[at] + PAGE_BYTES))

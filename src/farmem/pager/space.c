@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -349,6 +350,13 @@ static uint64_t untouched(const struct space *s, uint64_t address)
 	return (a - address) / PAGE_BYTES;
 }
 
+static int map_zeros(struct space *s, uint64_t from, uint64_t pages)
+{
+	struct uffdio_zeropage z = { .range = { from, pages * PAGE_BYTES } };
+
+	return ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && z.zeropage <= 0 ? -errno : 0;
+}
+
 /*
  * A page that was never written, or that the process has thrown away. Those behind it are mapped too, as the kernel's own page of zeros, which takes no memory: who goes on there makes a page of it
  * without coming here.
@@ -361,10 +369,11 @@ static void zero_page(struct space *s, uint64_t address, bool write)
 	if (write)
 		r = fetch_copy(s, address, zeros, 1);
 	if (r >= 0 && (!write || pages > 1)) {
-		uint64_t from = address + (write ? PAGE_BYTES : 0);
-		struct uffdio_zeropage z = { .range = { from, (pages - write) * PAGE_BYTES } };
-		int error = ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && z.zeropage <= 0 ? -errno : 0;
+		int error = map_zeros(s, address + (write ? PAGE_BYTES : 0), pages - write);
 
+		/* where they end is not where its mapping does */
+		if (error == -ENOENT && !write)
+			error = map_zeros(s, address, 1);
 		r = write ? 0 : error;
 	}
 	s->st->figures.zero_faults++;
@@ -488,7 +497,28 @@ void space_close(struct space *s)
 	fd_close(&s->st->index_fd);
 }
 
-#define FORGET_MAX_MS 1000
+/* whether a change of its address space waits to be told of, or is about to: the kernel says so before it looks at anything else */
+static bool changing(const struct space *s)
+{
+	struct uffdio_zeropage z = { .range = { s->st->stage - PAGE_BYTES, PAGE_BYTES } };      /* of nobody's */
+
+	return ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && errno == EAGAIN;
+}
+
+/*
+ * Nothing is watched any more, so no change that begins now is told of; but whoever began one before waits until it has been read. A fork would wait for ever: its child has the helper's userfaultfd already,
+ * which therefore is not released when we and the helper have closed it.
+ */
+static void read_the_last(struct space *s)
+{
+	uint64_t until = clock_mono_ns() + FORGET_MAX_MS * NS_PER_MS;
+
+	do {
+		space_readable(s, s->home);
+		if (s->gone || !changing(s))
+			return;
+	} while (poll(&(struct pollfd){ .fd = s->st->uffd, .events = POLLIN }, 1, 1) >= 0 && clock_mono_ns() < until);
+}
 
 void space_let_go(struct space *s)
 {
@@ -502,6 +532,7 @@ void space_let_go(struct space *s)
 			(void)ioctl(s->st->uffd, UFFDIO_UNREGISTER, &r);
 		}
 	look_spans_done(&maps);
+	read_the_last(s);
 	/* its helper closes the userfaultfd, then the connection: only then may it be checkpointed. One that is stopped answers later; whoever dumps it then is told so by CRIU */
 	if (s->st->conn >= 0 && sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false) == 0)
 		(void)poll(&(struct pollfd){ .fd = s->st->conn, .events = POLLRDHUP }, 1, FORGET_MAX_MS);

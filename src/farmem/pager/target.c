@@ -200,7 +200,8 @@ static void recall(struct pager *p, struct target *t)
 		all &= put_away(s);
 		pthread_mutex_unlock(&s->lock);
 	}
-	if (all)
+	/* it may have forked on the way */
+	if (all && !next_space(p, t, NULL))
 		detached(t, 0, "");
 }
 

@@ -303,6 +303,11 @@ class Changes(PagerCase):
         self.again(p)
         self.again(p)
 
+    def test_zeros_in_front_of_a_hole(self):
+        p = self.away()
+        self.assertEqual(p.do('edge'), 'nonzero 0 wrong 0')
+        self.again(p)
+
     def test_transparent_huge_pages(self):
         p = self.away(fill='huge thp')
         self.assertEqual(p.do('check'), 'wrong 0')
