@@ -12,9 +12,12 @@
 #define FETCHES_MAX 8                   /* batches at a pool that is elsewhere, of one space */
 #define SAMPLE_MIN 128                  /* pages; of less, all come */
 #define SAMPLE_MAX 256                  /* pages that are left out, at most */
+#define BESIDE_PAGES 4                  /* of a window, in which one that was never asked for is; but all */
+#define DENSE_PAGES 2                   /* where so many others were asked for */
+#define WINDOWS_MIN 32                  /* before anything is said of the others */
 #define STREAM_TIMES 4                  /* as much as comes along otherwise, where memory is gone through */
 #define TRY_BITS 3                      /* of pages that came along one in 8 is sent away again, or left there, to see whether it is of the working set: */
-#define TRIES_MAX 1024                  /* so many at a time, */
+#define TRIES_MAX 256                   /* so many at a time, */
 #define TRIES_FEW 64                    /* or these, if more than half of those before were */
 
 struct fetch {
@@ -301,21 +304,43 @@ static uint64_t next_away(const struct space *s, const struct fetch *f, uint64_t
 }
 
 /*
+ * How much of the window, in bytes, counts as beside a page of which nothing was known: a part of it; the whole of one of which others had been asked for, each by itself, or of a stream. Where most windows come to that, it is the whole one at
+ * once, but for one in 16, which shows whether it still is so.
+ */
+static uint64_t part_of(struct space *s, uint64_t start, uint64_t end, bool goes_on)
+{
+	uint64_t whole = end - start;
+	unsigned asked = 0;
+
+	if (whole < BESIDE_PAGES * PAGE_BYTES || (start / whole % 16 && s->windows >= WINDOWS_MIN && 2 * s->dense > s->windows))
+		return whole;
+	for (uint64_t a = start; a < end; a += PAGE_BYTES)
+		asked += (where_get(&s->where, a) & ENTRY_USED) != 0;
+	if (goes_on)
+		asked = asked < DENSE_PAGES ? DENSE_PAGES : asked;
+	s->windows += asked == 0 || goes_on;
+	s->dense += asked == DENSE_PAGES;
+	return asked >= DENSE_PAGES ? whole : BESIDE_PAGES * PAGE_BYTES;
+}
+
+/*
  * With a page that is touched comes what is around it and was used by requests before; where memory is gone through from front to back, what is next: a page, then twice as many each time; and of a page of which nothing
  * was known the neighbours of which nothing is known either. What comes does not fault and cannot be told from what is not used: while a working set is recorded, what a stream has passed is in it, and neighbours count as if
  * they were until they are tried (fetch_try()).
  */
 static void choose_around(struct space *s, struct fetch *f)
 {
-	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = f->fault & ~(bytes - 1), end = start + bytes;
+	uint64_t bytes = s->p->around_pages * PAGE_BYTES, start = f->fault & ~(bytes - 1), end = start + bytes, part = 0;
 	struct stream *t = stream_at(s, f->fault);
 	uint64_t until = f->fault + t->pages * PAGE_BYTES;
-	bool beside = space_recording(s) && unknown(where_get(&s->where, f->fault));
 
+	if (space_recording(s) && unknown(where_get(&s->where, f->fault)))
+		part = part_of(s, start, end, t->pages > 1);
 	for (uint64_t a = start; (a < end || a < until) && f->n < FETCH_PAGES; a += PAGE_BYTES) {
 		uint64_t entry = where_get(&s->where, a);
+		bool next = a >= f->fault && a < until, known = a < end && (entry & ENTRY_SET), beside = part && a / part == f->fault / part && unknown(entry);
 
-		if (entry_state(entry) == PAGE_REMOTE && ((a >= f->fault && a < until) || (a < end && ((entry & ENTRY_SET) || (beside && unknown(entry))))))
+		if (entry_state(entry) == PAGE_REMOTE && (next || known || beside))
 			add(f, a, entry);
 	}
 	t->from = f->fault + PAGE_BYTES;

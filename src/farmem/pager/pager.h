@@ -155,6 +155,7 @@ struct space {
 	unsigned stream_turn;           /* the one to be forgotten for another */
 	struct look_span answered;      /* whoever waits for a page of it can go on; empty: nobody does */
 	uint64_t sample;
+	uint64_t windows, dense;        /* of which something was asked for, and of which so much was that all of it came */
 	uint64_t tried, tried_used;     /* pages that came along, were away by themselves, and were then touched */
 	unsigned tries_left;            /* of this turn */
 	uint64_t uncovered[LOOK_REASONS];       /* resident bytes, when it was last looked */

@@ -469,6 +469,7 @@ int space_open(struct pager *p, struct space *s)
 	s->fetches = 0;
 	share_stop(s);
 	s->faults_until_look = s->look_every = 0;
+	s->windows = s->dense = s->tried = s->tried_used = 0;
 	memset(s->stream, 0, sizeof(s->stream));
 	s->answered = (struct look_span){ 0 };
 	s->live = r == 0;
