@@ -11,7 +11,7 @@ count = 0
 def handler(event, context):
     global count
     count += 1
-    print("begins", event.get("name"), flush=True)
+    os.write(1, b"begins %d\\n" % event["name"])        # at once: workers have one pipe, and print() of an unbuffered Python writes word by word
     while "wait" in event and not os.path.exists(event["wait"]):
         time.sleep(0.002)
     if "exit" in event:
