@@ -304,8 +304,8 @@ static uint64_t next_away(const struct space *s, const struct fetch *f, uint64_t
 }
 
 /*
- * How much of the window, in bytes, counts as beside a page of which nothing was known: a part of it; the whole of one of which others had been asked for, each by itself, or of a stream. Where most windows come to that, it is the whole one at
- * once, but for one in 16, which shows whether it still is so.
+ * How much of the window, in bytes, counts as beside a page of which nothing was known: a part of it; the whole of one of which others had been asked for, each by itself, or of a stream (@goes_on). Where most windows
+ * come to that, it is the whole one at once, but for one in 16, which shows whether it still is so.
  */
 static uint64_t part_of(struct space *s, uint64_t start, uint64_t end, bool goes_on)
 {

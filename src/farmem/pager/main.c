@@ -40,6 +40,8 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "fetch-workers", 1, NULL, 'w' }, { "log-level", 1, NULL, 'L' },
 		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
+	unsigned long workers;
+	char *end;
 	int c, r = 0;
 
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -53,9 +55,10 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 				r = -EINVAL;
 			break;
 		case 'w':
-			o->fetch_workers = (unsigned)atoi(optarg);
-			if (o->fetch_workers < 1 || o->fetch_workers > CPU_SETSIZE)
+			workers = strtoul(optarg, &end, 10);
+			if (*end || workers < 1 || workers > CPU_SETSIZE)
 				r = -EINVAL;
+			o->fetch_workers = (unsigned)workers;
 			break;
 		case 'L': r |= log_set_level_named(optarg); break;
 		case 'h': fputs(usage, stdout); exit(0);
