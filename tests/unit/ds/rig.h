@@ -3,6 +3,7 @@
 #define TESTS_UNIT_DS_RIG_H
 
 /* cmocka.h wants these before it */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -205,6 +206,19 @@ static inline void rig_close(struct rig *g)
 	free(g->want);
 	free(g->shadow);
 	free(g->scratch);
+}
+
+/* what is behind it in a stream waits until it is open */
+struct gate { pthread_mutex_t lock; pthread_cond_t change; bool open; };
+
+static inline void wait_at_gate(void *arg)
+{
+	struct gate *gate = arg;
+
+	pthread_mutex_lock(&gate->lock);
+	while (!gate->open)
+		pthread_cond_wait(&gate->change, &gate->lock);
+	pthread_mutex_unlock(&gate->lock);
 }
 
 #endif

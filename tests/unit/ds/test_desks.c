@@ -93,18 +93,6 @@ static void many_threads(void **state)
 
 /* ---- memory and file go while they are in use ---- */
 
-struct gate { pthread_mutex_t lock; pthread_cond_t change; bool open; };
-
-static void wait_at_gate(void *arg)
-{
-	struct gate *gate = arg;
-
-	pthread_mutex_lock(&gate->lock);
-	while (!gate->open)
-		pthread_cond_wait(&gate->change, &gate->lock);
-	pthread_mutex_unlock(&gate->lock);
-}
-
 static void *read_one(void *arg)
 {
 	struct worker *w = arg;

@@ -455,18 +455,6 @@ static void two_devices(void **state)
 
 /* ---- streams ---- */
 
-struct gate { pthread_mutex_t lock; pthread_cond_t change; bool open; };
-
-static void wait_at_gate(void *arg)
-{
-	struct gate *gate = arg;
-
-	pthread_mutex_lock(&gate->lock);
-	while (!gate->open)
-		pthread_cond_wait(&gate->change, &gate->lock);
-	pthread_mutex_unlock(&gate->lock);
-}
-
 /* what is before it in the stream has ended when it begins, what is after it begins when it has ended */
 static void stream_order(void **state)
 {
