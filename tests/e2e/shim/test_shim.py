@@ -177,7 +177,7 @@ class Memory(Case):
         self.assertEqual(p.do('free', a), 'ok')
         p.send('alloc', 40 * MIB)                        # finds the device full, as the keeper has not read FREE yet
         while not p.waits_on_futex():
-            pass
+            self.assertFalse(p.answered())              # it waits for 2 s at most: whoever looks later than that would look for ever
         self.keeper.until(lambda: 2 in self.keeper.buffers)
         self.assertEqual(p.do('fill', p.answer()[0], 40 * MIB, 1), 'ok')
         self.assertEqual(p.do('alloc', 40 * MIB), 'error 2')
