@@ -3,7 +3,7 @@
 """How many instances of a function fit into a given memory, measured: more and more of them are called in turn until memory or P95 does not hold
 
 Every instance is a function of its own, called once each period, so that it is idle in between. A number of instances fits when what they hold locally never exceeded the limit and P95 is within 10% of what it
-is for the first number. Keep-alive and this project's policy do the same. Beside it the formula of FaaSMem (ASPLOS 2024), which reports 108% to 218% of keep-alive by it: quota / (quota - used * share saved),
+is for the first number of keep-alive's. Keep-alive and this project's policy do the same, and what each has to learn of a new instance it learns in calls before those that count. Beside it the formula of FaaSMem (ASPLOS 2024), which reports 108% to 218% of keep-alive by it: quota / (quota - used * share saved),
 with the average that was saved at keep-alive's number. What is away is in the embedded pool, whose memory the limit leaves out, as the paper does its other machine's; it is a line of its own.
 """
 import os
@@ -28,6 +28,7 @@ def add_options(parser):
     parser.add_argument('--most', type=int, default=24, metavar='N', help='no more than so many (%(default)s)')
     parser.add_argument('--period', type=float, default=200, metavar='S', help='from call to call of an instance, before compression (%(default)s)')
     parser.add_argument('--rounds', type=int, default=3, metavar='N', help='calls of each that count (%(default)s)')
+    parser.add_argument('--settle', type=int, default=4, metavar='N', help='calls of each before those (%(default)s)')
     parser.add_argument('--compress', type=int, default=20, metavar='N', help='how many times faster time goes (%(default)s)')
 
 
@@ -62,7 +63,7 @@ class Packed:
             self.names.append(f'{self.function}-{len(self.names)}')
             self.node.deploy(self.function, name=self.names[-1], max_instances='1')
             self.node.invoke(self.names[-1])
-        self.around(1, False)
+        self.around(self.args.settle, False)
         self.times = []
         self.node.watch()
         try:
@@ -74,8 +75,8 @@ class Packed:
         return {'n': n, 'local': sum(local for local, _ in memory.values()), 'most': most, 'pool': pool, 'p95': farmem.quantile(self.times, .95)}
 
 
-def pack(e, way, function, limit):
-    """Return: (every point up to the first that does not fit, the limit). @limit: MiB; None: what the first one takes."""
+def pack(e, way, function, limit=None, p95=None):
+    """Return: (every point up to the first that does not fit, the limit, P95). @limit: MiB, @p95: ms; None: what the first one takes."""
     points, n = [], e.args.base
     packed = Packed(e, way, function)
     with packed.node:
@@ -83,13 +84,14 @@ def pack(e, way, function, limit):
             points.append(packed.point(n))
             # one more of keep-alive's does not fit, a page more or less does
             limit = limit or points[0]['most'] * (1 + .5 / n)
+            p95 = p95 or points[0]['p95']
             p = points[-1]
-            p['fits'] = p['most'] <= limit and p['p95'] <= points[0]['p95'] * SLACK
-            print(f"{function}, {way}: {n} instances: {p['most']:.0f} of {limit:.0f} MiB, P95 {p['p95']:.1f} ms: {'fits' if p['fits'] else 'does not fit'}", file=sys.stderr, flush=True)
+            p['fits'] = p['most'] <= limit and p['p95'] <= p95 * SLACK
+            print(f"{function}, {way}: {n} instances: {p['most']:.0f} of {limit:.0f} MiB, P95 {p['p95']:.1f} of {p95 * SLACK:.1f} ms: {'fits' if p['fits'] else 'does not fit'}", file=sys.stderr, flush=True)
             if not p['fits']:
                 break
             n = max(n + 1, int(n * e.args.grow))
-    return points, limit
+    return points, limit, p95
 
 
 def fitting(points):
@@ -103,8 +105,8 @@ def main():
     e.row(f'called every {e.args.period:g} s, {e.args.compress} times faster; engine {engine}', None, None, None, None)
     try:
         for name in e.args.functions:
-            base, limit = pack(e, 'keepalive', name, None)
-            found[name] = {'keepalive': base, 'hearth': pack(e, 'hearth', name, limit)[0], 'limit': limit}
+            base, limit, p95 = pack(e, 'keepalive', name)
+            found[name] = {'keepalive': base, 'hearth': pack(e, 'hearth', name, limit, p95)[0], 'limit': limit}
             rows += [[name, way, limit, *p.values()] for way in WAYS for p in found[name][way]]
     except farmem.Broken as error:
         sys.exit(f'hearth experiment: {error}')

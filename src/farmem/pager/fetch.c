@@ -40,7 +40,7 @@ void fetch_wake(struct space *s, uint64_t address)
 	(void)ioctl(s->st->uffd, UFFDIO_WAKE, &r);
 }
 
-static int copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages, uint64_t mode)
+int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages, uint64_t mode)
 {
 	struct uffdio_copy c = { .dst = address, .src = (uintptr_t)from, .len = pages * PAGE_BYTES, .mode = mode };
 
@@ -49,11 +49,6 @@ static int copy(struct space *s, uint64_t address, const uint8_t *from, unsigned
 	if (errno == ENOSPC || errno == ESRCH)
 		return -ESRCH;
 	return -errno;
-}
-
-int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages)
-{
-	return copy(s, address, from, pages, 0);
 }
 
 /* never asked for, never sent away to see whether it is */
@@ -106,7 +101,7 @@ static void lost(struct space *s, const struct fetch *f, unsigned k)
 
 static int copy_some(struct space *s, const struct fetch *f, unsigned k, unsigned n)
 {
-	return f->fault ? copy(s, f->address[k], f->page[k], n, UFFDIO_COPY_MODE_DONTWAKE) : share_copy(s, f->address[k], f->page[k], n);
+	return f->fault ? fetch_copy(s, f->address[k], f->page[k], n, UFFDIO_COPY_MODE_DONTWAKE) : share_copy(s, f->address[k], f->page[k], n);
 }
 
 /* pages k and those behind it that can be copied together. Return: how many are dealt with, 0: not now */

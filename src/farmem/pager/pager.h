@@ -25,7 +25,7 @@
  *
  *   target  an instance: what hearthd attached         space  an address space of it: a process with libhearth-warm.so, or a child that one of those forked
  *
- * Threads: one that listens (server.c), one a processor that serves spaces (worker.c). Locks, in this order: pager.lock (tables, clients), a space's, its copies', the store's. A space is served by one worker at a time;
+ * Threads: one that listens (server.c), one a processor that serves spaces (worker.c), one that guards those (handover.c). Locks, in this order: pager.lock (tables, clients), a space's, its copies', the store's. A space is served by one worker at a time;
  * others help to bring many pages back (share.c).
  */
 #define TARGETS_MAX PAGER_TARGETS_MAX
@@ -153,6 +153,7 @@ struct space {
 	uint32_t faults_until_look, look_every;
 	struct stream stream[STREAMS];
 	unsigned stream_turn;           /* the one to be forgotten for another */
+	uint32_t last_thread, alone;    /* that faulted; how often it was the same as before */
 	struct look_span answered;      /* whoever waits for a page of it can go on; empty: nobody does */
 	uint64_t sample;
 	uint64_t windows, dense;        /* of which something was asked for, and of which so much was that all of it came */
@@ -176,8 +177,21 @@ struct worker {
 	struct pager *p;
 	pthread_t thread;
 	int cpu, epoll_fd, bell;
-	bool stop, asleep;              /* asleep: it has nothing to do */
+	pid_t tid;
+	bool asleep;                    /* asleep: it has nothing to do */
+	_Atomic uint64_t below_ns;      /* since when others come first, as it woke somebody; 0: they do not */
+	atomic_uint handovers;          /* how often */
+	atomic_bool raised;             /* it had to be made an ordinary thread again */
+	unsigned handovers_seen;        /* by the guard */
+	unsigned pause;                 /* faults until it does so again */
 	struct fetch *fetch;            /* to be used for the next; those that the store has are their own */
+};
+
+/** struct handover - threads that give their processor to whom they wake (handover.c), and the guard that watches them */
+struct handover {
+	pthread_t thread;
+	int bell;
+	atomic_bool awake, possible;    /* possible: threads may change their class and back */
 };
 
 struct pager {
@@ -189,6 +203,7 @@ struct pager {
 	struct client *clients;
 	struct worker *workers;
 	unsigned workers_n, around_pages;
+	struct handover handover;
 	unsigned fetch_workers;         /* that bring one list of pages, 0: as many as are idle */
 	unsigned spaces_top;            /* no space at or behind this one was ever open */
 	int epoll_fd, bell, device;

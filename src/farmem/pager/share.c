@@ -85,7 +85,7 @@ int share_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
 
 	pthread_rwlock_rdlock(&s->copies);
 	pthread_mutex_unlock(&s->lock);
-	r = fetch_copy(s, address, from, pages);
+	r = fetch_copy(s, address, from, pages, 0);
 	pthread_rwlock_unlock(&s->copies);
 	(void)step("pager-copied");
 	pthread_mutex_lock(&s->lock);

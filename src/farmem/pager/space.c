@@ -256,7 +256,7 @@ static void give_leaving(struct space *s, struct space *child)
 		if (entry_state(where_get(&child->where, b->address[k])) != PAGE_LEAVING)
 			continue;
 		(void)where_set(&child->where, b->address[k], 0);
-		(void)fetch_copy(child, b->address[k], s->buf + k * PAGE_BYTES, 1);
+		(void)fetch_copy(child, b->address[k], s->buf + k * PAGE_BYTES, 1, 0);
 	}
 }
 
@@ -352,7 +352,7 @@ static uint64_t untouched(const struct space *s, uint64_t address)
 
 static int map_zeros(struct space *s, uint64_t from, uint64_t pages)
 {
-	struct uffdio_zeropage z = { .range = { from, pages * PAGE_BYTES } };
+	struct uffdio_zeropage z = { .range = { from, pages * PAGE_BYTES }, .mode = UFFDIO_ZEROPAGE_MODE_DONTWAKE };
 
 	return ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && z.zeropage <= 0 ? -errno : 0;
 }
@@ -367,7 +367,7 @@ static void zero_page(struct space *s, uint64_t address, bool write)
 	int r = 0;
 
 	if (write)
-		r = fetch_copy(s, address, zeros, 1);
+		r = fetch_copy(s, address, zeros, 1, UFFDIO_COPY_MODE_DONTWAKE);
 	if (r >= 0 && (!write || pages > 1)) {
 		int error = map_zeros(s, address + (write ? PAGE_BYTES : 0), pages - write);
 
@@ -383,6 +383,8 @@ static void zero_page(struct space *s, uint64_t address, bool write)
 		space_park(s, address);
 	else if (r < 0)
 		fetch_wake(s, address);         /* it is there, or its mapping is not */
+	else
+		s->answered = (struct look_span){ address, address + PAGE_BYTES };
 }
 
 static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m)
@@ -394,6 +396,8 @@ static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m
 		fetch_wake(s, address);         /* nothing is protected by us */
 		return;
 	}
+	s->alone = m->arg.pagefault.feat.ptid == s->last_thread ? s->alone + 1 : 0;
+	s->last_thread = m->arg.pagefault.feat.ptid;
 	if (s->faults_until_look-- == 0)
 		worker_settle(s);
 	switch (entry_state(entry)) {
@@ -402,7 +406,7 @@ static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m
 		break;
 	case PAGE_LEAVING:
 		at = out_leaving(s, address);
-		r = at < 0 ? -EAGAIN : fetch_copy(s, address, s->buf + (size_t)at * PAGE_BYTES, 1);
+		r = at < 0 ? -EAGAIN : fetch_copy(s, address, s->buf + (size_t)at * PAGE_BYTES, 1, 0);
 		if (r > 0)
 			(void)where_set(&s->where, address, entry_with_id(entry_with_state(entry, PAGE_LOCAL), 0) | ENTRY_USED);
 		else if (r == -EAGAIN)
@@ -429,13 +433,13 @@ void space_readable(struct space *s, struct worker *w)
 		/* straight into what outlives us: the kernel has told of it by the time it lets us be killed */
 		ssize_t n = read(s->st->uffd, m, sizeof(*m));
 
-		fetch_answered(s);
 		if (n != sizeof(*m)) {
 			if (n < 0 && errno != EAGAIN && errno != EINTR)
 				space_gone(s);
 			wake_parked(s);
 			return;
 		}
+		fetch_answered(s);
 		(void)step(m->event == UFFD_EVENT_PAGEFAULT ? "pager-fault" : "pager-event");
 		if (m->event == UFFD_EVENT_PAGEFAULT)
 			on_fault(s, w, m);
@@ -449,7 +453,6 @@ void space_readable(struct space *s, struct worker *w)
 			return;
 		}
 	}
-	fetch_answered(s);
 }
 
 /* ---- life ---- */
@@ -516,6 +519,7 @@ static void read_the_last(struct space *s)
 
 	do {
 		space_readable(s, s->home);
+		fetch_answered(s);
 		if (s->gone || !changing(s))
 			return;
 	} while (poll(&(struct pollfd){ .fd = s->st->uffd, .events = POLLIN }, 1, 1) >= 0 && clock_mono_ns() < until);

@@ -16,7 +16,7 @@ void space_close(struct space *s);
 void space_let_go(struct space *s);
 /** space_recover - after another worker was killed: finish what it had begun */
 void space_recover(struct space *s);
-/** space_readable - events and faults of its userfaultfd, until there are none or pages are being moved out */
+/** space_readable - events and faults of its userfaultfd, until there are none or pages are being moved out. The last fault's thread still waits: fetch_answered(). */
 void space_readable(struct space *s, struct worker *w);
 /** space_park - a fault to which nothing can be copied until an event has been read */
 void space_park(struct space *s, uint64_t address);
@@ -53,8 +53,8 @@ bool fetch_try(struct space *s, uint64_t address, uint64_t *entry);
 bool fetch_step(struct space *s, struct worker *w);
 /** fetch_complete - nothing is away */
 bool fetch_complete(const struct space *s);
-/** fetch_copy - pages into the process. @from: contiguous. Return: how many, -EEXIST (the first is there), -EAGAIN (an event is to be read first), -ENOENT (no mapping), -ESRCH, -errno */
-int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages);
+/** fetch_copy - pages into the process. @from: contiguous. @mode: 0, UFFDIO_COPY_MODE_DONTWAKE. Return: how many, -EEXIST (the first is there), -EAGAIN (an event is to be read first), -ENOENT (no mapping), -ESRCH, -errno */
+int fetch_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned pages, uint64_t mode);
 void fetch_wake(struct space *s, uint64_t address);
 /** fetch_answered - those whose fault was answered last go on. Last of all: they have our processor then, for as long as they like. */
 void fetch_answered(struct space *s);
@@ -74,6 +74,16 @@ int share_copy(struct space *s, uint64_t address, const uint8_t *from, unsigned 
  * None begins before the lock is given up: what is away in the index then has nobody who is about to copy it. Before an event is read, and before pages leave.
  */
 void share_copies_end(struct space *s);
+
+/* handover.c: who waited gets the processor */
+
+int handover_start(struct pager *p);
+/** handover - as fetch_answered(), and give the space's lock up. @alone: nobody else waits for @w. Context: @w's thread, which may get no processor until the one that it wakes waits again. */
+void handover(struct space *s, struct worker *w, bool alone);
+/** handover_late - whether the last one took so long that the guard ended it. Told once. */
+bool handover_late(struct worker *w);
+/** handover_pause - somebody had to wait for @w meanwhile: it does without for a while */
+void handover_pause(struct worker *w);
 
 /* out.c: pages that leave */
 
@@ -100,7 +110,6 @@ void out_recover(struct space *s);
 /* worker.c */
 
 int workers_start(struct pager *p);
-void workers_stop(struct pager *p);
 /** worker_adopt - serve a space, on the processor where its process runs. Return: 0, -errno. */
 int worker_adopt(struct space *s);
 void worker_leave(struct space *s);

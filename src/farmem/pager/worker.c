@@ -116,7 +116,8 @@ bool worker_wake(struct worker *w)
 	return asleep;
 }
 
-static void on_event(struct worker *w, uint64_t tag)
+/* @alone: nothing else is to be done */
+static void on_event(struct worker *w, uint64_t tag, bool alone)
 {
 	struct space *s = &w->p->spaces[(tag >> 2) % SPACES_MAX];
 	uint64_t n;
@@ -134,7 +135,7 @@ static void on_event(struct worker *w, uint64_t tag)
 		if (s->gone)
 			space_bell(s);
 	}
-	pthread_mutex_unlock(&s->lock);
+	handover(s, w, alone);
 }
 
 /* Return: it has more to do at once */
@@ -143,8 +144,10 @@ static bool work_on(struct space *s, struct worker *w)
 	bool more;
 
 	s->wants = false;
-	if (s->parked.n && !s->held)
+	if (s->parked.n && !s->held) {
 		space_readable(s, w);
+		fetch_answered(s);
+	}
 	s->wants |= s->parked.n && !s->held;
 	more = fetch_step(s, w) || out_step(s);
 	/* others may have wanted something meanwhile */
@@ -177,6 +180,20 @@ static bool work(struct worker *w)
 	return more;
 }
 
+/* Return: as epoll_wait(). @more: there is something to do in any case */
+static int next_events(struct worker *w, struct epoll_event *events, bool more)
+{
+	bool late = handover_late(w);
+	int n;
+
+	__atomic_store_n(&w->asleep, !more && !late, __ATOMIC_RELAXED);
+	n = epoll_wait(w->epoll_fd, events, EVENTS, more || late ? 0 : -1);
+	__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
+	if (late && n > 0)
+		handover_pause(w);
+	return n;
+}
+
 static void *run(void *arg)
 {
 	struct worker *w = arg;
@@ -191,18 +208,14 @@ static void *run(void *arg)
 		log_debug("a worker does not stay on processor %d", w->cpu);
 	snprintf(name, sizeof(name), "pager/%d", w->cpu);
 	prctl(PR_SET_NAME, name);
-	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
-		int n;
+	w->tid = gettid();
+	while (true) {
+		int n = next_events(w, events, more);
 
-		__atomic_store_n(&w->asleep, !more, __ATOMIC_RELAXED);
-		n = epoll_wait(w->epoll_fd, events, EVENTS, more ? 0 : -1);
-		__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
 		for (int k = 0; k < n; k++)
-			on_event(w, events[k].data.u64);
+			on_event(w, events[k].data.u64, n == 1 && !more);
 		more = work(w);
 	}
-	free(w->fetch);
-	return NULL;
 }
 
 static int start(struct pager *p, int cpu)
@@ -229,19 +242,5 @@ int workers_start(struct pager *p)
 	for (int cpu = 0; cpu < CPU_SETSIZE && r == 0; cpu++)
 		if (CPU_ISSET(cpu, &set))
 			r = start(p, cpu);
-	return r;
-}
-
-void workers_stop(struct pager *p)
-{
-	for (unsigned k = 0; k < p->workers_n; k++) {
-		__atomic_store_n(&p->workers[k].stop, true, __ATOMIC_RELEASE);
-		worker_ring(&p->workers[k]);
-		pthread_join(p->workers[k].thread, NULL);
-		fd_close(&p->workers[k].epoll_fd);
-		fd_close(&p->workers[k].bell);
-	}
-	free(p->workers);
-	p->workers = NULL;
-	p->workers_n = 0;
+	return r < 0 ? r : handover_start(p);
 }

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from pagerlib import ALL, BUILD, EVERYTHING, MIB, PATIENCE_S, PagerCase  # noqa: E402
 
 STEPS = ('pager-asking', 'pager-asked', 'pager-moved', 'pager-read', 'pager-committing', 'pager-half-committed', 'pager-dropped', 'pager-fault', 'pager-fetching', 'pager-fetched', 'pager-prefetched',
-         'pager-event', 'pager-forked')
+         'pager-event', 'pager-forked', 'pager-below')
 
 
 class Killed(PagerCase):
@@ -76,6 +76,16 @@ for name in STEPS:
     case = type('Killed_' + name.replace('-', '_'), (Killed,), {'fault': name, 'test_step': add_step(name), 'test_hammered_while_it_is_killed_again_and_again': None})
     globals()[case.__name__] = case
 del case
+
+
+class Starved(Killed):
+    """Who woke a thread gets no processor any more until the guard sees to it: each time."""
+    fault = 'fail:pager-below'
+    test_hammered_while_it_is_killed_again_and_again = None
+
+    def test_guarded(self):
+        self.scenario(self.program())
+        self.assertEqual(self.downs, 0)
 
 
 class Together(PagerCase):
