@@ -181,6 +181,34 @@ int proc_tree_signal(pid_t pid, int sig)
 	return n < 0 ? (int)n : 0;
 }
 
+static bool computes(pid_t pid)
+{
+	char path[64];
+	bool found = false;
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	while (d && !found && (e = readdir(d)))
+		found = e->d_name[0] != '.' && proc_state(atoi(e->d_name)) == 'R';
+	if (d)
+		closedir(d);
+	return found;
+}
+
+bool proc_tree_computes(pid_t pid)
+{
+	pid_t *list = NULL;
+	ssize_t n = proc_tree(pid, &list);
+	bool found = false;
+
+	for (ssize_t k = 0; k < n && !found; k++)
+		found = computes(list[k]);
+	free(list);
+	return found;
+}
+
 bool proc_any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link))
 {
 	char path[64], link[64];

@@ -78,6 +78,7 @@ static struct function *function_new(struct node *n, struct manifest *m)
 			goto err;
 	}
 	fn->node = n;
+	fn->computes = 1;
 	TAILQ_INIT(&fn->instances);
 	TAILQ_INIT(&fn->queue);
 	ev_timer_init(&fn->keep_min, keep_min_fired, 0, 0);
@@ -384,6 +385,7 @@ json_t *function_to_json(const struct function *fn)
 	json_object_set_new(o, "concurrency", json_integer(fn->m.concurrency));
 	json_object_set_new(o, "snapshot", fn->snapshot ? json_string(fn->snapshot) : json_null());
 	json_object_set_new(o, "type", json_string(function_type_name(fn)));
+	json_object_set_new(o, "computes", json_real(fn->computes));
 	json_object_set_new(o, "placed", json_integer(fn->placed));
 	return o;
 }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "priv.h"
 #include "scale.h"
 
@@ -15,6 +16,9 @@
  * A call's way: submit → (queue: waits for an instance → placed: waits for a slot of the node →) run → answered. Wherever it is, it can be failed, and its
  * client can go away. Without a limit on slots nothing is ever placed: what has an instance runs.
  */
+
+#define LOOK_EVERY_NS (10 * NS_PER_MS)
+#define LOOKS_MEMORY 4
 
 const char *const start_names[START_KINDS] = { "hot", "warm", "wake", "cold" };
 
@@ -584,15 +588,36 @@ static uint64_t exec_estimate(const struct function *fn, uint64_t now)
 	return estimate;
 }
 
+/*
+ * Whether its calls compute is seen where they run. A thread that waits for a processor counts as well, so it makes no difference how busy the machine is. Only while calls wait: then it matters, and costs little beside a
+ * start.
+ */
+static void look_at_calls(struct function *fn, uint64_t now)
+{
+	const struct instance *inst;
+
+	if (now - fn->looked_ns < LOOK_EVERY_NS)
+		return;
+	fn->looked_ns = now;
+	TAILQ_FOREACH(inst, &fn->instances, entry) {
+		unsigned running = inst->inflight - inst->held;
+
+		if (running > 0 && inst->pid > 0 && inst->state == INST_HOT && !inst->job && !inst->unverified && !inst->from_warm)
+			fn->computes += ((double)proc_tree_computes(inst->pid) / running - fn->computes) / LOOKS_MEMORY;
+	}
+}
+
 static struct scale_input situation(struct function *fn)
 {
+	uint64_t now = clock_mono_ns();
 	struct scale_input in = {
 		.queued = function_waits_for_instances(fn),
 		.node_slots = fn->m.slot ? slots_config_of(fn->node->slots)->slots : 0,
 		.max_instances = (unsigned)fn->m.max_instances,
 		.slots_per_instance = function_capacity(fn),
 		.cpus = fn->node->cpus,
-		.exec_ns = exec_estimate(fn, clock_mono_ns()),
+		.computes = fn->computes * (fn->m.cpus > 0 && fn->m.cpus < 1 ? fn->m.cpus : 1),
+		.exec_ns = exec_estimate(fn, now),
 		.start_ns = fn->start_ns[fn->snapshot || find_state(fn, INST_PARKED) ? START_WAKE : START_COLD],
 	};
 	const struct instance *inst;
@@ -612,8 +637,11 @@ static struct scale_input situation(struct function *fn)
 
 static void scale_up(struct function *fn)
 {
-	struct scale_input in = situation(fn);
 	struct hearth_err err = { 0 };
+	struct scale_input in;
+
+	look_at_calls(fn, clock_mono_ns());
+	in = situation(fn);
 
 	for (unsigned more = scale_more(&in); more > 0; more--) {
 		if (add_instance(fn, &err) < 0) {

@@ -216,6 +216,8 @@ struct function {
 	struct counters count;
 	struct hist *latency[START_KINDS];      /* ns, arrival to answer */
 	uint64_t exec_ns, start_ns[START_KINDS]; /* moving averages: a call on its instance, a start until ready; 0 not known */
+	double computes;                        /* how much of their time its calls keep a processor, or wait for one: as seen while others waited for them; 1 at first */
+	uint64_t looked_ns;                     /* when that was looked at */
 	ev_timer rescale;                       /* while calls wait: what was right to start may have changed */
 	uint64_t park_retry_ns;                 /* no parking before this time: the last try failed */
 	unsigned start_failures;                /* in a row */

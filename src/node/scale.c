@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scale.h"
 
+#include <limits.h>
+#include <math.h>
+
 static unsigned min_u(unsigned a, unsigned b)
 {
 	return a < b ? a : b;
@@ -22,19 +25,28 @@ static unsigned slots_wanted(const struct scale_input *in)
 	return min_u(in->queued, (unsigned)(left / per_slot) + 1);
 }
 
+/* places that calls can make use of: of the node's slots, of its processors */
+static unsigned slots_useful(const struct scale_input *in)
+{
+	double busy = in->computes > 0 ? round(in->cpus / in->computes) : INFINITY;
+	unsigned most = busy < UINT_MAX ? (unsigned)busy : UINT_MAX;
+
+	return in->node_slots ? min_u(in->node_slots, most) : most;
+}
+
 unsigned scale_more(const struct scale_input *in)
 {
-	unsigned room = in->instances < in->max_instances ? in->max_instances - in->instances : 0, there = in->hot_slots + in->coming_slots, wanted, more;
+	unsigned room = in->instances < in->max_instances ? in->max_instances - in->instances : 0, there = in->hot_slots + in->coming_slots, wanted, more, useful = slots_useful(in);
 
 	if (in->queued == 0)
 		return 0;
 	wanted = slots_wanted(in);
 	if (wanted == 0 && there == 0)
 		wanted = 1;
-	if (in->node_slots && there >= in->node_slots)
+	if (there >= useful)
 		return 0;
-	if (in->node_slots)
-		wanted = min_u(wanted, in->coming_slots + in->node_slots - there);
+	if (wanted > useful - in->hot_slots)
+		wanted = useful - in->hot_slots;
 	if (wanted <= in->coming_slots)
 		return 0;
 	more = (wanted - in->coming_slots + in->slots_per_instance - 1) / in->slots_per_instance;

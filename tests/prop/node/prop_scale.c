@@ -21,6 +21,7 @@ static struct scale_input random_input(struct rng *g)
 		.slots_per_instance = 1 + (unsigned)rng_below(g, 8),
 		.cpus = 1 + (unsigned)rng_below(g, 64),
 		.node_slots = rng_below(g, 2) ? 1 + (unsigned)rng_below(g, 40) : 0,
+		.computes = rng_below(g, 3) ? (double)rng_below(g, 101) / 100 : 0,
 		.exec_ns = rng_below(g, 4) ? rng_below(g, 5000) * MS : 0,
 		.start_ns = rng_below(g, 4) ? rng_below(g, 5000) * MS : 0,
 	};
@@ -42,6 +43,9 @@ static void keeps_its_limits(void **state)
 		/* places that would only wait for the node's slots are not made */
 		if (more > 0 && in.node_slots)
 			assert_true(in.hot_slots + in.coming_slots + (more - 1) * in.slots_per_instance < in.node_slots);
+		/* nor such whose calls would wait for a processor */
+		if (more > 0)
+			assert_true((in.hot_slots + in.coming_slots + (more - 1) * in.slots_per_instance - .5) * in.computes <= in.cpus);
 		if (more > 0)
 			assert_true(in.coming_slots + (more - 1) * in.slots_per_instance < in.queued);
 		if (in.queued > 0 && in.hot_slots + in.coming_slots == 0 && in.instances < in.max_instances)
@@ -82,6 +86,13 @@ static void known_cases(void **state)
 	in.hot_slots = 0;
 	in.exec_ns = 3200 * MS;                         /* long calls: each its own, up to the limit */
 	assert_int_equal(scale_more(&in), 8);
+	in.computes = 1;                                /* long computations: there are two processors */
+	assert_int_equal(scale_more(&in), 2);
+	in.computes = .9;
+	assert_int_equal(scale_more(&in), 2);
+	in.computes = .3;
+	assert_int_equal(scale_more(&in), 7);
+	in.computes = 0;
 	in.slots_per_instance = 4;
 	assert_int_equal(scale_more(&in), 4);
 	in.node_slots = 6;

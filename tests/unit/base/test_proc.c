@@ -42,6 +42,27 @@ static void test_start(void **state)
 	assert_int_equal(proc_starttime(pid, &child), -ESRCH);
 }
 
+static void test_computes(void **state)
+{
+	pid_t pid = sleeper(), busy = fork();
+	volatile unsigned n = 0;
+
+	while (busy == 0)
+		n++;
+	assert_true(busy > 0);
+	while (proc_state(pid) != 'S')          /* it has come that far */
+		sched_yield();
+	assert_false(proc_tree_computes(pid));
+	assert_true(proc_tree_computes(busy));
+	/* ours are its and the other's: we do, as we look */
+	assert_true(proc_tree_computes(getpid()));
+	kill(pid, SIGKILL);
+	kill(busy, SIGKILL);
+	gone(pid);
+	gone(busy);
+	assert_false(proc_tree_computes(pid));
+}
+
 static void test_runs_on(void **state)
 {
 	pid_t pid = sleeper();
@@ -142,7 +163,8 @@ static void test_exiting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_start), cmocka_unit_test(test_runs_on), cmocka_unit_test(test_zombie), cmocka_unit_test(test_killed), cmocka_unit_test(test_exiting),
+		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_computes), cmocka_unit_test(test_runs_on), cmocka_unit_test(test_zombie), cmocka_unit_test(test_killed), cmocka_unit_test(test_exiting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,8 @@ bool proc_ending(pid_t pid);
 ssize_t proc_tree(pid_t pid, pid_t **ret);
 /** proc_children - direct children of a process (all its threads'). Return: how many (0 if it is gone), -ENOMEM. */
 ssize_t proc_children(pid_t pid, pid_t **ret);
+/** proc_tree_computes - whether any thread of a process or of its descendants runs, or waits for a processor; as it is at this moment */
+bool proc_tree_computes(pid_t pid);
 /** proc_any_fd - whether one of a process's descriptors is such; false also if they may not be looked at. @link: what /proc shows it as, the first 63 bytes */
 bool proc_any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link));
 /** proc_tree_signal - to every process of a tree. Return: 0, -ESRCH, -errno. */
