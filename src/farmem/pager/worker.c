@@ -216,6 +216,7 @@ static void *run(void *arg)
 			on_event(w, events[k].data.u64, n == 1 && !more);
 		more = work(w);
 	}
+	return NULL;
 }
 
 static int start(struct pager *p, int cpu)
