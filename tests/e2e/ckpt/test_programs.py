@@ -396,7 +396,7 @@ class Refused(Programs):
         image = self.checkpoint()['image']
 
         def with_little(*words):
-            done = subprocess.run(['unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=400k none /dev/shm && "$@"; r=$?; ls -A /dev/shm; exit $r', 'sh', HEARTH, '--run', self.run_dir, *words],
+            done = subprocess.run(['unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=64k none /dev/shm && "$@"; r=$?; ls -A /dev/shm; exit $r', 'sh', HEARTH, '--run', self.run_dir, *words],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, text=True, timeout=PATIENCE_S)
             self.assertEqual((done.returncode, done.stdout), (1, ''), done)
             self.assertEqual(done.stderr, 'hearth: no room is left for CRIU\'s files in /dev/shm; free some, or make it larger\n')
