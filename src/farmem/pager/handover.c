@@ -36,8 +36,11 @@ static bool look_at(struct worker *w)
 	w->handovers_seen = w->handovers;
 	if (!since)
 		return any;
-	if (clock_mono_ns() - since >= BELOW_MAX_NS && !atomic_exchange(&w->raised, true))
+	/* again each time that it is still so: what was done the last time may have been for the one before */
+	if (clock_mono_ns() - since >= BELOW_MAX_NS) {
+		atomic_store(&w->raised, true);
 		(void)set_class(w->tid, SCHED_OTHER);
+	}
 	return true;
 }
 
