@@ -17,7 +17,7 @@
  * client can go away. Without a limit on slots nothing is ever placed: what has an instance runs.
  */
 
-#define LOOK_EVERY_NS (10 * NS_PER_MS)
+#define LOOK_EVERY_NS (10 * NS_PER_MS)  /* at what calls do */
 #define LOOKS_MEMORY 4
 
 const char *const start_names[START_KINDS] = { "hot", "warm", "wake", "cold" };
@@ -609,7 +609,6 @@ static void look_at_calls(struct function *fn, uint64_t now)
 
 static struct scale_input situation(struct function *fn)
 {
-	uint64_t now = clock_mono_ns();
 	struct scale_input in = {
 		.queued = function_waits_for_instances(fn),
 		.node_slots = fn->m.slot ? slots_config_of(fn->node->slots)->slots : 0,
@@ -617,7 +616,7 @@ static struct scale_input situation(struct function *fn)
 		.slots_per_instance = function_capacity(fn),
 		.cpus = fn->node->cpus,
 		.computes = fn->computes * (fn->m.cpus > 0 && fn->m.cpus < 1 ? fn->m.cpus : 1),
-		.exec_ns = exec_estimate(fn, now),
+		.exec_ns = exec_estimate(fn, clock_mono_ns()),
 		.start_ns = fn->start_ns[fn->snapshot || find_state(fn, INST_PARKED) ? START_WAKE : START_COLD],
 	};
 	const struct instance *inst;
@@ -642,7 +641,6 @@ static void scale_up(struct function *fn)
 
 	look_at_calls(fn, clock_mono_ns());
 	in = situation(fn);
-
 	for (unsigned more = scale_more(&in); more > 0; more--) {
 		if (add_instance(fn, &err) < 0) {
 			struct invocation *inv = fn->unplaced;

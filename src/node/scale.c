@@ -28,15 +28,15 @@ static unsigned slots_wanted(const struct scale_input *in)
 /* places that calls can make use of: of the node's slots, of its processors */
 static unsigned slots_useful(const struct scale_input *in)
 {
-	double busy = in->computes > 0 ? round(in->cpus / in->computes) : INFINITY;
-	unsigned most = busy < UINT_MAX ? (unsigned)busy : UINT_MAX;
+	double calls = in->computes > 0 ? round(in->cpus / in->computes) : INFINITY;
+	unsigned served = calls < UINT_MAX ? (unsigned)calls : UINT_MAX;
 
-	return in->node_slots ? min_u(in->node_slots, most) : most;
+	return in->node_slots ? min_u(in->node_slots, served) : served;
 }
 
 unsigned scale_more(const struct scale_input *in)
 {
-	unsigned room = in->instances < in->max_instances ? in->max_instances - in->instances : 0, there = in->hot_slots + in->coming_slots, wanted, more, useful = slots_useful(in);
+	unsigned room = in->instances < in->max_instances ? in->max_instances - in->instances : 0, there = in->hot_slots + in->coming_slots, useful = slots_useful(in), wanted, more;
 
 	if (in->queued == 0)
 		return 0;
@@ -45,8 +45,7 @@ unsigned scale_more(const struct scale_input *in)
 		wanted = 1;
 	if (there >= useful)
 		return 0;
-	if (wanted > useful - in->hot_slots)
-		wanted = useful - in->hot_slots;
+	wanted = min_u(wanted, useful - in->hot_slots);
 	if (wanted <= in->coming_slots)
 		return 0;
 	more = (wanted - in->coming_slots + in->slots_per_instance - 1) / in->slots_per_instance;

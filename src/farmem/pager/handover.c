@@ -18,9 +18,9 @@
 
 #define BELOW_MAX_NS NS_PER_MS          /* that a worker waits for its processor, and whoever faults meanwhile for the worker */
 #define WATCH_MS 1
-#define WATCHES 20                      /* without anything to do, until the guard sleeps: to wake it costs as much as a fault */
+#define WATCHES_IDLE 20                 /* until the guard sleeps: to wake it costs as much as a fault */
 #define PAUSE_FAULTS 256                /* somebody had to wait: so many are woken the ordinary way */
-#define ALONE_FAULTS 4                  /* one after the other by the same thread: no other one is likely to fault now */
+#define SAME_THREAD_FAULTS 4            /* one after the other by the same thread: no other one is likely to fault now */
 
 static int set_class(pid_t tid, int class)
 {
@@ -68,10 +68,10 @@ static void *guard(void *arg)
 	while (true) {
 		uint64_t rung;
 
-		atomic_store(&h->awake, idle < WATCHES);
+		atomic_store(&h->awake, idle < WATCHES_IDLE);
 		/* who went below without ringing, as the guard was awake, is seen here */
 		idle = look_at_all(p) ? 0 : idle + 1;
-		(void)poll(&(struct pollfd){ .fd = h->bell, .events = POLLIN }, 1, idle <= WATCHES ? WATCH_MS : -1);
+		(void)poll(&(struct pollfd){ .fd = h->bell, .events = POLLIN }, 1, idle <= WATCHES_IDLE ? WATCH_MS : -1);
 		if (read(h->bell, &rung, sizeof(rung)) == sizeof(rung))
 			idle = 0;
 	}
@@ -85,7 +85,7 @@ void handover(struct space *s, struct worker *w, bool alone)
 
 	if (w->pause && r.len)
 		w->pause--;
-	if (!alone || !r.len || w->pause || s->alone < ALONE_FAULTS || s->wants || s->fetches || !atomic_load_explicit(&h->possible, memory_order_relaxed)) {
+	if (!alone || !r.len || w->pause || s->same_thread < SAME_THREAD_FAULTS || s->wants || s->fetches || !atomic_load_explicit(&h->possible, memory_order_relaxed)) {
 		fetch_answered(s);
 		pthread_mutex_unlock(&s->lock);
 		return;

@@ -153,7 +153,7 @@ struct space {
 	uint32_t faults_until_look, look_every;
 	struct stream stream[STREAMS];
 	unsigned stream_turn;           /* the one to be forgotten for another */
-	uint32_t last_thread, alone;    /* that faulted; how often it was the same as before */
+	uint32_t last_thread, same_thread;      /* that faulted; how often in a row it was the same as before */
 	struct look_span answered;      /* whoever waits for a page of it can go on; empty: nobody does */
 	uint64_t sample;
 	uint64_t windows, dense;        /* of which something was asked for, and of which so much was that all of it came */
@@ -178,7 +178,7 @@ struct worker {
 	pthread_t thread;
 	int cpu, epoll_fd, bell;
 	pid_t tid;
-	bool asleep;                    /* asleep: it has nothing to do */
+	bool asleep;                    /* it has nothing to do */
 	_Atomic uint64_t below_ns;      /* since when others come first, as it woke somebody; 0: they do not */
 	atomic_uint handovers;          /* how often */
 	atomic_bool raised;             /* it had to be made an ordinary thread again */

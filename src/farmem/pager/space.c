@@ -396,7 +396,7 @@ static void on_fault(struct space *s, struct worker *w, const struct uffd_msg *m
 		fetch_wake(s, address);         /* nothing is protected by us */
 		return;
 	}
-	s->alone = m->arg.pagefault.feat.ptid == s->last_thread ? s->alone + 1 : 0;
+	s->same_thread = m->arg.pagefault.feat.ptid == s->last_thread ? s->same_thread + 1 : 0;
 	s->last_thread = m->arg.pagefault.feat.ptid;
 	if (s->faults_until_look-- == 0)
 		worker_settle(s);
