@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,6 +48,8 @@ static void test_computes(void **state)
 	pid_t pid = sleeper(), busy = fork();
 	volatile unsigned n = 0;
 
+	if (busy == 0)
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while (busy == 0)
 		n++;
 	assert_true(busy > 0);
@@ -163,8 +166,8 @@ static void test_exiting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_start),
-		cmocka_unit_test(test_computes), cmocka_unit_test(test_runs_on), cmocka_unit_test(test_zombie), cmocka_unit_test(test_killed), cmocka_unit_test(test_exiting),
+		cmocka_unit_test(test_start), cmocka_unit_test(test_computes), cmocka_unit_test(test_runs_on), cmocka_unit_test(test_zombie), cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_exiting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
