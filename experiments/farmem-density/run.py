@@ -3,8 +3,8 @@
 """How many instances of a function fit into a given memory, measured: more and more of them are called in turn until memory or P95 does not hold
 
 Every instance is a function of its own, called once each period, so that it is idle in between. A number of instances fits when what they hold locally never exceeded the limit and P95 is within 10% of what it
-is for the first number of keep-alive's. Keep-alive and this project's policy do the same, and what each has to learn of a new instance it learns in calls before those that count. Beside it the formula of FaaSMem (ASPLOS 2024), which reports 108% to 218% of keep-alive by it: quota / (quota - used * share saved),
-with the average that was saved at keep-alive's number. What is away is in the embedded pool, whose memory the limit leaves out, as the paper does its other machine's; it is a line of its own.
+is for the first number of keep-alive's. Keep-alive and this project's policy do the same, and what each has to learn of a new instance it learns in calls before those that count. Beside it the formula of
+FaaSMem (ASPLOS 2024), which reports 108% to 218% of keep-alive by it: quota / (quota - used * share saved), with the average that was saved at keep-alive's number. What is away is in the embedded pool, whose memory the limit leaves out, as the paper does its other machine's; it is a line of its own.
 """
 import os
 import sys
