@@ -41,6 +41,7 @@ static struct lane *lane_new(struct pump *p, struct hearth_ds_device *d, struct 
 		registered[k] = REGISTERED_NOT;
 	l->device = d;
 	l->ring = ring;
+	l->depth = p->depth;
 	l->registered = registered;
 	p->failed = lane_open(p, l, p->err);
 	if (p->failed < 0) {
@@ -103,10 +104,12 @@ int lane_room(struct lane *l, size_t bytes, uint32_t align, bool wait, struct sl
 {
 	struct slot *s = l->current;
 	uint32_t need = (uint32_t)((bytes + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1));
+	uint64_t turn = (uint64_t)need * l->depth;
 
 	if (s)
 		s->used = s->refs == 0 ? 0 : (s->used + align - 1) & ~(align - 1);
-	if (s && s->used + need > PIECE_BYTES) {
+	/* short ones go round in as little memory as they can, which the processor's caches then still have */
+	if (s && s->used + need > (turn < PIECE_BYTES ? turn : PIECE_BYTES)) {
 		/* its last piece gives it back */
 		l->current = NULL;
 		if (s->refs == 0) {

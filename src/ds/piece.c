@@ -44,7 +44,7 @@ static bool try_again(struct pump *p, struct op *op)
 	op->error = 0;
 	op->issued = 0;
 	op->end = op->bytes;
-	ops_add(&p->todo, op);
+	todo_add(p, op);
 	return true;
 }
 

@@ -14,6 +14,8 @@
 #define SPINS 64                        /* looks at both sides before waiting for the device alone: some 30 us */
 #define POOL_DEPTH 16                   /* I/Os of a synchronous operation at a time */
 #define SUBMIT_EACH 8                   /* I/Os that the kernel is told of together: the drive begins while others are made */
+#define AHEAD 8                         /* operations begun early: an I/O that ends is followed by the next before anything else is done */
+#define ENDED_EACH 8                    /* operations ended before who waits is told of them: others may follow from there */
 
 /* ---- begin and end ---- */
 
@@ -39,7 +41,7 @@ static bool uring_open(struct pump *p, unsigned entries, enum pump_use use)
 
 int pump_init(struct pump *p, struct hearth_ds *ds, unsigned depth, enum pump_use use, struct hearth_err *err)
 {
-	*p = (struct pump){ .ds = ds, .depth = depth };
+	*p = (struct pump){ .ds = ds, .depth = depth, .submit_each = 1 };
 	p->wake = fd_move_up(eventfd(0, EFD_CLOEXEC));
 	if (p->wake < 0)
 		return err_set(err, -errno, "eventfd: %s", strerror(errno));
@@ -153,12 +155,14 @@ void pump_begin(struct pump *p, struct op *op)
 			op->bytes = op_clip_to(op->file, p->size, op->file_offset, op->bytes);
 	}
 	op->end = op->bytes;
-	ops_add(&p->todo, op);
+	todo_add(p, op);
 }
 
 unsigned pump_room(const struct pump *p)
 {
-	return p->todo.head || p->in_uring >= p->depth ? 0 : p->depth - p->in_uring;
+	unsigned has = p->in_uring + p->todo_n, most = p->depth + AHEAD;
+
+	return has < most ? most - has : 0;
 }
 
 static bool quiet(const struct pump *p)
@@ -223,7 +227,7 @@ static struct piece *commit(struct pump *p, const struct plan *plan)
 		*chain = op;
 		chain = &op->chained;
 		if (op->issued == op->bytes)
-			ops_pop(&p->todo);
+			todo_pop(p);
 	}
 	return piece;
 }
@@ -311,8 +315,10 @@ static void submit(struct pump *p, struct piece *piece)
 		io_uring_prep_read(sqe, fd, piece->to, piece->cover, piece->low);
 	io_uring_sqe_set_data(sqe, piece);
 	p->in_uring++;
-	if (io_uring_sq_ready(&p->uring) >= SUBMIT_EACH)
-		(void)io_uring_submit(&p->uring);
+	if (io_uring_sq_ready(&p->uring) < p->submit_each)
+		return;
+	(void)io_uring_submit(&p->uring);
+	p->submit_each = p->submit_each < SUBMIT_EACH ? p->submit_each * 2 : SUBMIT_EACH;
 }
 
 static bool read_direct(struct pump *p, const struct plan *plan)
@@ -379,7 +385,7 @@ static bool start_one(struct pump *p)
 	}
 	if (!lane) {
 		op->issued = op->bytes;
-		ops_pop(&p->todo);
+		todo_pop(p);
 		if (op->pieces == 0)
 			op_end(p, op);
 		return true;
@@ -445,23 +451,31 @@ static void completed(struct pump *p, struct piece *piece, ssize_t r)
 
 static bool collect(struct pump *p)
 {
+	size_t under_way = p->under_way;
 	struct io_uring_cqe *cqe;
-	unsigned head, n = 0;
+	unsigned n = 0;
 
 	if (!p->has_uring)
 		return false;
-	if (p->in_uring)
+	if (p->in_uring && !io_uring_cq_ready(&p->uring)) {
 		(void)io_uring_submit_and_get_events(&p->uring);
-	io_uring_for_each_cqe(&p->uring, head, cqe) {
+		/* the drive may have nothing left to do: it is told of the first at once */
+		if (io_uring_cq_ready(&p->uring) * 2 > p->in_uring)
+			p->submit_each = 1;
+	}
+	while (n < p->depth && under_way - p->under_way < ENDED_EACH && io_uring_peek_cqe(&p->uring, &cqe) == 0) {
 		struct piece *piece = io_uring_cqe_get_data(cqe);
+		int r = cqe->res;
 
 		n++;
+		io_uring_cqe_seen(&p->uring, cqe);
 		if (piece)
-			completed(p, piece, cqe->res);
+			completed(p, piece, r);
 		else
 			p->armed = false;
+		while (p->todo.head && p->in_uring < p->depth && start_one(p))
+			;
 	}
-	io_uring_cq_advance(&p->uring, n);
 	return n > 0;
 }
 
@@ -513,6 +527,7 @@ static void sleep_until_called(struct pump *p)
 		atomic_store(&p->mood, PUMP_AWAKE);
 		return;
 	}
+	p->submit_each = 1;
 	if (p->has_uring)
 		(void)io_uring_submit_and_wait(&p->uring, 1);
 	else if (poll(&pfd, 1, -1) == 1 && eventfd_read(p->wake, &p->woken) < 0)

@@ -64,6 +64,7 @@ struct lane {
 	struct ring *ring;
 	struct slot *current;           /* from which short pieces get their room */
 	unsigned slots;                 /* that it has */
+	unsigned depth;                 /* of the pump */
 	int16_t *registered;            /* of each segment: io_uring's number of it, REGISTERED_NOT */
 	cu_stream stream;
 	struct batch batches[BATCHES];  /* given: from @first on, @n of them */
@@ -85,7 +86,9 @@ struct pump {
 	bool has_uring, armed;
 	unsigned depth, in_uring, working;      /* I/Os at most; of io_uring now; of crews now */
 	unsigned next_buffer;
-	struct ops todo;                /* begun, not all of it issued */
+	struct ops todo;                /* begun, not all of it issued: @todo_n operations */
+	unsigned todo_n;
+	unsigned submit_each;           /* I/Os that the kernel is told of together now */
 	size_t under_way;               /* operations begun and not ended */
 	struct piece *idle;
 	struct slab { struct slab *next; struct piece pieces[64]; } *slabs;
@@ -149,6 +152,17 @@ static inline void ops_pop(struct ops *l)
 	l->head = l->head->next;
 	if (!l->head)
 		l->tail = NULL;
+}
+
+static inline void todo_add(struct pump *p, struct op *op)
+{
+	ops_add(&p->todo, op);
+	p->todo_n++;
+}
+static inline void todo_pop(struct pump *p)
+{
+	ops_pop(&p->todo);
+	p->todo_n--;
 }
 
 /* ---- lane.c ---- */

@@ -178,7 +178,7 @@ static void drive_for(struct hearth_ds_queue *q, size_t min)
 		pump_wake(&q->pump);
 	pthread_mutex_lock(&q->drive);
 	atomic_store(&q->by_reaper, true);
-	q->turns++;
+	atomic_fetch_add(&q->turns, 1);
 	drive_as_guest(q, min);
 	atomic_store(&q->reaper, false);
 	pthread_mutex_lock(&q->lock);
@@ -191,15 +191,34 @@ static void drive_for(struct hearth_ds_queue *q, size_t min)
 	pthread_mutex_unlock(&q->drive);
 }
 
-/* q->drive is held, and given up while others drive */
+static bool others_drive(const struct hearth_ds_queue *q)
+{
+	return !atomic_load(&q->closing) && (atomic_load(&q->by_reaper) || atomic_load(&q->reaper));
+}
+
+/* q->drive is held, and given up while others drive: who drives would have to wake whoever waits for it each time */
 static void wait_turn(struct hearth_ds_queue *q)
 {
-	while (!atomic_load(&q->closing) && (atomic_load(&q->by_reaper) || atomic_load(&q->reaper))) {
-		uint64_t until_ns = clock_mono_ns() + TURN_NS, turns = q->turns;
-		struct timespec ts = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+	while (others_drive(q)) {
+		uint64_t turns = atomic_load(&q->turns), until_ns = clock_mono_ns() + TURN_NS;
+		bool turned = false;
 
 		q->pump.current = NULL;
-		if (pthread_cond_timedwait(&q->turn, &q->drive, &ts) == ETIMEDOUT && q->turns == turns)
+		pthread_mutex_unlock(&q->drive);
+		pthread_mutex_lock(&q->lock);
+		while (!turned && others_drive(q)) {
+			struct timespec ts = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+
+			turned = pthread_cond_timedwait(&q->turn, &q->lock, &ts) == ETIMEDOUT;
+			if (turned && (atomic_load(&q->reaper) || atomic_load(&q->turns) != turns)) {
+				turned = false;
+				turns = atomic_load(&q->turns);
+				until_ns = clock_mono_ns() + TURN_NS;
+			}
+		}
+		pthread_mutex_unlock(&q->lock);
+		pthread_mutex_lock(&q->drive);
+		if (turned && atomic_load(&q->turns) == turns)
 			atomic_store(&q->by_reaper, false);
 	}
 }

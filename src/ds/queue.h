@@ -14,13 +14,13 @@ struct hearth_ds_queue {
 	pthread_t thread;
 	atomic_bool reaper;             /* a thread that collects wants to drive, or does */
 	pthread_mutex_t drive;          /* what is below, up to @lock, which is taken after it; pump_wake() is anybody's */
-	pthread_cond_t turn;            /* the queue's thread waits for its turn */
 	struct pump pump;
 	atomic_bool by_reaper;          /* whoever collects drives the pump */
-	uint64_t turns;                 /* how often one did */
+	_Atomic(uint64_t) turns;        /* how often one did */
 	struct ops ended_now;
 	size_t ended_n;
 	pthread_mutex_t lock;           /* what is below */
+	pthread_cond_t turn;            /* the queue's thread waits for its turn */
 	pthread_cond_t ended;
 	struct ops pending, done;
 	size_t done_n, under_way;       /* @under_way: submitted and not in @done */
