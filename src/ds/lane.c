@@ -104,12 +104,13 @@ int lane_room(struct lane *l, size_t bytes, uint32_t align, bool wait, struct sl
 {
 	struct slot *s = l->current;
 	uint32_t need = (uint32_t)((bytes + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1));
-	uint64_t turn = (uint64_t)need * l->depth;
+	/* of as many as are read at once */
+	uint64_t round_bytes = (uint64_t)need * l->depth;
 
 	if (s)
 		s->used = s->refs == 0 ? 0 : (s->used + align - 1) & ~(align - 1);
 	/* short ones go round in as little memory as they can, which the processor's caches then still have */
-	if (s && s->used + need > (turn < PIECE_BYTES ? turn : PIECE_BYTES)) {
+	if (s && s->used + need > (round_bytes < PIECE_BYTES ? round_bytes : PIECE_BYTES)) {
 		/* its last piece gives it back */
 		l->current = NULL;
 		if (s->refs == 0) {

@@ -196,29 +196,39 @@ static bool others_drive(const struct hearth_ds_queue *q)
 	return !atomic_load(&q->closing) && (atomic_load(&q->by_reaper) || atomic_load(&q->reaper));
 }
 
+/* q->lock is held. True: who is to drive has not for TURN_NS, *turns being how often before; false: nobody is to any more. */
+static bool others_stopped(struct hearth_ds_queue *q, uint64_t *turns)
+{
+	uint64_t until_ns = clock_mono_ns() + TURN_NS;
+
+	while (others_drive(q)) {
+		struct timespec ts = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+
+		if (pthread_cond_timedwait(&q->turn, &q->lock, &ts) != ETIMEDOUT)
+			continue;
+		if (!atomic_load(&q->reaper) && atomic_load(&q->turns) == *turns)
+			return true;
+		*turns = atomic_load(&q->turns);
+		until_ns = clock_mono_ns() + TURN_NS;
+	}
+	return false;
+}
+
 /* q->drive is held, and given up while others drive: who drives would have to wake whoever waits for it each time */
 static void wait_turn(struct hearth_ds_queue *q)
 {
 	while (others_drive(q)) {
-		uint64_t turns = atomic_load(&q->turns), until_ns = clock_mono_ns() + TURN_NS;
-		bool turned = false;
+		uint64_t turns = atomic_load(&q->turns);
+		bool stopped;
 
 		q->pump.current = NULL;
 		pthread_mutex_unlock(&q->drive);
 		pthread_mutex_lock(&q->lock);
-		while (!turned && others_drive(q)) {
-			struct timespec ts = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
-
-			turned = pthread_cond_timedwait(&q->turn, &q->lock, &ts) == ETIMEDOUT;
-			if (turned && (atomic_load(&q->reaper) || atomic_load(&q->turns) != turns)) {
-				turned = false;
-				turns = atomic_load(&q->turns);
-				until_ns = clock_mono_ns() + TURN_NS;
-			}
-		}
+		stopped = others_stopped(q, &turns);
 		pthread_mutex_unlock(&q->lock);
 		pthread_mutex_lock(&q->drive);
-		if (turned && atomic_load(&q->turns) == turns)
+		/* somebody may have come meanwhile */
+		if (stopped && atomic_load(&q->turns) == turns)
 			atomic_store(&q->by_reaper, false);
 	}
 }
