@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "around.h"
@@ -65,12 +66,24 @@ static int run(const struct spec *spec, json_t *out, struct hearth_err *err)
 	return err_set(err, -EINVAL, "unknown job '%s'; see hearth-box(8)", spec->job);
 }
 
+/* of this process, its threads, and what it has waited for */
+static double processor_ms(void)
+{
+	struct rusage own, children;
+
+	getrusage(RUSAGE_SELF, &own);
+	getrusage(RUSAGE_CHILDREN, &children);
+	return (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec + children.ru_utime.tv_sec + children.ru_stime.tv_sec) * 1e3 +
+	       (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec + children.ru_utime.tv_usec + children.ru_stime.tv_usec) / 1e3;
+}
+
 int job_report(json_t *out, int r, const struct hearth_err *err)
 {
 	char *text;
 	int written;
 
 	json_object_set_new(out, "ok", json_boolean(r == 0));
+	json_object_set_new(out, "processor_ms", json_real(processor_ms()));
 	if (r < 0) {
 		json_object_set_new(out, "error", json_string(err->msg));
 		json_object_set_new(out, "code", json_integer(err->code ? err->code : r));

@@ -148,21 +148,40 @@ void instance_idle(struct instance *inst)
 		instance_timer(inst, inst->fn->m.keep_hot_ns);
 }
 
+/* it was not idle before it was ready, but parked */
+static uint64_t idle_since_ns(const struct instance *inst)
+{
+	return inst->used_ns > inst->ready_ns ? inst->used_ns : inst->ready_ns;
+}
+
+/* how much longer it stays so; less if its memory is dearer than parking it */
+static uint64_t warm_left_ns(struct instance *inst, uint64_t now)
+{
+	const struct function *fn = inst->fn;
+	uint64_t end = inst->keep_ns;
+
+	if (fn->m.park_early && function_parks(fn)) {
+		uint64_t even_ns = memory_park_even_ns(inst), since = idle_since_ns(inst);
+
+		if (even_ns < end - since)
+			end = since + even_ns;
+	}
+	return end > now ? end - now : 0;
+}
+
 void instance_semiwarm(struct instance *inst)
 {
-	uint64_t keep_ns = inst->fn->m.keep_hot_ns + inst->fn->m.keep_warm_ns, now = clock_mono_ns();
-	uint64_t idle_ns = now - (inst->used_ns > inst->ready_ns ? inst->used_ns : inst->ready_ns);
-
 	if (inst->state != INST_HOT || inst->inflight > 0)
 		return;
 	instance_set_state(inst, INST_WARM);
-	instance_timer(inst, keep_ns > idle_ns ? keep_ns - idle_ns : 0);
+	inst->keep_ns = idle_since_ns(inst) + inst->fn->m.keep_hot_ns + inst->fn->m.keep_warm_ns;
+	instance_timer(inst, warm_left_ns(inst, clock_mono_ns()));
 }
 
 static void idle_over(struct instance *inst)
 {
 	struct function *fn = inst->fn;
-	uint64_t now = clock_mono_ns();
+	uint64_t now = clock_mono_ns(), left_ns;
 
 	if (!instance_may_leave(inst)) {
 		instance_timer(inst, fn->m.keep_hot_ns > NS_PER_S ? fn->m.keep_hot_ns : NS_PER_S);
@@ -170,16 +189,16 @@ static void idle_over(struct instance *inst)
 	}
 	if (inst->state == INST_HOT) {
 		instance_set_state(inst, INST_WARM);
-		if (fn->m.keep_warm_ns > 0) {
-			instance_timer(inst, fn->m.keep_warm_ns);
-			return;
-		}
+		inst->keep_ns = now + fn->m.keep_warm_ns;
 	}
-	if (now < fn->park_retry_ns) {
-		instance_timer(inst, fn->park_retry_ns - now);
-		return;
-	}
-	instance_park_or_stop(inst);
+	/* again, as memory may have left since it became warm */
+	left_ns = warm_left_ns(inst, now);
+	if (left_ns == 0 && now < fn->park_retry_ns)
+		left_ns = fn->park_retry_ns - now;
+	if (left_ns > 0)
+		instance_timer(inst, left_ns);
+	else
+		instance_park_or_stop(inst);
 }
 
 void instance_timer_fired(struct ev_loop *loop, ev_timer *w, int events)

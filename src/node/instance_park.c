@@ -82,6 +82,7 @@ static void park_done(void *ctx, json_t *result)
 		log_debug("instance %s: a call came while it was parked: it goes on", inst->id);
 		instance_resume(inst);
 	} else {
+		farmem_measured_park(&fn->farmem, job_processor_ns(result));
 		inst->image_bytes = (uint64_t)json_integer_value(json_object_get(result, "image_bytes"));
 		inst->committed = true;
 		record_write(inst);             /* before the kill: who finds the process dying must know that its image is good */
@@ -378,6 +379,7 @@ static void verdict(struct instance *inst, json_t *result)
 		function_pump(fn);
 		return;
 	}
+	farmem_measured_unpark(&fn->farmem, job_processor_ns(result));
 	instance_drop_image(inst);
 	record_write(inst);
 	memory_attach(inst);
@@ -423,6 +425,7 @@ static void wake_done(void *ctx, json_t *result)
 	instance_attach(inst, START_WAKE);
 	if (inst->unverified)
 		return;
+	farmem_measured_unpark(&inst->fn->farmem, job_processor_ns(result));
 	memory_attach(inst);
 	instance_drop_image(inst);
 	if (inst->outdated)

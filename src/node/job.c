@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "priv.h"
@@ -219,6 +220,13 @@ bool job_runs(const struct node *n, pid_t pid)
 pid_t job_pid(const struct job *job)
 {
 	return job->pid;
+}
+
+uint64_t job_processor_ns(json_t *result)
+{
+	double ms = json_number_value(json_object_get(result, "processor_ms"));
+
+	return ms > 0 ? (uint64_t)(ms * NS_PER_MS) : 0;
 }
 
 const char *job_error(json_t *result)

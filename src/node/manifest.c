@@ -67,6 +67,7 @@ static const struct yaml_key manifest_keys[] = {
 	KEY("stop_timeout", stop_timeout_ns, YAML_DURATION, .min = 0, .max = DAY_NS),
 	KEY("keep_hot", keep_hot_ns, YAML_DURATION, .min = 0, .max = 365 * DAY_NS / 10),
 	KEY("keep_warm", keep_warm_ns, YAML_DURATION, .min = 0, .max = 365 * DAY_NS / 10),
+	KEY("park_early", park_early, YAML_BOOL),
 	KEY("farmem", farmem, YAML_MAP, .sub = farmem_keys),
 	{ 0 },
 };
@@ -208,6 +209,8 @@ static int manifest_check(struct manifest *m, const char *file, const char *base
 			       (long long)m->concurrency + ZYGOTE_FILES);
 	if (m->network == NET_HOST && m->park == PARK_SNAPSHOT)
 		return err_set(err, -EINVAL, "%s: park: snapshot needs network: private (clones would share ports)", file);
+	if (m->park_early && m->park != PARK_STATE)
+		return err_set(err, -EINVAL, "%s: park_early is about instances that are parked; with park: %s none is", file, park_names[m->park]);
 	if (!(m->farmem.quantile >= 0.5 && m->farmem.quantile <= 1))
 		return err_set(err, -EINVAL, "%s: farmem: quantile is %g; it is a share of reuses, 0.5 to 1", file, m->farmem.quantile);
 	if (!(m->farmem.rate >= 0.0001 && m->farmem.rate <= 1))

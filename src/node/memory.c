@@ -592,6 +592,14 @@ void memory_forget(struct instance *inst, bool leave)
 	ops(m)->detach(m->target, leave ? FARMEM_LEAVE : FARMEM_ENDED);
 }
 
+uint64_t memory_park_even_ns(struct instance *inst)
+{
+	const struct memory *m = listening(inst);
+	uint64_t away = m ? remote_bytes(m) : 0;
+
+	return farmem_park_even_ns(&inst->fn->node->memory.policy, &inst->fn->farmem, instance_memory(inst), away);
+}
+
 bool memory_is_away(const struct instance *inst)
 {
 	const struct memory *m = listening(inst);

@@ -73,7 +73,7 @@ struct manifest {
 	char *type;
 	char *handler;
 	int contract, park, network;
-	bool slot, zygote;
+	bool slot, zygote, park_early;
 	int64_t concurrency, min_instances, max_instances, port, pids, nofile, queue_limit;
 	uint64_t memory_bytes, tmp_bytes;
 	double cpus;
@@ -289,6 +289,7 @@ struct instance {
 	uint64_t oom_kills;                     /* of its processes, that are accounted for */
 	unsigned inflight, held, capacity;      /* inflight: places taken, by calls that run and by held ones, that wait for a slot of the node */
 	uint64_t created_ns, ready_ns, used_ns, state_ns, served;
+	uint64_t keep_ns;                       /* warm: when it is parked or ended at the latest */
 	char image[NODE_ID_LEN + 16];              /* parked or last woken from; "" none */
 	uint64_t image_bytes;
 	int exit_status;                        /* wait status told by hearth-init, -1 unknown */
@@ -368,6 +369,8 @@ typedef void (*job_done)(void *ctx, json_t *result);
 struct job *job_run(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
 /** job_run_soon - the same, by the hearth-box that stands by if there is one: for wakes */
 struct job *job_run_soon(struct node *n, json_t *spec, job_done done, void *ctx, struct hearth_err *err);
+/** job_processor_ns - processors' time that a job says it took; 0: it does not say */
+uint64_t job_processor_ns(json_t *result);
 /** job_error - why a job failed, from its answer */
 const char *job_error(json_t *result);
 pid_t job_pid(const struct job *job);
@@ -496,6 +499,8 @@ void memory_request_end(struct instance *inst);
 bool memory_recall(struct instance *inst);
 /** memory_forget - it has ended, or is another daemon's soon (@leave) */
 void memory_forget(struct instance *inst, bool leave);
+/** memory_park_even_ns - farmem_park_even_ns() of its memory, as seen last */
+uint64_t memory_park_even_ns(struct instance *inst);
 /** memory_is_away - some of its memory is elsewhere, or on its way */
 bool memory_is_away(const struct instance *inst);
 /** memory_news - take in what the engine has told: that an instance's memory is lost comes before its end */

@@ -6,6 +6,7 @@
 #define MOVED_MEMORY (256.0 * (1 << 20))
 #define MEETINGS_MEMORY 64
 #define IDLES_MEMORY 64
+#define PARKS_MEMORY 8
 /* of what leaves, at least so much of this machine's memory is taken to be free then: what is new in a pool has not been made smaller yet */
 #define SAVED_MIN 0.25
 
@@ -51,6 +52,27 @@ uint64_t farmem_break_even_ns(const struct farmem_node *node, const struct farme
 	double of_a_byte = rate_each(&c->out) + rate_each(&c->back) + (bytes ? rate_each(&c->meet) / (double)bytes : 0);
 	double ns = (double)k->processor_bytes * calm * of_a_byte / saved;
 
+	return ns < 1e18 ? (uint64_t)ns : FARMEM_NEVER;
+}
+
+void farmem_measured_park(struct farmem_function *f, uint64_t ns)
+{
+	rate_add(&f->park, 1, ns, PARKS_MEMORY);
+}
+
+void farmem_measured_unpark(struct farmem_function *f, uint64_t ns)
+{
+	rate_add(&f->unpark, 1, ns, PARKS_MEMORY);
+}
+
+uint64_t farmem_park_even_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t here_bytes, uint64_t away_bytes)
+{
+	double freed = (double)here_bytes + node->costs.kept * (double)away_bytes, calm = 1 - farmem_pressure(&f->knobs, node->psi);
+	double takes_ns = rate_each(&f->park) + rate_each(&f->unpark) + rate_each(&node->costs.back) * (double)away_bytes, ns;
+
+	if (f->park.n == 0 || f->unpark.n == 0 || freed < 1)
+		return FARMEM_NEVER;
+	ns = (double)f->knobs.processor_bytes * calm * takes_ns / freed;
 	return ns < 1e18 ? (uint64_t)ns : FARMEM_NEVER;
 }
 

@@ -379,6 +379,24 @@ class Warm(unittest.TestCase):
         node.in_state("g", "parked")
         self.assertTrue(self.asked("recalled g-"))
 
+    def test_parked_early(self):
+        """Where its memory is dearer than parking it an instance is not kept for all of keep_warm, if its manifest says so; not before it was seen what parking takes."""
+        node = self.start(farmem_worth=1)
+        for name, early in (("g", False), ("f", True)):
+            node.deploy(name, keep_hot="100ms", keep_warm="1h", park_early=early, farmem="off")
+            node.count(name)
+            node.in_state(name, "warm")
+            node.park(name)
+            self.assertEqual(node.count(name).start, "wake")
+        node.in_state("g", "warm")
+        node.in_state("f", "parked")
+        self.assertEqual(node.count("f").count, 3)
+        node.in_state("f", "parked")
+        self.assertEqual(node.instances("g")[0]["state"], "warm")
+        with self.assertRaises(AssertionError) as e:
+            node.deploy("h", park_early=True, park="off")
+        self.assertIn("park_early is about instances that are parked; with park: off none is", str(e.exception))
+
     def test_pressure(self):
         """As soon as memory is scarce, what is idle leaves that would have stayed for long."""
         def psi(share):

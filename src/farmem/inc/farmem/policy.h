@@ -157,6 +157,7 @@ struct farmem_node {
  * @wake:     as of farmem_costs, of its own instances
  * @dear:     times in a row that memory stayed as a wake was not cheap
  * @call_log_ns, @call_n: mean of the logarithms of what calls take that found all memory here; of the last @call_n, or so
+ * @park, @unpark: what it takes to write an instance into an image, and to restore it; n: times
  * @idles, @called: times that an instance was idle, and those that a call ended, @called_ns together; what is old counts less
  */
 struct farmem_function {
@@ -166,6 +167,7 @@ struct farmem_function {
 	uint32_t returned_n[FARMEM_SEGMENTS], kept[FARMEM_SEGMENTS], call_n, dear;
 	struct farmem_rate wake;
 	double call_log_ns, idles, called, called_ns;
+	struct farmem_rate park, unpark;
 };
 
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
@@ -292,6 +294,16 @@ bool farmem_wake_is_cheap(const struct farmem_node *node, const struct farmem_fu
 uint64_t farmem_break_even_ns(const struct farmem_node *node, const struct farmem_knobs *k, uint64_t bytes);
 /** farmem_pays - whether memory of an instance that becomes idle now is likely to stay away for long enough. @bytes: as above */
 bool farmem_pays(const struct farmem_node *node, const struct farmem_function *f, uint64_t bytes);
+/** farmem_measured_park, farmem_measured_unpark - an instance was written into an image, or restored from one, which took @ns of processors' time */
+void farmem_measured_park(struct farmem_function *f, uint64_t ns);
+void farmem_measured_unpark(struct farmem_function *f, uint64_t ns);
+/**
+ * farmem_park_even_ns - how long an instance has to be parked to be worth the time that parking and restoring it takes
+ * @here_bytes: of its memory, what would be free then
+ * @away_bytes: what would have to come back first; as much of it as the pool keeps of this machine's memory would be free, too
+ * Return: ns; less under memory pressure; FARMEM_NEVER as long as one of the two was not measured, and if nothing would be free.
+ */
+uint64_t farmem_park_even_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t here_bytes, uint64_t away_bytes);
 /** farmem_rollback_due - it is time to look again at what came back because it was touched */
 bool farmem_rollback_due(const struct farmem_knobs *k, const struct farmem_instance *i, uint64_t now_ns);
 /** farmem_pressure - 0 none .. 1 as much as there is, between the two bounds of the knobs */

@@ -909,6 +909,38 @@ static void exit_ends_an_idle_time(void **state)
 	assert_true(farmem_life_ns(&r.f) == FARMEM_NEVER);
 }
 
+static void parking_has_to_pay(void **state)
+{
+	struct farmem_node node = { 0 };
+	struct farmem_function f = { 0 };
+
+	farmem_knobs_default(&f.knobs);
+	f.knobs.processor_bytes = 1000 * MIB;
+	assert_true(farmem_park_even_ns(&node, &f, 100 * MIB, 0) == FARMEM_NEVER);
+	farmem_measured_park(&f, 300 * NS_PER_MS);
+	assert_true(farmem_park_even_ns(&node, &f, 100 * MIB, 0) == FARMEM_NEVER);
+	farmem_measured_unpark(&f, 200 * NS_PER_MS);
+	assert_in_range(farmem_park_even_ns(&node, &f, 100 * MIB, 0), 5 * S - 9, 5 * S + 9);
+	assert_in_range(farmem_park_even_ns(&node, &f, 1000 * MIB, 0), S / 2 - 9, S / 2 + 9);
+	assert_true(farmem_park_even_ns(&node, &f, 0, 0) == FARMEM_NEVER);
+	/* most of it is away, and a quarter of that on this machine: it would have to come back first */
+	node.costs.kept = 0.25;
+	farmem_measured_back(&node.costs, 100 * MIB, 500 * NS_PER_MS);
+	assert_in_range(farmem_park_even_ns(&node, &f, 25 * MIB, 100 * MIB), 20 * S - 9, 20 * S + 9);
+	/* scarce memory is worth more, in the end anything */
+	node.psi = 0.4;
+	assert_int_equal(farmem_park_even_ns(&node, &f, 100 * MIB, 0), 0);
+	node.psi = 0;
+	/* what was before fades */
+	for (unsigned n = 0; n < 60; n++) {
+		farmem_measured_park(&f, 100 * NS_PER_MS);
+		farmem_measured_unpark(&f, 100 * NS_PER_MS);
+	}
+	assert_in_range(farmem_park_even_ns(&node, &f, 100 * MIB, 0), 2 * S, 2 * S + S / 50);
+	f.knobs.processor_bytes = 0;
+	assert_int_equal(farmem_park_even_ns(&node, &f, 100 * MIB, 0), 0);
+}
+
 static void break_even_is_measured(void **state)
 {
 	struct farmem_node node = { 0 };
@@ -953,7 +985,7 @@ int main(void)
 		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
 		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
 		cmocka_unit_test(knobs_are_checked), cmocka_unit_test(tmo_is_its_formula), cmocka_unit_test(cold_leaves_at_once), cmocka_unit_test(off_moves_nothing), cmocka_unit_test(faster_time_is_shorter),
-		cmocka_unit_test(moving_has_to_pay), cmocka_unit_test(exit_ends_an_idle_time), cmocka_unit_test(break_even_is_measured),
+		cmocka_unit_test(moving_has_to_pay), cmocka_unit_test(exit_ends_an_idle_time), cmocka_unit_test(break_even_is_measured), cmocka_unit_test(parking_has_to_pay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
