@@ -131,6 +131,13 @@ class Zygote(unittest.TestCase):
     def workers(self, n):
         wait_for(f"{n} workers", lambda: self.instance()["workers"] == n)
 
+    def settled(self):
+        """Until those that are there are those that the daemon knows: none is being forked, none has ended and not been told of. Return: their processes."""
+        def known():
+            there = [p for inner, p in self.members().items() if inner > 2]
+            return there if len(there) == self.instance()["workers"] else None
+        return wait_for("workers that are all known", known)
+
     def test_concurrent_calls(self):
         node = self.node.start()
         self.deploy()
@@ -193,9 +200,9 @@ class Zygote(unittest.TestCase):
         self.assertEqual(answer.status, 502)
         self.assertIn(b"exited with status 7", answer.body)
         # one that has nothing to do is not missed
-        left = self.instance()["workers"] - 1
-        os.kill([p for inner, p in self.members().items() if inner > 2][0], signal.SIGKILL)
-        self.workers(left)
+        workers = self.settled()
+        os.kill(workers[0], signal.SIGKILL)
+        self.workers(len(workers) - 1)
         self.assertEqual(len({a["pid"] for a in self.meet(4, "all")}), 4)
         self.assertEqual(self.instance()["id"], before)
 
