@@ -157,12 +157,15 @@ class CutShort(PagerCase):
         p.do('fill 8')
         self.attach(p)
         self.barrier(p, 0)
-        for error in (-errno.EAGAIN, 0):
+        ends = []
+        # a pager that goes on leaves memory alone until it has seen each thread outside of calls that change it: the next one may move nothing yet
+        while len(ends) < 2 or (len(ends) < 200 and p.do('resident') != 'resident 0 of 2048'):
             self.shell.say(f'offload {p.name} {ALL} {EVERYTHING}')
             e = self.event('offloaded', name=p.name)
             while not e['flag']:
                 e = self.event('offloaded', name=p.name)
-            self.assertEqual(e['error'], error)
+            ends.append(e['error'])
+        self.assertEqual(ends, [-errno.EAGAIN] + [0] * (len(ends) - 1))
         self.assertEqual(self.downs, 1)
         self.assertEqual(p.do('resident'), 'resident 0 of 2048')
         self.assertEqual(p.do('check'), 'wrong 0')
