@@ -289,7 +289,9 @@ static void on_offloaded(struct memory *m, const struct farmem_event *e)
 	m->moved |= e->bytes > 0;
 	m->leaving_bytes += e->bytes;
 	if (e->flag && m->offload_ns) {
-		farmem_measured_out(&m->node->memory.policy.costs, m->leaving_bytes, clock_mono_ns() - m->offload_ns);
+		/* of a settled instance a few pages leave at a time, which takes a millisecond: with those counted nothing would pay any more */
+		if (m->leaving_bytes >= MEASURED_MIN)
+			farmem_measured_out(&m->node->memory.policy.costs, m->leaving_bytes, clock_mono_ns() - m->offload_ns);
 		m->leaving_bytes = m->offload_ns = 0;
 	}
 	if (!m->inst || m->detaching)
