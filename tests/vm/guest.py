@@ -79,6 +79,10 @@ def state_function(name, **settings):
     return manifest(name, "lambda", ["/usr/bin/python3", RUNTIME, "state.handler"], max_instances=1, **settings)
 
 
+# how a call starts whose instance lives: its memory may leave when it was idle for ten seconds, which an emulated machine can make of one
+ALIVE = "hot or warm"
+
+
 class Node:
     """A daemon, however it was started."""
 
@@ -165,7 +169,7 @@ def contracts(node):
     node.hearth("deploy", state_function("state", cpus=0.5, pids=64), manifest("web", "http", ["/usr/bin/python3", "web.py"], memory="128MiB"),
                 manifest("echo", "native", ["./echo_c"], memory="64MiB"))
     node.calls("state", "cold", 1)
-    node.calls("state", "hot", 2)
+    node.calls("state", ALIVE, 2)
     status, start, body = node.invoke("web")
     same("web", (status, start, body.strip()), (200, "cold", "page /"))
     status, start, body = node.invoke("echo", {"a": 1})
@@ -182,7 +186,7 @@ def parking(node):
         node.park(name)
     node.wake("state")
     node.limits("state", 128 * MIB, "50000 100000", 64)
-    node.calls("state", "hot", 3)
+    node.calls("state", ALIVE, 3)
     node.park("state")
     node.calls("state", "wake", 4)
     same("web", node.invoke("web")[:2], (200, "wake"))
@@ -213,8 +217,8 @@ def hog(node):
 
 def adopted(node, restart):
     """kill -9, and the next daemon has the same instances under the same limits."""
-    node.calls("hog", "hot", 2)
-    node.calls("state", "hot", 5)
+    node.calls("hog", ALIVE, 2)
+    node.calls("state", ALIVE, 5)
     before = {i["id"]: i["pid"] for i in node.ps()["instances"]}
     old = node.ps()["node"]["pid"]
     restart(old)
@@ -223,13 +227,13 @@ def adopted(node, restart):
     same("instances", {i["id"]: i["pid"] for i in node.ps()["instances"]}, before)
     same("cgroups", node.ps()["node"]["cgroups"], "v2: memory cpu pids freezer")
     node.limits("state", 128 * MIB, "50000 100000", 64)
-    node.calls("state", "hot", 6)
+    node.calls("state", ALIVE, 6)
     node.park("state")
     node.calls("state", "wake", 7)
     node.hearth("deploy", state_function("later", cpus=0.25))
     node.calls("later", "cold", 1)
     node.limits("later", 128 * MIB, "25000 100000", 512)
-    node.calls("hog", "hot", 3)
+    node.calls("hog", ALIVE, 3)
     same("status", node.invoke("hog", {"hog": 256})[0], 502)
     same("oom_kills", [f["oom_kills"] for f in node.ps()["functions"] if f["name"] == "hog"], [1])
 
@@ -285,7 +289,7 @@ def service():
         node.calls("again", "cold", 1)
         command("systemctl", "restart", "hearthd")
         wait_for("the instance to be in use again", lambda: node.instance("again")["state"] in ("hot", "warm"))
-        node.calls("again", "hot", 2)
+        node.calls("again", ALIVE, 2)
         node.hearth("rm", "again")
 
     node = Node("/run/hearth")
@@ -421,8 +425,7 @@ def reclaim(mglru):
         start()
         wait_for("the instance to be in use again", lambda: node.instance("idle")["state"] in ("hot", "warm"))
         same("pid", node.instance("idle")["pid"], pid)
-        # it may leave between the look and the call
-        node.calls("idle", "hot or warm", 7)
+        node.calls("idle", ALIVE, 7)
 
     def killed():
         """What it had in swap is free when it ends."""
