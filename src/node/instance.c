@@ -158,7 +158,7 @@ static uint64_t idle_since_ns(const struct instance *inst)
 static uint64_t warm_left_ns(struct instance *inst, uint64_t now)
 {
 	const struct function *fn = inst->fn;
-	uint64_t end = inst->keep_ns;
+	uint64_t end = inst->warm_until_ns;
 
 	if (fn->m.park_early && function_parks(fn)) {
 		uint64_t even_ns = memory_park_even_ns(inst), since = idle_since_ns(inst);
@@ -174,7 +174,7 @@ void instance_semiwarm(struct instance *inst)
 	if (inst->state != INST_HOT || inst->inflight > 0)
 		return;
 	instance_set_state(inst, INST_WARM);
-	inst->keep_ns = idle_since_ns(inst) + inst->fn->m.keep_hot_ns + inst->fn->m.keep_warm_ns;
+	inst->warm_until_ns = idle_since_ns(inst) + inst->fn->m.keep_hot_ns + inst->fn->m.keep_warm_ns;
 	instance_timer(inst, warm_left_ns(inst, clock_mono_ns()));
 }
 
@@ -189,7 +189,7 @@ static void idle_over(struct instance *inst)
 	}
 	if (inst->state == INST_HOT) {
 		instance_set_state(inst, INST_WARM);
-		inst->keep_ns = now + fn->m.keep_warm_ns;
+		inst->warm_until_ns = now + fn->m.keep_warm_ns;
 	}
 	/* again, as memory may have left since it became warm */
 	left_ns = warm_left_ns(inst, now);

@@ -289,7 +289,7 @@ struct instance {
 	uint64_t oom_kills;                     /* of its processes, that are accounted for */
 	unsigned inflight, held, capacity;      /* inflight: places taken, by calls that run and by held ones, that wait for a slot of the node */
 	uint64_t created_ns, ready_ns, used_ns, state_ns, served;
-	uint64_t keep_ns;                       /* warm: when it is parked or ended at the latest */
+	uint64_t warm_until_ns;                 /* when it is parked or ended at the latest */
 	char image[NODE_ID_LEN + 16];              /* parked or last woken from; "" none */
 	uint64_t image_bytes;
 	int exit_status;                        /* wait status told by hearth-init, -1 unknown */

@@ -79,7 +79,7 @@ def state_function(name, **settings):
     return manifest(name, "lambda", ["/usr/bin/python3", RUNTIME, "state.handler"], max_instances=1, **settings)
 
 
-# how a call starts whose instance lives: its memory may leave when it was idle for ten seconds, which an emulated machine can make of one
+# how a call starts whose instance lives: its memory may leave when it was idle for ten seconds, and a slow guest makes ten of one
 ALIVE = "hot or warm"
 
 
