@@ -390,6 +390,7 @@ int job_park(const struct spec *spec, json_t *out, struct hearth_err *err)
 	if (p.minder >= 0)
 		(void)fd_write_full(p.minder, "d", 1);
 	fd_close(&p.minder);
+	(void)fault_point("park-before-result");
 out:
 	image_free(p.img);
 	return r;

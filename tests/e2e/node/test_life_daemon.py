@@ -368,7 +368,8 @@ class Killed(Life):
         node = self.node
         node.deploy("f")
         count = node.count("f").count
-        for fault, op in (("park-before-dump", "park"), ("park-after-dump", "park"), ("park-after-commit", "park"), ("wake-restored", "wake")):
+        for fault, op in (("park-before-dump", "park"), ("park-after-dump", "park"), ("park-after-commit", "park"), ("park-before-result", "park"),
+                          ("wake-restored", "wake")):
             with self.subTest(fault=fault):
                 node.end()
                 if op == "wake":

@@ -14,10 +14,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from boxlib import BOX, begin, call, children, end, gone, job, main, state  # noqa: E402
 
 
-def wait_alone(pid):
-    """Until the instance goes on and neither CRIU nor a minder is there any more."""
+def wait_helpers(pid):
+    """Until neither CRIU nor a minder is there any more."""
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and (state(pid) == "T" or [c for c in children() if c != pid]):
+    while time.monotonic() < deadline and [c for c in children() if c != pid]:
         time.sleep(0.005)
     return time.monotonic() < deadline
 
@@ -38,7 +38,7 @@ def sweep(folder):
 
 def runs_on(p, pid, before, what):
     """Right after a failed parking, or as soon as the minder of a killed one is done."""
-    assert wait_alone(pid), (what, "the minder does not end")
+    assert wait_helpers(pid), (what, "the minder does not end")
     assert state(pid) not in (None, "T", "t", "Z"), (what, state(pid))
     answer = call(pid, "/")
     assert int(answer) == before + 1, (what, answer, before)
@@ -46,6 +46,16 @@ def runs_on(p, pid, before, what):
     seen = [n for n in os.listdir(p.images) if not n.startswith(".failed-")] if os.path.isdir(p.images) else []
     assert not seen, (what, seen)
     return before + 2
+
+
+def goes_on(p, name, pid, what):
+    """After a parking that was killed, as hearthd does: killed when the minder had been told that all is well, it left a whole image and a stopped instance."""
+    assert wait_helpers(pid), (what, "the minder does not end")
+    if state(pid) == "T":
+        assert job({"job": "verify", "image": p.image(name)})["ok"], what
+        assert job({"job": "resume", "pid": pid, "image": p.image(name)})["ok"], what
+        shutil.rmtree(p.image(name))
+    sweep(p.images)
 
 
 def fault_points(p, checks):
@@ -56,6 +66,10 @@ def fault_points(p, checks):
         assert not result["ok"], (fault, result)
         assert fault.startswith("fail:") != bool(result.get("died")), (fault, result)
         count = runs_on(p, pid, count, fault)
+    result = p.park("a", pid, env={"HEARTH_FAULT": "park-before-result"})
+    assert result.get("died") and wait_helpers(pid) and state(pid) == "T", (result, state(pid))
+    goes_on(p, "a", pid, "park-before-result")
+    count = runs_on(p, pid, count, "park-before-result")
     # CRIU's own faults: early, in the pages, connecting the parasite. One that ends in an error leaves the instance running; one that kills
     # CRIU may leave its code in the processes: such an instance is ended, and never was an image to be seen.
     for fault in ("1", "3", "5"):
@@ -131,8 +145,7 @@ def killed(p, checks):
                 count = int(call(pid, "/"))
                 continue
             if whom == "box" and struck and os.path.isdir(p.images):
-                wait_alone(pid)
-                sweep(p.images)
+                goes_on(p, "a", pid, (whom, step))
             count = runs_on(p, pid, count, (whom, step))
     assert blows >= 6, blows
     print("     %d blows, the instance was lost to %d" % (blows, lost))
@@ -181,7 +194,7 @@ def late_minder(p, checks):
         waiting.stdout.close()
     assert json.loads(result)["ok"], result
     assert job({"job": "resume", "pid": pid, "image": p.image("a")})["ok"]
-    assert wait_alone(pid)
+    assert wait_helpers(pid)
     assert job({"job": "verify", "image": p.image("a")})["ok"], "the minder removed what was not its own"
     assert int(call(pid, "/")) == count + 1
     end(pid)
