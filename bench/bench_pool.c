@@ -250,7 +250,7 @@ static void make_keys(void)
 	umask(077);
 	snprintf(path, sizeof(path), "%s/secret", folder);
 	f = fopen(path, "w");
-	if (!f || pool_key_new(f, 7) < 0 || fclose(f))
+	if (!f || pool_key_new(f, "7") < 0 || fclose(f))
 		die("no keys");
 	char access[64];
 

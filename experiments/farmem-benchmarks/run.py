@@ -5,7 +5,7 @@
 All four run in the same node with the same engine, which moves memory; what differs is the policy (hearthd(8), farmem_policy), and keep-alive has no engine at all. Idle instances end after 600 s. Of a trace
 that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not, and a function has two instances at most, as bursts that come so much faster would start many. Each function is called once before the trace begins,
 and P95 is that of calls that found an instance: how many had to start one is a line of its own.
-FaaSMem (ASPLOS 2024) reports 9.9% to 79.8% less local memory than keep-alive. Its pool is another machine's; the embedded one takes memory of this machine, which is a line of its own.
+FaaSMem (ASPLOS 2024) reports 9.9% to 79.8% less local memory than keep-alive. Its pool is another machine's; the embedded one takes memory of this machine, which is a line of its own, and so is what one elsewhere (--pool) takes of its machine.
 """
 import os
 import sys
@@ -32,6 +32,7 @@ def table(e, found):
         e.row(name, *both(found, lambda one, name=name: one['functions'][name]['local_mib'], lambda one, name=name: one['functions'][name]['p95_ms'] or None))
     e.row('all', *both(found, lambda one: farmem.of_all(one, 'local_mib'), lambda one: None))
     e.row('in the pool of this machine', *both(found, lambda one: one['pool'], lambda one: None))
+    e.row('in the pool elsewhere', *both(found, lambda one: one['elsewhere'], lambda one: None))
     base = found.get('keepalive')
     if base:
         e.row('to keep-alive, % (P95: mean of the functions)', *both(found, lambda one: farmem.change(one, base, 'local_mib'), lambda one: farmem.change(one, base, 'p95_ms')))
@@ -65,7 +66,7 @@ def main():
     keys = list(next(iter(next(iter(found.values()))['functions'].values())))
     e.csv(['policy', 'function', *keys], [[policy, f, *row.values()] for policy, one in found.items() for f, row in one['functions'].items()])
     e.plot(lambda axes: draw(axes, found, e.args.functions), columns=2)
-    e.row(f'{what}{" (SYNTHETIC)" if trace[0] != "--synthetic" and next(iter(found.values()))["synthetic"] else ""}, {compress} times faster; engine {name}', *[None] * len(e.columns))
+    e.row(f'{what}{" (SYNTHETIC)" if trace[0] != "--synthetic" and next(iter(found.values()))["synthetic"] else ""}, {compress} times faster; engine {name}, pool {e.args.pool}', *[None] * len(e.columns))
     table(e, found)
     e.finish()
 

@@ -69,7 +69,7 @@ class Packed:
         try:
             self.around(self.args.rounds, True)
         finally:
-            memory, pool, most = self.node.watched()
+            memory, pool, _, most = self.node.watched()
         if self.broken:
             raise farmem.Broken(self.broken[0])
         return {'n': n, 'local': sum(local for local, _ in memory.values()), 'most': most, 'pool': pool, 'p95': farmem.quantile(self.times, .95)}

@@ -21,6 +21,7 @@ FUNCTIONS = ('html_server', 'float_operation', 'json_dumps_loads', 'chameleon', 
 # name: the node's configuration
 POLICIES = {'keepalive': {'farmem': 'off'}, 'tmo': {'farmem_policy': 'tmo'}, 'cold60': {'farmem_policy': 'cold60'}, 'hearth': {}}
 COLOURS = {'keepalive': 'tab:gray', 'tmo': 'tab:blue', 'cold60': 'tab:orange', 'hearth': 'tab:red'}
+ELSEWHERE = ('tcp', 'unix', 'shm')
 KEEP_S = 600
 SAMPLE_S = .5
 PATIENCE_S = 300
@@ -36,6 +37,8 @@ class Broken(Exception):
 def options(parser):
     parser.add_argument('--functions', type=names(FUNCTIONS), default=list(FUNCTIONS), metavar='F,F...', help='of functions/; all of them')
     parser.add_argument('--functions-dir', default=os.path.join(SOURCE, 'functions'), metavar='DIR', help='where they are (%(default)s)')
+    parser.add_argument('--pool', choices=('embedded', *ELSEWHERE), default='embedded', help='where idle memory goes: embedded, to this node; tcp, unix, shm, to a `hearth pool` beside it, which is another machine\'s as far as memory counts, '
+                        'though not its processors (%(default)s)')
 
 
 def names(of):
@@ -81,8 +84,32 @@ def engine():
     return skip('no engine for far memory works here: ' + '; '.join(f"{c['name']}: {c['detail']}" for c in found))
 
 
+class Pool:
+    """A `hearth pool` beside a node, with keys of its own."""
+
+    def __init__(self, folder, kind):
+        self.keys = {what: f'{folder}/pool-{what}' for what in ('secret', 'access')}
+        for path, words in ((self.keys['secret'], ('--new-key', 'default')), (self.keys['access'], ('--print-access', self.keys['secret']))):
+            with open(path, 'w', encoding='ascii', opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                file.write(run('pool', *words).stdout)
+        place = 'tcp:127.0.0.1:0' if kind == 'tcp' else f'{kind}:{folder}/pool.sock'
+        self.process = subprocess.Popen([HEARTH, 'pool', '--listen', place, '--key-file', self.keys['access']], stdout=subprocess.PIPE, text=True)
+        self.place = self.process.stdout.readline().strip()
+        if not self.place:
+            raise Broken(f'hearth pool ended with status {self.end()}')
+
+    def bytes(self):
+        """What its contents take."""
+        return json.loads(run('--json', 'pool', '--status', self.place, '--key-file', self.keys['secret']).stdout)['stored_bytes']
+
+    def end(self):
+        self.process.terminate()
+        self.process.stdout.close()
+        return self.process.wait()
+
+
 class Node:
-    """A node with folders of its own; what it held is sampled while it is watched."""
+    """A node with folders of its own, and with args.pool one for its pool; what it held is sampled while it is watched."""
 
     def __init__(self, args, policy=None, compress=1, **config):
         self.args, self.compress = args, compress
@@ -90,9 +117,13 @@ class Node:
         # a short path, as sockets need it
         self.folder = tempfile.mkdtemp(prefix='hearth-fm-', dir='/tmp')
         self.samples, self.stop = [], threading.Event()
+        self.pool = None
 
     def __enter__(self):
         try:
+            if getattr(self.args, 'pool', 'embedded') != 'embedded' and self.config.get('farmem') != 'off':
+                self.pool = Pool(self.folder, self.args.pool)
+                self.config.update({'farmem_pool': self.pool.place, 'farmem_pool_key': self.pool.keys['secret']})
             self.up()
         except BaseException:
             self.__exit__()
@@ -101,6 +132,8 @@ class Node:
 
     def __exit__(self, *what):
         self.call('down', check=False)
+        if self.pool:
+            self.pool.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def call(self, *command, check=True):
@@ -160,12 +193,12 @@ class Node:
             for inst in ps['instances']:
                 local, away = held.get(inst['function'], (0, 0))
                 held[inst['function']] = local + inst['memory_bytes'], away + (inst.get('memory') or {}).get('remote_bytes', 0)
-            self.samples.append((time.monotonic(), held, ps['node']['farmem']['pool_bytes']))
+            self.samples.append((time.monotonic(), held, ps['node']['farmem']['pool_bytes'], self.pool.bytes() if self.pool else 0))
             if self.stop.wait(SAMPLE_S):
                 return
 
     def watched(self):
-        """Averages in MiB: ({function: (local, away)}, pool), each sample counting for the time up to the next; and the most that was local of all."""
+        """Averages in MiB: {function: (local, away)}, what is in this machine's pool, and in the one beside it, each sample counting for the time up to the next; and the most that was local of all."""
         self.stop.set()
         self.thread.join()
         s = self.samples
@@ -174,7 +207,7 @@ class Node:
         def mean(of):
             return sum(span * of(one) for span, one in zip(spans, s)) / whole / MIB
         seen = {f for one in s for f in one[1]}
-        return ({f: tuple(mean(lambda one, f=f, k=k: one[1].get(f, (0, 0))[k]) for k in (0, 1)) for f in seen}, mean(lambda one: one[2]),
+        return ({f: tuple(mean(lambda one, f=f, k=k: one[1].get(f, (0, 0))[k]) for k in (0, 1)) for f in seen}, mean(lambda one: one[2]), mean(lambda one: one[3]),
                 max(sum(local for local, _ in one[1].values()) for one in s) / MIB)
 
     # ---- a trace ----
@@ -193,7 +226,7 @@ class Node:
 
 def measure(args, policy, trace, compress, functions, **keys):
     """A node, the functions called once each, and the trace. @keys: of the functions' manifests.
-    Return: {'functions': {name: figures}, 'pool', 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)], 'load': of the machine before}"""
+    Return: {'functions': {name: figures}, 'pool', 'elsewhere' (what is kept of it, MiB), 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)], 'load': of the machine before}"""
     load = os.getloadavg()[0]
     worth = {'farmem_worth': args.worth} if policy == 'hearth' and getattr(args, 'worth', None) else {}
     with Node(args, policy, compress, **worth) as node:
@@ -205,7 +238,7 @@ def measure(args, policy, trace, compress, functions, **keys):
         try:
             report = node.replay(trace, functions)
         finally:
-            memory, pool, _ = node.watched()
+            memory, pool, elsewhere, _ = node.watched()
         moved = {f['name']: f.get('memory') or {} for f in node.ps()['functions']}
         waited = node.fault_s()
     rows = {}
@@ -213,8 +246,8 @@ def measure(args, policy, trace, compress, functions, **keys):
         local, away = memory.get(f['name'], (0, 0))
         rows[f['name']] = {'local_mib': local, 'away_mib': away, 'p50_ms': f['p50_ms'], 'p95_ms': f['found_p95_ms'], 'p95_with_starts_ms': f['p95_ms'], 'calls': f['requests'], 'errors': f['errors'],
                            'cold': f['cold'], 'warm': f['warm'], **{key: moved[f['name']].get(key, 0) for key in ('faults', 'prefetched_pages', 'prefetch_hits')}, 'fault_ms': waited.get(f['name'], 0) * 1e3}
-    series = [(at - node.samples[0][0], sum(local for local, _ in held.values()) / MIB) for at, held, _ in node.samples]
-    return {'functions': rows, 'pool': pool, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series, 'load': load}
+    series = [(at - node.samples[0][0], sum(local for local, _ in held.values()) / MIB) for at, held, *_ in node.samples]
+    return {'functions': rows, 'pool': pool, 'elsewhere': elsewhere, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series, 'load': load}
 
 
 def of_all(found, key):

@@ -32,7 +32,7 @@ static bool read_bytes(const char *text, uint64_t *ret)
 	return parse_bytes(text, ret) == 0 && *ret;
 }
 
-/* Seconds, or a tenant: a number and nothing else. */
+/* Seconds: a number and nothing else. */
 static bool read_number(const char *text, uint64_t *ret)
 {
 	char *end;
@@ -217,12 +217,10 @@ static int status(struct cli *cli, const struct pool_cli *c)
 static int new_key(struct cli *cli, const char *text)
 {
 	struct hearth_err err;
-	uint64_t tenant;
-	int r;
+	int r = pool_key_new(stdout, text);
 
-	if (!read_number(text, &tenant))
-		return cli_usage(cli, "--new-key wants a tenant's number");
-	r = pool_key_new(stdout, tenant);
+	if (r == -EINVAL)
+		return cli_usage(cli, "--new-key wants a tenant's number, or its name, which begins with a letter or _");
 	return r < 0 ? err_set(&err, r, "no random numbers"), cli_fail(cli, &err) : CLI_OK;
 }
 

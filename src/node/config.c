@@ -50,6 +50,8 @@ static const struct yaml_key config_keys[] = {
 	KEY(farmem_policy, YAML_ENUM, .names = farmem_policy_names),
 	KEY(farmem_compress, YAML_INT, .min = 1, .max = 10000),
 	KEY(farmem_worth, YAML_BYTES),
+	KEY(farmem_pool, YAML_STR),
+	KEY(farmem_pool_key, YAML_STR),
 	KEY(memory_pressure, YAML_STR),
 	KEY(ckpt_hold_time, YAML_DURATION, .min = 0, .max = 366 * DAY_NS),
 	{ 0 },

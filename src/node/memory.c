@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -386,10 +389,24 @@ static void on_prefetched(struct memory *m)
 		ops(m)->refresh(m->target);
 }
 
+static const char *pool_refuses(int error)
+{
+	switch (error) {
+	case 0: return NULL;
+	case -EACCES: return "the pool does not take it: farmem_pool_key has no key of its tenant that the pool has, too";
+	case -ENOSPC: return "the pool does not take it: it is full";
+	case -EDQUOT: return "the pool does not take it: the tenant's share is used up";
+	case -ECONNREFUSED: return "the pool does not answer";
+	default: return "the pool does not take it";
+	}
+}
+
 static void on_stat(struct memory *m, const struct farmem_stat *stat)
 {
 	bool looked = m->looking && is_idle(m);
 
+	if (stat->pool_error && stat->pool_error != m->stat.pool_error && m->inst)
+		log_warn("instance %s: its memory stays: %s", m->inst->id, pool_refuses(stat->pool_error));
 	m->stat = *stat;
 	if (m->wake.took_ns && !m->wake.told) {
 		m->wake.faulted_ns = stat->fault_latency.sum_ns;
@@ -471,9 +488,6 @@ static void on_engine(struct node *n, const struct farmem_event *e)
 		log_warn("hearth-pager ended: %s; instances that touch memory that is away wait for the next one", e->why);
 		helper_lost(&n->memory.pager);
 		break;
-	case FARMEM_PRESSURE:
-		log_warn("the pool is running full: %s", e->why);
-		break;
 	default:
 		break;
 	}
@@ -500,11 +514,6 @@ static void readable(struct ev_loop *loop, ev_io *w, int events)
 
 /* ---- attaching, recalling, letting go ---- */
 
-static uint64_t digest_of(const char *text)
-{
-	return digest_mem(text, strlen(text)).lo;
-}
-
 static int ask_engine(struct memory *m, struct hearth_err *err)
 {
 	const struct instance *inst = m->inst;
@@ -518,7 +527,7 @@ static int ask_engine(struct memory *m, struct hearth_err *err)
 		.cgroup = base ? group : NULL,
 		.name = inst->id,
 		.memory_bytes = inst->fn->m.memory_bytes,
-		.object = { digest_of(inst->fn->m.user ? inst->fn->m.user : ""), digest_of(inst->fn->m.name), digest_of(inst->id) },
+		.object = { farmem_digest(inst->fn->m.user ? inst->fn->m.user : FARMEM_TENANT_DEFAULT), farmem_digest(inst->fn->m.name), farmem_digest(inst->id) },
 		.ctx = m,
 	};
 
@@ -609,12 +618,19 @@ bool memory_is_away(const struct instance *inst)
 	return m && (remote_bytes(m) > 0 || m->policy.under_way);
 }
 
+const struct farmem_stat *memory_stat(const struct instance *inst)
+{
+	return inst->memory && inst->memory->attached ? &inst->memory->stat : NULL;
+}
+
 const char *memory_left_alone(const struct instance *inst)
 {
 	const struct node *n = inst->fn->node;
 
-	if (memory_stat(inst) || !instance_has_process(inst))
+	if (!instance_has_process(inst))
 		return NULL;
+	if (memory_stat(inst))
+		return pool_refuses(memory_stat(inst)->pool_error);
 	if (inst->fn->m.farmem.mode == FARMEM_OFF)
 		return "its manifest says farmem: off";
 	if (!n->memory.engine)
@@ -624,11 +640,6 @@ const char *memory_left_alone(const struct instance *inst)
 	if (inst->left_alone[0])
 		return inst->left_alone;
 	return n->memory.up ? "it is not likely to live for long enough" : "the engine is being started";
-}
-
-const struct farmem_stat *memory_stat(const struct instance *inst)
-{
-	return inst->memory && inst->memory->attached ? &inst->memory->stat : NULL;
 }
 
 void memory_environment(const struct instance *inst, json_t *env)
@@ -699,6 +710,7 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 	(void)loop;
 	(void)events;
 	measure_kept(n);
+	farmem_costs_fade(&nm->policy.costs, NS_PER_S);
 	farmem_knobs_default(&knobs);
 	nm->moved_last = nm->offloaded_bytes;
 	farmem_node_update(&nm->policy, &knobs, &want, 0, before);
@@ -720,6 +732,20 @@ static int pager_end(struct node *n, unsigned max_ms)
 	return n->memory.engine && n->memory.ops->end ? n->memory.ops->end(n->memory.engine, max_ms) : 0;
 }
 
+/* of the pool. Ends with NULL. */
+static void pool_arguments(const struct node_config *cfg, const char **argv)
+{
+	if (cfg->farmem_pool) {
+		*argv++ = "--pool";
+		*argv++ = cfg->farmem_pool;
+	}
+	if (cfg->farmem_pool_key) {
+		*argv++ = "--pool-key";
+		*argv++ = cfg->farmem_pool_key;
+	}
+	*argv = NULL;
+}
+
 static void pager_arguments(struct node *n, const char **argv, size_t room)
 {
 	static char socket[PATH_MAX];
@@ -728,10 +754,41 @@ static void pager_arguments(struct node *n, const char **argv, size_t room)
 	snprintf(socket, sizeof(socket), "%s/pager.sock", n->cfg->run_dir);
 	argv[0] = "--socket";
 	argv[1] = socket;
-	argv[2] = NULL;
+	pool_arguments(n->cfg, argv + 2);
 }
 
 static const struct helper_ops pager_helper = { .program = "hearth-pager", .find = pager_find, .end = pager_end, .arguments = pager_arguments };
+
+/* The pager itself says whether it can use the pool that is asked for. Return: 0, -errno with message. */
+static int check_pool(const struct node *n, struct hearth_err *err)
+{
+	char program[PATH_MAX], why[sizeof(err->msg)] = "";
+	const char *argv[8] = { program, "--check" };
+	FD_AUTO int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int out[2], r, status = 0;
+	ssize_t len;
+	pid_t pid;
+
+	if (!n->cfg->farmem_pool)
+		return n->cfg->farmem_pool_key ? err_set(err, -EINVAL, "farmem_pool_key is for a pool elsewhere: say which one, with farmem_pool") : 0;
+	if (n->cfg->farmem != NODE_FARMEM_AUTO && n->cfg->farmem != NODE_FARMEM_UFFD)
+		return err_set(err, -EINVAL, "farmem_pool: with farmem: %s nothing goes to a pool; use auto or uffd", node_farmem_names[n->cfg->farmem]);
+	snprintf(program, sizeof(program), "%s/%s", n->cfg->libexec_dir, pager_helper.program);
+	pool_arguments(n->cfg, argv + 2);
+	if (null < 0 || pipe2(out, O_CLOEXEC) < 0)
+		return err_set(err, -errno, "cannot start %s: %s", program, strerror(errno));
+	r = box_spawn((char *const *)argv, null, out[1], &pid);
+	close(out[1]);
+	len = r < 0 ? 0 : fd_read_full(out[0], why, sizeof(why) - 1);
+	close(out[0]);
+	if (r < 0)
+		return err_set(err, r, "cannot start %s: %s", program, strerror(-r));
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	why[len > 0 ? len : 0] = '\0';
+	why[strcspn(why, "\n")] = '\0';
+	return status ? err_set(err, -EINVAL, "farmem_pool: %.400s", *why ? why : "hearth-pager ended without a word") : 0;
+}
 
 void node_memory_init(struct node *n)
 {
@@ -773,25 +830,32 @@ static void choose(struct node *n, const struct farmem_options *options)
 	}
 }
 
-void node_memory_begin(struct node *n)
+int node_memory_begin(struct node *n, struct hearth_err *err)
 {
 	struct node_memory *nm = &n->memory;
 	char socket[PATH_MAX], group[PATH_MAX];
 	const char *base = cgroup_tree_base(n->cgroups, CGROUP_MEMORY);
 	struct farmem_knobs knobs;
 	struct farmem_options options = { .socket = socket, .libexec_dir = n->cfg->libexec_dir, .cgroup_dir = base ? group : NULL };
+	int r = check_pool(n, err);
 
+	if (r < 0)
+		return r;
 	if (n->cfg->farmem == NODE_FARMEM_OFF) {
 		snprintf(nm->why, sizeof(nm->why), "farmem: off");
-		return;
+		return 0;
 	}
 	snprintf(socket, sizeof(socket), "%s/pager.sock", n->cfg->run_dir);
 	snprintf(group, sizeof(group), "%s", base ? base : "");
 	choose(n, &options);
 	if (!nm->engine) {
 		log_at(n->cfg->farmem == NODE_FARMEM_AUTO ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "idle instances keep their memory until they are parked: %s", nm->why);
-		return;
+		return 0;
 	}
+	if (n->cfg->farmem_pool && nm->ops->again)
+		snprintf(nm->what + strlen(nm->what), sizeof(nm->what) - strlen(nm->what), "; pool %s", n->cfg->farmem_pool);
+	else if (n->cfg->farmem_pool)
+		log_warn("farmem_pool is not used: %s moves memory elsewhere", nm->ops->name);
 	log_info("idle instances give their memory back: %s (%s)", nm->ops->name, nm->what);
 	ev_io_set(&nm->watch, nm->ops->fd(nm->engine), EV_READ);
 	ev_io_start(n->loop, &nm->watch);
@@ -802,6 +866,7 @@ void node_memory_begin(struct node *n)
 		helper_begin(&nm->pager);
 	else
 		nm->up = true;
+	return 0;
 }
 
 void node_memory_end(struct node *n)
@@ -820,6 +885,17 @@ void node_memory_end(struct node *n)
 		LIST_REMOVE(m, entry);
 		free(m);
 	}
+}
+
+uint64_t memory_break_even_ns(const struct node *n)
+{
+	struct farmem_knobs knobs;
+
+	farmem_knobs_default(&knobs);
+	knobs.processor_bytes = n->cfg->farmem_worth;
+	farmem_knobs_rule(&knobs, (enum farmem_rule)n->cfg->farmem_policy);
+	farmem_knobs_compress(&knobs, (unsigned)n->cfg->farmem_compress);
+	return farmem_break_even_ns(&n->memory.policy, &knobs, 0);
 }
 
 uint64_t memory_pool_bytes(const struct node *n)

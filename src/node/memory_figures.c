@@ -24,6 +24,8 @@ static void add(struct farmem_stat *into, const struct farmem_stat *s)
 	for (int k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
 		into->uncovered[k] += s->uncovered[k];
 	into->refused_bytes += s->refused_bytes;
+	if (s->pool_error)
+		into->pool_error = s->pool_error;
 	farmem_latency_merge(&into->fault_latency, &s->fault_latency);
 }
 
@@ -163,6 +165,8 @@ int metrics_memory(struct node *n, struct buf *out)
 	r |= buf_printf(out, "hearth_farmem_up{engine=\"%s\"} %d\n", n->memory.ops ? n->memory.ops->name : "none", n->memory.up);
 	r |= metrics_head(out, "hearth_farmem_pager_restarts_total", "counter", "Pagers that ended.");
 	r |= buf_printf(out, "hearth_farmem_pager_restarts_total %llu\n", (unsigned long long)n->memory.pager.restarts);
+	r |= metrics_head(out, "hearth_farmem_break_even_seconds", "gauge", "How long memory has to stay away so that moving it is worth it, as measured.");
+	r |= buf_printf(out, "hearth_farmem_break_even_seconds %.9g\n", (double)memory_break_even_ns(n) / NS_PER_S);
 	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
 		r |= metrics_head(out, rows[k].name, rows[k].type, rows[k].help);
 		HASH_ITER(hh, n->functions, fn, next) {
@@ -177,6 +181,6 @@ json_t *node_memory_to_json(const struct node *n)
 {
 	const struct node_memory *m = &n->memory;
 
-	return json_pack("{s:s?,s:b,s:s,s:I,s:I}", "engine", m->ops ? m->ops->name : NULL, "up", m->up, "detail", m->ops ? m->what : m->why, "pool_bytes", (json_int_t)memory_pool_bytes(n),
-			 "pager_restarts", (json_int_t)m->pager.restarts);
+	return json_pack("{s:s?,s:b,s:s,s:I,s:I,s:f}", "engine", m->ops ? m->ops->name : NULL, "up", m->up, "detail", m->ops ? m->what : m->why, "pool_bytes", (json_int_t)memory_pool_bytes(n),
+			 "pager_restarts", (json_int_t)m->pager.restarts, "break_even_s", (double)memory_break_even_ns(n) / NS_PER_S);
 }

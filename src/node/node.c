@@ -271,7 +271,9 @@ static int set_up(struct node *n, struct hearth_err *err)
 	r = cgroup_claim(n->cgroups, err);
 	if (r < 0)
 		log_warn("no memory or CPU limits: %s", err->msg);
-	node_memory_begin(n);           /* before anything starts: programs begin with what its engine wants in their environment */
+	r = node_memory_begin(n, err);  /* before anything starts: programs begin with what its engine wants in their environment */
+	if (r < 0)
+		return r;
 	r = functions_load(n, err);
 	if (r < 0)
 		return r;

@@ -458,7 +458,7 @@ struct node_memory {
 	struct farmem_engine *engine;
 	unsigned features;
 	bool up;                                /* attaches are taken */
-	char what[192], why[256];
+	char what[512], why[256];
 	struct farmem_node policy;
 	struct memory_list all;                 /* of instances that were, too, until the engine has let go of them */
 	ev_io watch;
@@ -468,11 +468,13 @@ struct node_memory {
 };
 
 void node_memory_init(struct node *n);
-/** node_memory_begin - choose and open an engine, before anything starts */
-void node_memory_begin(struct node *n);
+/** node_memory_begin - choose and open an engine, before anything starts. Return: 0 (though there may be none), -errno with message (what is asked for cannot be). */
+int node_memory_begin(struct node *n, struct hearth_err *err);
 void node_memory_end(struct node *n);
 /** node_memory_to_json - which engine, or why none; what is in the pool */
 json_t *node_memory_to_json(const struct node *n);
+/** memory_break_even_ns - how long memory has to stay away so that moving it is worth what that takes, as measured */
+uint64_t memory_break_even_ns(const struct node *n);
 /** memory_pool_bytes - memory of this machine that what is away takes, of instances that have just ended too */
 uint64_t memory_pool_bytes(const struct node *n);
 /** memory_pressure_read - "some avg10" of a PSI file, 0..1; 0 where there is none */

@@ -30,7 +30,7 @@
 #define BACK_OFF_MS 1000
 
 static const char usage[] =
-	"usage: hearth-pager [--socket PATH] [--pool URI] [--pool-key FILE] [--fault-around BYTES] [--fetch-workers N] [--log-level error|warn|info|debug]\n"
+	"usage: hearth-pager [--socket PATH] [--pool URI] [--pool-key FILE] [--fault-around BYTES] [--fetch-workers N] [--log-level error|warn|info|debug] [--check]\n"
 	"\n"
 	"Moves memory of functions to a pool and back; hearthd starts it. Prints a newline when it is ready, or when another one is at that socket already.\n";
 
@@ -38,7 +38,7 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 {
 	static const struct option longs[] = {
 		{ "socket", 1, NULL, 's' }, { "pool", 1, NULL, 'p' }, { "pool-key", 1, NULL, 'k' }, { "fault-around", 1, NULL, 'a' }, { "fetch-workers", 1, NULL, 'w' }, { "log-level", 1, NULL, 'L' },
-		{ "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
+		{ "check", 0, NULL, 'c' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'v' }, { 0 },
 	};
 	unsigned long workers;
 	char *end;
@@ -61,6 +61,7 @@ static int parse_options(int argc, char **argv, struct pager_options *o)
 			o->fetch_workers = (unsigned)workers;
 			break;
 		case 'L': r |= log_set_level_named(optarg); break;
+		case 'c': o->check = true; break;
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'v': puts("hearth-pager " HEARTH_VERSION); exit(0);
 		default: r = -EINVAL;
@@ -223,6 +224,17 @@ static _Noreturn void hold(const struct pager_options *o)
 	}
 }
 
+/* One that is elsewhere need not answer yet. Return: 0, -errno with message. */
+static int check_pool(const struct pager_options *o, struct hearth_err *err)
+{
+	struct pool_options of = { .key_file = o->key_file, .memory_bytes = PAGE_BYTES };
+	struct pool *pool = NULL;
+	int r = pool_open(o->uri, &of, &pool, err);
+
+	pool_close(pool);
+	return r;
+}
+
 /* whichever of the three it was sent to */
 static void stop(int sig)
 {
@@ -236,8 +248,16 @@ int main(int argc, char **argv)
 	struct pager_options o = { .socket = PAGER_SOCKET, .uri = "embedded:", .around_bytes = AROUND_BYTES };
 	struct sigaction act = { .sa_handler = stop, .sa_flags = SA_RESTART };
 
+	struct hearth_err err;
+
 	if (parse_options(argc, argv, &o) < 0)
 		return 2;
+	if (check_pool(&o, &err) < 0) {
+		fprintf(o.check ? stdout : stderr, "%s%s\n", o.check ? "" : "hearth-pager: ", err.msg);
+		return 2;
+	}
+	if (o.check)
+		return 0;
 	state = mmap(NULL, sizeof(*state), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (state == MAP_FAILED) {
 		fprintf(stderr, "hearth-pager: out of memory\n");

@@ -437,11 +437,11 @@ static void back_done(struct space *s, int error)
 	drop_stage(s);
 }
 
-/* Return: all of them are there */
-static bool commit(struct space *s, const struct put *p)
+/* Return: 0, all of them are there; else what the pool says of one that is not */
+static int commit(struct space *s, const struct put *p)
 {
 	struct batch *b = &s->st->batch;
-	bool all = true;
+	int r = 0;
 
 	(void)step("pager-committing");
 	for (unsigned i = 0; i < p->n; i++) {
@@ -456,23 +456,28 @@ static bool commit(struct space *s, const struct put *p)
 		} else if (p->status[i] == 0 && entry_id(entry) != p->id[i]) {
 			space_forget(s, p->id[i]);      /* it came back, or was thrown away, meanwhile */
 		} else if (ours) {
-			all = false;
+			r = p->status[i];
 		}
 		if (i == p->n / 2)
 			(void)step("pager-half-committed");
 	}
-	return all;
+	return r;
 }
 
 static void put_done(struct space *s, const struct put *p)
 {
+	int r;
+
 	if (s->gone || s->st->batch.phase != BATCH_MOVED || s->st->batch.seq != p->seq)
 		return;
-	if (commit(s, p)) {
+	r = commit(s, p);
+	if (r < 0 && r != s->st->figures.put_error)
+		log_warn("instance %s: the pool does not take its pages: %s", space_target(s)->st->name, strerror(-r));
+	s->st->figures.put_error = r;
+	if (r == 0) {
 		end_batch(s);
 		drop_stage(s);
 	} else {
-		log_warn("instance %s: the pool does not take its pages", space_target(s)->st->name);
 		out_cancel(s);
 		out_back(s);
 	}

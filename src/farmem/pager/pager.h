@@ -58,6 +58,7 @@ struct batch {
 struct figures {
 	uint64_t resident_pages[FARMEM_SEGMENTS], remote_pages[FARMEM_SEGMENTS];
 	uint64_t offloaded_pages, recalled_pages, faults, zero_faults, prefetched_pages, sampled, sampled_used, fixed_pages;
+	int32_t put_error;              /* of the last that were put; 0: the pool took them */
 	struct farmem_latency latency;
 };
 

@@ -7,7 +7,7 @@
 #include "farmem/engine.h"
 
 /* Between hearthd and hearth-pager: SOCK_SEQPACKET, a packet a request or an event, of the same version on both sides. What they mean: farmem/engine.h */
-#define PAGER_VERSION 4
+#define PAGER_VERSION 5
 #define PAGER_TARGETS_MAX 256
 
 /*

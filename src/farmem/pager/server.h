@@ -16,11 +16,12 @@ struct client {
 	bool dead;
 };
 
-/** struct pager_options - @uri, @key_file: of the pool; @around_bytes: what comes with a page that is touched; @fetch_workers: that bring much memory of one process together, 0: as many as are idle */
+/** struct pager_options - @uri, @key_file: of the pool; @around_bytes: what comes with a page that is touched; @fetch_workers: that bring much memory of one process together, 0: as many as are idle; @check: only say whether these will do */
 struct pager_options {
 	const char *socket, *uri, *key_file;
 	uint64_t around_bytes;
 	unsigned fetch_workers;
+	bool check;
 };
 
 /** server_run - the working process, until it is told to end. @state: shared with the holder. Return: exit status. */

@@ -405,6 +405,8 @@ static void add_uncovered(struct space *s, struct farmem_stat *n)
 	for (unsigned k = 0; k < FARMEM_UNCOVERED_KINDS; k++)
 		n->uncovered[k] += s->uncovered[reasons[k]];
 	n->refused_bytes += s->st->figures.fixed_pages * PAGE_BYTES;
+	if (s->st->figures.put_error)
+		n->pool_error = s->st->figures.put_error;
 }
 
 static void add_space(struct space *s, struct farmem_stat *n)

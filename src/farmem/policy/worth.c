@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether it is worth a processor's time that memory leaves: it has to stay away for long enough. docs/adr/0023-warm.md */
+#include <math.h>
+
+#include "base/clock.h"
 #include "private.h"
 
 /* what is measured fades: so much of it counts as much as what comes next */
@@ -7,6 +10,7 @@
 #define MEETINGS_MEMORY 64
 #define IDLES_MEMORY 64
 #define PARKS_MEMORY 8
+#define HALF_LIFE_NS (3600.0 * NS_PER_S)
 /* of what leaves, at least so much of this machine's memory is taken to be free then: what is new in a pool has not been made smaller yet */
 #define SAVED_MIN 0.25
 
@@ -23,6 +27,24 @@ void rate_add(struct farmem_rate *r, double n, uint64_t ns, double memory)
 void farmem_costs_default(struct farmem_costs *ret)
 {
 	*ret = (struct farmem_costs){ .out = { 64 << 20, 37e6 }, .back = { 64 << 20, 37e6 }, .wake = { 64 << 20, 37e6 }, .meet = { 4, 4 * 5e6 }, .kept = 0.33 };
+}
+
+static void fade(struct farmem_rate *r, const struct farmem_rate *to, double share)
+{
+	r->ns += share * (rate_each(to) * r->n - r->ns);
+}
+
+void farmem_costs_fade(struct farmem_costs *c, uint64_t ns)
+{
+	double share = 1 - exp2(-(double)ns / HALF_LIFE_NS);
+	struct farmem_costs d;
+
+	farmem_costs_default(&d);
+	fade(&c->out, &d.out, share);
+	fade(&c->back, &d.back, share);
+	fade(&c->wake, &d.wake, share);
+	fade(&c->meet, &d.meet, share);
+	c->kept += share * (d.kept - c->kept);
 }
 
 void farmem_measured_out(struct farmem_costs *c, uint64_t bytes, uint64_t ns)

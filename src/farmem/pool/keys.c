@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "farmem/engine.h"
 
 #define CONTEXT "hearthpl"
 #define HEX (2 * WIRE_KEY_BYTES)
@@ -20,10 +21,23 @@ static void derive(const uint8_t secret[WIRE_KEY_BYTES], struct key *k)
 	crypto_kdf_derive_from_key(k->page, sizeof(k->page), SUBKEY_PAGE, CONTEXT, secret);
 }
 
+int keys_tenant(const char *text, uint64_t *ret)
+{
+	char *end;
+
+	if ((*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') || *text == '_') {
+		*ret = farmem_digest(text);
+		return strpbrk(text, " \t\n") ? -EINVAL : 0;
+	}
+	errno = 0;
+	*ret = strtoull(text, &end, 0);
+	return errno || *end || *text < '0' || *text > '9' ? -EINVAL : 0;
+}
+
 /* Return: 0, -EINVAL with message */
 static int read_line(char *line, bool pool, struct keys *keys, struct hearth_err *err)
 {
-	char *save, *tenant = strtok_r(line, " \t", &save), *what = strtok_r(NULL, " \t", &save), *hex = strtok_r(NULL, " \t", &save), *end;
+	char *save, *tenant = strtok_r(line, " \t", &save), *what = strtok_r(NULL, " \t", &save), *hex = strtok_r(NULL, " \t", &save);
 	struct key *k = &keys->key[keys->n];
 	uint8_t bytes[WIRE_KEY_BYTES];
 	size_t n;
@@ -32,10 +46,8 @@ static int read_line(char *line, bool pool, struct keys *keys, struct hearth_err
 		return 0;
 	if (!what || !hex || strtok_r(NULL, " \t", &save) || (strcmp(what, "secret") && strcmp(what, "access")))
 		return err_set(err, -EINVAL, "a line is \"TENANT secret HEX\" or \"TENANT access HEX\"");
-	errno = 0;
-	k->tenant = strtoull(tenant, &end, 0);
-	if (errno || *end || *tenant == '-')
-		return err_set(err, -EINVAL, "\"%s\" is not a tenant's number", tenant);
+	if (keys_tenant(tenant, &k->tenant) < 0)
+		return err_set(err, -EINVAL, "\"%s\" is neither a tenant's number nor its name, which begins with a letter or _", tenant);
 	if (keys->n == KEYS_MAX || keys_find(keys, k->tenant))
 		return keys->n == KEYS_MAX ? err_set(err, -EINVAL, "more than %u keys", KEYS_MAX) : err_set(err, -EINVAL, "tenant %s has a key already", tenant);
 	if (strlen(hex) != HEX || sodium_hex2bin(bytes, sizeof(bytes), hex, HEX, NULL, &n, NULL) < 0 || n != sizeof(bytes))
@@ -88,19 +100,22 @@ const struct key *keys_find(const struct keys *k, uint64_t tenant)
 	return NULL;
 }
 
-static void print(FILE *out, uint64_t tenant, const char *what, const uint8_t key[WIRE_KEY_BYTES])
+static void print(FILE *out, const char *tenant, const char *what, const uint8_t key[WIRE_KEY_BYTES])
 {
 	char hex[HEX + 1];
 
 	sodium_bin2hex(hex, sizeof(hex), key, WIRE_KEY_BYTES);
-	fprintf(out, "%" PRIu64 " %s %s\n", tenant, what, hex);
+	fprintf(out, "%s %s %s\n", tenant, what, hex);
 	sodium_memzero(hex, sizeof(hex));
 }
 
-int keys_print_new(FILE *out, uint64_t tenant)
+int keys_print_new(FILE *out, const char *tenant)
 {
 	uint8_t secret[WIRE_KEY_BYTES];
+	uint64_t number;
 
+	if (keys_tenant(tenant, &number) < 0)
+		return -EINVAL;
 	if (sodium_init() < 0)
 		return -EIO;
 	crypto_kdf_keygen(secret);
@@ -111,8 +126,12 @@ int keys_print_new(FILE *out, uint64_t tenant)
 
 void keys_print_access(FILE *out, const struct keys *k)
 {
-	for (unsigned i = 0; i < k->n; i++)
-		print(out, k->key[i].tenant, "access", k->key[i].access);
+	char number[24];
+
+	for (unsigned i = 0; i < k->n; i++) {
+		snprintf(number, sizeof(number), "%" PRIu64, k->key[i].tenant);
+		print(out, number, "access", k->key[i].access);
+	}
 }
 
 void keys_done(struct keys *k)

@@ -33,8 +33,10 @@ struct keys {
  */
 int keys_read(const char *path, bool pool, struct keys *ret, struct hearth_err *err);
 const struct key *keys_find(const struct keys *k, uint64_t tenant);
-/** keys_print_new - a line with a new secret */
-int keys_print_new(FILE *out, uint64_t tenant);
+/** keys_tenant - of a tenant's number, or of its name, which begins with a letter or _. Return: 0, -EINVAL. */
+int keys_tenant(const char *text, uint64_t *ret);
+/** keys_print_new - a line with a new secret; for @tenant see keys_tenant(). Return: 0, -EINVAL, -EIO. */
+int keys_print_new(FILE *out, const char *tenant);
 /** keys_print_access - the pool's lines for a node's */
 void keys_print_access(FILE *out, const struct keys *k);
 void keys_done(struct keys *k);

@@ -664,7 +664,7 @@ void pool_server_stat(const struct pool_server *s, struct pool_server_stat *ret)
 	pool_store_stat(s->store, NULL, &ret->store);
 }
 
-int pool_key_new(FILE *out, uint64_t tenant)
+int pool_key_new(FILE *out, const char *tenant)
 {
 	return keys_print_new(out, tenant);
 }

@@ -9,8 +9,11 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -101,7 +104,10 @@ class Warm(unittest.TestCase):
         self.assertEqual(self.metric("hearth_farmem_up", engine="double"), 1)
         self.assertGreater(self.metric("hearth_farmem_offloaded_bytes_total", function="lambda"), 0)
         self.assertEqual(self.metric("hearth_farmem_faults_total", function="lambda"), 1)
-        self.assertEqual(node.ask("ps")["node"]["farmem"]["engine"], "double")
+        farmem = node.ask("ps")["node"]["farmem"]
+        self.assertEqual(farmem["engine"], "double")
+        self.assertAlmostEqual(farmem["break_even_s"], self.metric("hearth_farmem_break_even_seconds"), delta=farmem["break_even_s"] / 2)
+        self.assertGreater(farmem["break_even_s"], 0)
 
     def test_figures_after_a_wake(self):
         """Memory is looked at when what is needed has come back, and when the request has ended: not only when a second is over."""
@@ -437,35 +443,50 @@ class Warm(unittest.TestCase):
         self.assertEqual(node.count("f").start, "hot")
 
 
-class Real(unittest.TestCase):
+class Moves(unittest.TestCase):
     """The daemon as it is, with its own engine: memory of real processes really leaves."""
 
-    def setUp(self):
-        self.node = Node()
-        self.addCleanup(self.node.close)
-        self.node.start().knows()
-        engine = self.node.ask("ps")["node"]["farmem"]
-        if not engine["engine"]:
-            self.skipTest("idle memory cannot be moved here: " + engine["detail"])
-        wait_for("the engine", lambda: self.node.ask("ps")["node"]["farmem"]["up"])
+    def begin(self, **config):
+        node = Node()
+        self.addCleanup(node.close)
+        config_file = node.dir + "/node.yaml"
+        with open(config_file, "w") as f:
+            f.writelines(f"{key}: {value}\n" for key, value in config.items())
+        node.start(args=("--config", config_file)).knows()
+        engine = node.ask("ps")["node"]["farmem"]
+        if engine["engine"] != "uffd":
+            self.skipTest("idle memory cannot be moved to a pool here: " + engine["detail"])
+        wait_for("the engine", lambda: node.ask("ps")["node"]["farmem"]["up"])
+        return node
 
     def tearDown(self):
         self.assertEqual(litter(), set())
 
-    def warm(self, at_least=30 << 20):
-        node = self.node
+    def warm(self, at_least=30 << 20, node=None):
+        node = node or self.node
         wait_for("memory that is away", lambda: (node.instances("f")[0]["memory"] or {}).get("remote_bytes", 0) >= at_least)
         return node.in_state("f", "warm")[0]
 
-    def deploy(self):
-        node = self.node
+    def deploy(self, node=None):
+        node = node or self.node
         node.deploy("f", keep_hot="200ms", keep_warm="1h", env={"BALLAST": str(40 << 20)}, farmem={"min_idle": "100ms", "rate": 1, "floor": "1MiB"})
         self.assertEqual(node.count("f").start, "cold")
 
-    def right(self, count, start):
+    def right(self, count, start, node=None):
         """Every byte of it is what it was."""
-        answer = self.node.call("f", {"check": True})
+        answer = (node or self.node).call("f", {"check": True})
         self.assertEqual((answer.count, answer.start), (count, start))
+
+    def pager(self):
+        """The pager's processes: the one that works is a child of one of the others."""
+        return [p for p in processes(self.node.run + "/pager.sock") if state_of(p) != "Z"]
+
+
+class Real(Moves):
+    """The pool is the pager's own."""
+
+    def setUp(self):
+        self.node = self.begin()
 
     def test_leaves_and_comes_back(self):
         node = self.node
@@ -510,10 +531,6 @@ class Real(unittest.TestCase):
         self.assertGreater(memory["uncovered"]["file"], 1 << 20)
         self.assertGreater(memory["uncovered"]["helper"], 0)
         self.assertIsNone(self.node.instances("f")[0]["memory_left_alone"])
-
-    def pager(self):
-        """The pager's processes: the one that works is a child of one of the others."""
-        return [p for p in processes(self.node.run + "/pager.sock") if state_of(p) != "Z"]
 
     def test_pager_killed_under_load(self):
         """Any of its processes: calls go on and every byte is right."""
@@ -582,6 +599,140 @@ class Real(unittest.TestCase):
         wait_for("its end", lambda: not node.instances("f"))
         wait_for("its pool memory to be free", lambda: node.ask("ps")["node"]["farmem"]["pool_bytes"] == 0)
         self.right(1, "cold")
+
+
+class Elsewhere(Moves):
+    """The pool is `hearth pool`, over TCP, with keys: what leaves is sealed, and takes nothing of this node's memory."""
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="hearth-pool-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.secrets, self.access = self.keys("default")
+        self.pool, self.place = self.start_pool()
+
+    def keys(self, tenant):
+        """Files of the tenant's secret and of its access key."""
+        paths = [f"{self.dir}/{tenant}-{what}" for what in ("secret", "access")]
+        for path, words in zip(paths, (("--new-key", tenant), ("--print-access", paths[0]))):
+            with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                subprocess.run([BIN + "/hearth", "pool", *words], stdout=file, check=True)
+        return paths
+
+    def start_pool(self, place="tcp:127.0.0.1:0", memory="512MiB"):
+        """Return: a pool that is ready, and where."""
+        pool = subprocess.Popen([BIN + "/hearth", "pool", "--listen", place, "--memory", memory, "--key-file", self.access], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(pool.stdout.close)
+        self.addCleanup(pool.wait)
+        self.addCleanup(pool.kill)
+        return pool, pool.stdout.readline().strip()
+
+    def held(self):
+        done = subprocess.run([BIN + "/hearth", "--json", "pool", "--status", self.place, "--key-file", self.secrets], stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)["pages"]
+
+    def begin(self, **config):
+        return super().begin(**{"farmem_pool": self.place, "farmem_pool_key": self.secrets, **config})
+
+    def test_leaves_and_comes_back(self):
+        node = self.node = self.begin()
+        self.assertIn("pool " + self.place, node.ask("ps")["node"]["farmem"]["detail"])
+        self.deploy()
+        for count in (2, 3):
+            self.warm()
+            wait_for("pages in the pool", lambda: self.held() > (30 << 20) // 4096)
+            self.assertEqual(node.ask("ps")["node"]["farmem"]["pool_bytes"], 0)
+            self.right(count, "warm")
+        self.warm()
+        node.park("f")
+        wait_for("the pool to be empty", lambda: self.held() == 0)
+        self.right(4, "wake")
+
+    def test_daemon_killed(self):
+        node = self.node = self.begin()
+        self.deploy()
+        inst = self.warm()
+        node.kill()
+        node.start(args=("--config", node.dir + "/node.yaml")).knows()
+        wait_for("the instance to be in use again", lambda: node.instances("f")[0]["state"] in ("hot", "warm"))
+        self.assertEqual(node.instances("f")[0]["pid"], inst["pid"])
+        self.warm()
+        self.right(2, "warm")
+
+    def test_full(self):
+        """What it has taken comes back, the rest stays here, and it is said why."""
+        self.pool.kill()
+        _, self.place = self.start_pool(memory="4MiB")
+        node = self.node = self.begin()
+        self.deploy()
+        wait_for("why not all of it leaves", lambda: "it is full" in (node.instances("f")[0]["memory_left_alone"] or ""))
+        self.assertGreater(self.held(), 0)
+        self.right(2, "warm")
+
+    def test_two_nodes(self):
+        """On one pool, with a function of the same name."""
+        nodes = [self.begin(), self.begin()]
+        for node in nodes:
+            self.deploy(node)
+        for node in nodes:
+            self.warm(node=node)
+        for node in nodes:
+            self.right(2, "warm", node)
+        nodes[0].down()
+        self.warm(node=nodes[1])
+        self.right(3, "warm", nodes[1])
+
+    def test_pool_killed(self):
+        """What it had is lost: the instance is ended, and says why; the next one uses the pool that came after it."""
+        node = self.node = self.begin()
+        self.deploy()
+        self.warm()
+        self.pool.kill()
+        self.pool.wait()
+        answer = node.call("f", {"check": True})
+        self.assertEqual(answer.status, 502)
+        self.assertIn(b"its memory in the pool is lost", answer.body)
+        self.right(1, "cold")
+        _, place = self.start_pool(self.place)
+        self.assertEqual(place, self.place)
+        self.warm()
+        self.right(2, "warm")
+
+    def test_one_of_two_killed(self):
+        _, second = self.start_pool()
+        self.node = self.begin(farmem_pool=f"{self.place},{second}")
+        self.deploy()
+        self.warm()
+        self.pool.kill()
+        self.right(2, "warm")
+        self.warm()
+        self.right(3, "warm")
+
+    def test_tenant_without_key(self):
+        """Its memory stays, and calls go on."""
+        node = self.node = self.begin(farmem_pool_key=self.keys("others")[0])
+        self.deploy()
+        wait_for("why nothing leaves", lambda: "farmem_pool_key has no key of its tenant" in (node.instances("f")[0]["memory_left_alone"] or ""))
+        self.right(2, "hot")
+        self.assertEqual(self.held(), 0)
+
+    def test_configuration(self):
+        """hearthd does not begin with a pool that cannot be; one that is not there yet will do."""
+        node = Node()
+        self.addCleanup(node.close)
+        for config, words in (({"farmem_pool": "nonsense"}, ["farmem_pool", "nonsense", "tcp:HOST:PORT"]), ({"farmem_pool": "tcp:192.0.2.1:4433"}, ["farmem_pool", "file of keys"]),
+                              ({"farmem_pool": self.place, "farmem_pool_key": "/no/such/file"}, ["/no/such/file: No such file"]),
+                              ({"farmem_pool": self.place, "farmem_pool_key": self.access}, [self.access, "a node needs the secret"]),
+                              ({"farmem_pool_key": self.secrets}, ["say which one, with farmem_pool"]),
+                              ({"farmem_pool": self.place, "farmem": "reclaim"}, ["with farmem: reclaim nothing goes to a pool"]), ({"farmem_pool": self.place, "farmem": "off"}, ["farmem: off"])):
+            with self.subTest(config=config):
+                with open(node.dir + "/node.yaml", "w") as f:
+                    f.writelines(f"{key}: {value}\n" for key, value in config.items())
+                with self.assertRaises(AssertionError) as e:
+                    node.start(args=("--config", node.dir + "/node.yaml"))
+                self.assertEqual(node.daemon.wait(), 1)
+                last = str(e.exception).splitlines()[-1]
+                for word in words:
+                    self.assertIn(word, last)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "farmem/segment.h"
 
 /*
@@ -25,11 +27,20 @@ struct farmem_target;
 
 /**
  * struct farmem_object - whose pages these are, for ever: pages of one are never shown to another
- * @tenant, @function: digests of the names; @instance: of the instance's id, never used twice
+ * @tenant, @function: digests of the names (farmem_digest()); @instance: of the instance's id, never used twice
  */
 struct farmem_object {
 	uint64_t tenant, function, instance;
 };
+
+/* the tenant of functions whose manifest names no user */
+#define FARMEM_TENANT_DEFAULT "default"
+
+/** farmem_digest - the number that a name is known by */
+static inline uint64_t farmem_digest(const char *name)
+{
+	return digest_mem(name, strlen(name)).lo;
+}
 
 /* ---- figures ---- */
 
@@ -71,12 +82,14 @@ extern const char *const farmem_uncovered_names[FARMEM_UNCOVERED_KINDS];
  * @uncovered_bytes: resident memory that this engine cannot move
  * @uncovered:      of it, by reason, where the engine tells them apart; looked at now and then
  * @refused_bytes:  pages that the kernel did not let go when they were to leave (pinned, locked, shared with a child), each time that was tried
+ * @pool_error:     why the pool did not take pages when it was last asked to: -EACCES (no key for the tenant), -ENOSPC (full), -EDQUOT (the tenant's share is), -ECONNREFUSED (it does not answer), -errno; 0: it took them
  */
 struct farmem_stat {
 	uint64_t resident_bytes[FARMEM_SEGMENTS], remote_bytes[FARMEM_SEGMENTS];
 	uint64_t pool_bytes, offloaded_bytes, recalled_bytes;
 	uint64_t faults, prefetched_pages, prefetch_hits, ws_bytes, ws_remote_bytes, uncovered_bytes;
 	uint64_t uncovered[FARMEM_UNCOVERED_KINDS], refused_bytes;
+	int pool_error;
 	struct farmem_latency fault_latency;
 };
 
@@ -89,7 +102,6 @@ enum farmem_event_kind {
 	FARMEM_OFFLOADED,       /* some of what `offload` asked for has left: bytes since the last such event. flag: that was all there will be, be it less than was asked for; error -EAGAIN then: as the engine's process began anew, and the rest may be asked for again */
 	FARMEM_PREFETCHED,      /* a prefetch has ended: bytes */
 	FARMEM_STAT,            /* stat, on `refresh` */
-	FARMEM_PRESSURE,        /* the engine's own place is running full, target NULL: bytes left. Offload less, or end instances. */
 	FARMEM_LOST,            /* memory of the target is lost: why. Nothing wrong was shown to it, it is held or killed; the instance has to end */
 	FARMEM_DETACHED,        /* detach is done: error 0, or memory did not come back (then the process must not go on): why. The handle is gone */
 	FARMEM_ENGINE_DOWN,     /* the engine's process ended, target NULL; targets wait as they are. Start it again and call `again`, or close the engine and end the instances with memory away */

@@ -134,6 +134,11 @@ struct farmem_costs {
 
 /** farmem_costs_default - before anything is measured: as on a machine with two processors and the pager */
 void farmem_costs_default(struct farmem_costs *ret);
+/**
+ * farmem_costs_fade - so much time has gone by: what was measured gives way to the defaults, half of it in an hour
+ * Costs that were learnt too high, as of a machine that was busy then, let nothing leave; then nothing is measured any more, and they would stay.
+ */
+void farmem_costs_fade(struct farmem_costs *c, uint64_t ns);
 void farmem_measured_out(struct farmem_costs *c, uint64_t bytes, uint64_t ns);
 void farmem_measured_back(struct farmem_costs *c, uint64_t bytes, uint64_t ns);
 /** farmem_measured_meeting - @instances: how many more; 0: the time is of one that was counted */

@@ -49,8 +49,8 @@ void pool_server_stat(const struct pool_server *s, struct pool_server_stat *ret)
 
 /* ---- keys (hearth-pool(1)) ---- */
 
-/** pool_key_new - print a line with a new secret for a tenant. Return: 0, -EIO. */
-int pool_key_new(FILE *out, uint64_t tenant);
+/** pool_key_new - print a line with a new secret for a tenant. @tenant: its number, or its name, whose digest that is. Return: 0, -EINVAL (it is neither), -EIO. */
+int pool_key_new(FILE *out, const char *tenant);
 /** pool_key_access - print the lines that a pool gets, for the secrets in a file. Return: 0, -errno with message. */
 int pool_key_access(FILE *out, const char *path, struct hearth_err *err);
 

@@ -24,6 +24,7 @@ struct node;
  * @ckpt_pool_store, @ckpt_pool_bytes: a store in memory that has so much room made beforehand for images of device memory; NULL, 0: none
  * @ckpt_hold_bytes, @ckpt_hold_time: how much device memory of parked programs stays on the devices, and for how long (ns; 0 = no limit)
  * @farmem_policy:   when it moves, an enum farmem_rule; @farmem_compress: for a trace that is replayed so many times faster; @farmem_worth: memory that is worth as much as a processor
+ * @farmem_pool:     where it goes, as hearth-pager(8) names it; NULL: to a pool of the pager's own; @farmem_pool_key: file with the tenants' secrets, NULL: pages are not sealed
  * @memory_pressure: a file of PSI's
  * @farmem:      what moves idle instances' memory, an enum node_farmem: 0 auto (the first engine that works here), 1 off, or one by name
  * @record_calls: file for a trace of the calls; NULL: none
@@ -46,6 +47,7 @@ struct node_config {
 	int farmem_policy;
 	int64_t farmem_compress;
 	uint64_t farmem_worth;
+	char *farmem_pool, *farmem_pool_key;
 	char *memory_pressure;
 };
 

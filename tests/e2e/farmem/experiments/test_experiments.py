@@ -15,9 +15,9 @@ POLICIES = ('keepalive', 'tmo', 'cold60', 'hearth')
 CALLS = 8
 
 
-def engine():
+def engine(name=''):
     done = subprocess.run([HEARTH, 'doctor', '--json'], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
-    return os.geteuid() == 0 and any(c['ok'] for c in json.loads(done.stdout)['items'] if c['name'].startswith('memory '))
+    return os.geteuid() == 0 and any(c['ok'] for c in json.loads(done.stdout)['items'] if c['name'].startswith('memory ' + name))
 
 
 class Experiments(unittest.TestCase):
@@ -51,6 +51,17 @@ class Experiments(unittest.TestCase):
         # keep-alive has nothing that could move memory
         self.assertTrue(all(float(p['away_mib']) == 0 for p in points if p['policy'] == 'keepalive'))
         self.assertIn('html_server', [row['what'] for row in rows])
+
+    @unittest.skipUnless(engine('uffd'), 'nothing moves memory to a pool here')
+    def test_pool_elsewhere(self):
+        """What is away is there, and not in this machine's pool."""
+        for kind in ('tcp', 'shm'):
+            rows, _ = self.experiment('benchmarks', '--functions', 'html_server', '--policies', 'keepalive,cold60', '--pool', kind, *self.trace())
+            [here] = [row for row in rows if row['what'] == 'in the pool of this machine']
+            [there] = [row for row in rows if row['what'] == 'in the pool elsewhere']
+            self.assertIn('pool ' + kind, rows[0]['what'])
+            self.assertEqual((here['cold60 MiB'], there['keepalive MiB']), (0, 0))
+            self.assertGreater(there['cold60 MiB'], 0)
 
     @unittest.skipUnless(engine(), 'nothing moves memory here')
     def test_ablation(self):

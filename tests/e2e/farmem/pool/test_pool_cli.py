@@ -82,6 +82,24 @@ class Pool(unittest.TestCase):
         with open(secrets, encoding='ascii') as ours, open(access, encoding='ascii') as theirs:
             self.assertNotIn(ours.read().split()[2], theirs.read())
 
+    def test_tenants_by_name(self):
+        """A name and its digest are the same tenant."""
+        secrets = self.keys('secrets', 'alice')
+        access = self.access(secrets)
+        with open(secrets, encoding='ascii') as ours, open(access, encoding='ascii') as theirs:
+            (name, _, secret), (number, _, _) = ours.read().split(), theirs.read().split()
+        self.assertEqual(name, 'alice')
+        with open(self.path('numbered'), 'w', encoding='ascii', opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(f'{number} secret {secret}\n')
+        process, [place] = self.start('--listen', 'tcp:127.0.0.1:0', '--key-file', access)
+        for known in (secrets, self.path('numbered')):
+            self.pool('--status', place, '--key-file', known)
+        self.assertIn('keys', self.pool('--status', place, '--key-file', self.keys('bobs', 'bob'), code=1).stderr)
+        self.end(process)
+        with open(secrets, 'a', encoding='ascii') as file:
+            file.write(f'{number} secret {secret}\n')
+        self.assertIn(f'tenant {number} has a key already', self.pool('--print-access', secrets, code=1).stderr)
+
     def test_refuses(self):
         secrets = self.keys('secrets', 7)
         self.assertIn('needs the keys', self.pool('--listen', 'tcp:0.0.0.0:0', code=1).stderr)
@@ -90,7 +108,7 @@ class Pool(unittest.TestCase):
         self.assertIn('others can read it', self.pool('--print-access', secrets, code=1).stderr)
         self.assertIn('no such', self.pool('--print-access', self.path('none'), code=1).stderr.lower())
         self.assertIn('on another machine', self.pool('--status', 'tcp:192.0.2.1:9', code=1).stderr)
-        for words in (['--memory', '0'], ['--memory', 'much'], ['--lease', '-1'], ['--new-key', 'x'], ['word'], ['--nothing'], ['--status', 'unix:/x', '--new-key', '1'], ['--listen', 'unix:/x'] * 9):
+        for words in (['--memory', '0'], ['--memory', 'much'], ['--lease', '-1'], ['--new-key', '-x'], ['--new-key', '7x'], ['--new-key', 'a b'], ['--new-key', ''], ['word'], ['--nothing'], ['--status', 'unix:/x', '--new-key', '1'], ['--listen', 'unix:/x'] * 9):
             self.pool(*words, code=2)
 
 

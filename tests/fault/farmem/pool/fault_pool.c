@@ -461,17 +461,17 @@ static int make_keys(void **state)
 	FILE *f;
 
 	f = fopen(in_folder("secret"), "w");
-	assert_int_equal(pool_key_new(f, 7), 0);
-	assert_int_equal(pool_key_new(f, 8), 0);
+	assert_int_equal(pool_key_new(f, "7"), 0);
+	assert_int_equal(pool_key_new(f, "8"), 0);
 	fclose(f);
 	f = fopen(in_folder("access"), "w");
 	assert_int_equal(pool_key_access(f, in_folder("secret"), &err), 0);
 	fclose(f);
 	f = fopen(in_folder("stranger"), "w");
-	assert_int_equal(pool_key_new(f, 7), 0);
+	assert_int_equal(pool_key_new(f, "7"), 0);
 	fclose(f);
 	f = fopen(in_folder("nobody"), "w");
-	assert_int_equal(pool_key_new(f, 99), 0);
+	assert_int_equal(pool_key_new(f, "99"), 0);
 	fclose(f);
 	f = fopen(in_folder("others"), "w");
 	assert_int_equal(pool_key_access(f, in_folder("stranger"), &err), 0);

@@ -968,10 +968,21 @@ static void break_even_is_measured(void **state)
 	assert_in_range(farmem_break_even_ns(&node, &k, 0), 6 * S, 6 * S + S / 2);
 	node.psi = 0.4;
 	assert_int_equal(farmem_break_even_ns(&node, &k, 0), 0);
-	/* time that goes faster */
 	node.psi = 0;
+	/* and what is not measured any more fades, too: half of it in an hour, to 1.1 ns a byte and a third that stays */
+	farmem_costs_default(&node.costs);
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), S * 16 / 10, S * 19 / 10);
+	farmem_measured_out(&node.costs, 256 * MIB, 256 * 37 * NS_PER_MS);
+	uint64_t high = farmem_break_even_ns(&node, &k, 0), normal = S * 17 / 10;
+	assert_true(high > 20 * normal);
+	for (unsigned n = 0; n < 3600; n++)
+		farmem_costs_fade(&node.costs, NS_PER_S);
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), high / 2 - normal, high / 2 + normal);
+	farmem_costs_fade(&node.costs, 100 * 3600 * (uint64_t)NS_PER_S);
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), S * 16 / 10, S * 19 / 10);
+	/* time that goes faster */
 	farmem_knobs_compress(&k, 10);
-	assert_in_range(farmem_break_even_ns(&node, &k, 0), S / 2, S);
+	assert_in_range(farmem_break_even_ns(&node, &k, 0), S * 16 / 100, S * 19 / 100);
 }
 
 int main(void)

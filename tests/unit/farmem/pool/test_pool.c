@@ -272,7 +272,7 @@ static int read_keys(const char *text, mode_t mode, bool pool, struct keys *k, s
 
 static void test_keys(void **state)
 {
-	static const char *const wrong[] = { "", "7 secret\n", "7 secret abc\n", "x secret " HEX "\n", "-1 secret " HEX "\n", "7 other " HEX "\n", "7 secret " HEX " more\n", "7 access " HEX "\n",
+	static const char *const wrong[] = { "", "7 secret\n", "7 secret abc\n", "7x secret " HEX "\n", "-1 secret " HEX "\n", "7 other " HEX "\n", "7 secret " HEX " more\n", "7 access " HEX "\n",
 		"7 secret " HEX "\n7 secret " HEX "\n", "7 secret " HEX "0\n" };
 	struct hearth_err err;
 	struct keys k;
@@ -286,6 +286,10 @@ static void test_keys(void **state)
 	assert_int_equal(k.n, 2);
 	assert_non_null(keys_find(&k, 16));
 	assert_null(keys_find(&k, 8));
+	assert_int_equal(read_keys("alice secret " HEX "\n_b secret " HEX "\n", 0600, false, &k, &err), 0);
+	assert_ptr_equal(keys_find(&k, farmem_digest("alice")), &k.key[0]);
+	assert_int_equal(read_keys("alice secret " HEX "\nalice secret " HEX "\n", 0600, false, &k, &err), -EINVAL);
+	assert_int_equal(read_keys("7 secret " HEX "\n", 0600, false, &k, &err), 0);
 	/* what a pool has is neither the secret nor what pages are sealed with */
 	assert_memory_not_equal(k.key[0].access, k.key[0].page, WIRE_KEY_BYTES);
 	keys_done(&k);
