@@ -26,7 +26,7 @@ static int slot_of(const char *name)
 	return -1;
 }
 
-static const char *const kinds[] = { "attached", "refused", "barrier", "offloaded", "prefetched", "stat", "pressure", "lost", "detached", "down", "up" };
+static const char *const kinds[] = { "attached", "refused", "barrier", "offloaded", "prefetched", "stat", "lost", "detached", "down", "up" };
 
 static void print_stat(const struct farmem_stat *s)
 {
