@@ -247,7 +247,6 @@ int main(int argc, char **argv)
 {
 	struct pager_options o = { .socket = PAGER_SOCKET, .uri = "embedded:", .around_bytes = AROUND_BYTES };
 	struct sigaction act = { .sa_handler = stop, .sa_flags = SA_RESTART };
-
 	struct hearth_err err;
 
 	if (parse_options(argc, argv, &o) < 0)
