@@ -99,7 +99,16 @@ static bool is_in(const pid_t *tree, ssize_t n, pid_t pid)
 	return false;
 }
 
-/* pidfds of those outside of the tree that serve somebody's memory: which of them serves ours, the kernel does not tell. Return: how many; *ret: new array */
+/* the kernel takes a process's descriptors out of sight when it begins to end, and lets go of the memory that they serve some time before pidfds tell its end */
+static bool may_let_go(pid_t pid, int pidfd)
+{
+	return proc_ending(pid) && poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 0) == 0;
+}
+
+/*
+ * pidfds of those outside of the tree that serve somebody's memory, or did and are on their way out: which of them serves ours, the kernel does not tell
+ * Return: how many; *ret: new array
+ */
 static size_t find_servers(const pid_t *tree, ssize_t n, struct pollfd **ret)
 {
 	size_t found = 0, cap = 0;
@@ -110,12 +119,15 @@ static size_t find_servers(const pid_t *tree, ssize_t n, struct pollfd **ret)
 	while (d && (e = readdir(d))) {
 		pid_t pid = (pid_t)atoi(e->d_name);
 
-		if (pid <= 0 || pid == getpid() || is_in(tree, n, pid) || !proc_any_fd(pid, is_userfaultfd))
+		if (pid <= 0 || pid == getpid() || is_in(tree, n, pid))
+			continue;
+		FD_AUTO int fd = pidfd_of(pid);
+		if (fd < 0 || !(proc_any_fd(pid, is_userfaultfd) || may_let_go(pid, fd)))
 			continue;
 		if (array_grow((void **)ret, &cap, found + 1, sizeof(**ret)) < 0)
 			break;
-		(*ret)[found] = (struct pollfd){ .fd = pidfd_of(pid), .events = POLLIN };
-		found += (*ret)[found].fd >= 0;
+		(*ret)[found++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		fd = -1;
 	}
 	if (d)
 		closedir(d);

@@ -4,15 +4,28 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
+/* as hearthd begins without a file, in folders that are not there */
+static int begin(struct node_config *cfg, struct node *n)
+{
+	struct hearth_err err;
+
+	if (node_config_init(cfg, &err) < 0)
+		return err.code;
+	free(cfg->run_dir);
+	free(cfg->state_dir);
+	cfg->run_dir = strdup("/nonexistent");
+	cfg->state_dir = strdup("/nonexistent");
+	return !cfg->run_dir || !cfg->state_dir || cgroup_probe_from("", "", &n->cgroups, &err) < 0 || node_slots_init(n, &err) < 0 ? -1 : 0;
+}
+
 static void try_line(const uint8_t *data, size_t len)
 {
-	static struct node_config cfg = { .run_dir = (char *)"/nonexistent", .state_dir = (char *)"/nonexistent", .listen = (char *)"127.0.0.1:0" };
+	static struct node_config cfg;
 	static struct node n = { .cfg = &cfg, .stopping = true };
-	struct hearth_err err;
 	json_t *reply;
 	char *text;
 
-	if (!n.cgroups && (cgroup_probe_from("", "", &n.cgroups, &err) < 0 || node_slots_init(&n, &err) < 0))
+	if (!n.cgroups && begin(&cfg, &n) < 0)
 		abort();
 	reply = answer(&n, (const char *)data, len);
 	text = json_dumps(reply, JSON_COMPACT);

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,9 +21,11 @@
 #include <cmocka.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "ckpt/criu.h"
 
 #define BYTES (16u << 12)
+#define MANY 20000
 
 /* a process some of whose memory a userfaultfd is to bring in, which it hands to @to and (@keep) keeps. One byte on @to: it is so; 'n': not possible here */
 static _Noreturn void client(int to, bool keep)
@@ -40,14 +44,29 @@ static _Noreturn void client(int to, bool keep)
 		pause();
 }
 
-/* what a pager is here: it has the descriptor until @from says so */
-static _Noreturn void server(int from, int tell)
+/* as far as this user may; what was opened last is closed first */
+static void open_many(void)
+{
+	struct rlimit most;
+
+	if (getrlimit(RLIMIT_NOFILE, &most) < 0)
+		return;
+	most.rlim_cur = most.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &most);
+	for (int k = 0; k < MANY && socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) >= 0; k++)
+		;
+}
+
+/* what a pager is here: it has the descriptor, and (@many) a lot of others, until @from says so */
+static _Noreturn void server(int from, int tell, bool many)
 {
 	char what = 'n', word;
 	int fd = -1;
 
 	(void)sock_recv_fd(from, &what, &fd);
 	(void)fd_read_full(from, &word, 1);
+	if (many)
+		open_many();
 	(void)fd_write_full(tell, &what, 1);
 	(void)fd_read_full(tell, &word, 1);
 	_exit(0);
@@ -55,7 +74,7 @@ static _Noreturn void server(int from, int tell)
 
 struct pair { pid_t client, server; int to_server; bool possible; };
 
-static struct pair begin(bool keep)
+static struct pair begin(bool keep, bool many)
 {
 	int a[2], b[2];
 	struct pair p;
@@ -65,13 +84,16 @@ static struct pair begin(bool keep)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b), 0);
 	p.server = fork();
 	if (p.server == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(a[0]);
 		close(b[0]);
-		server(a[1], b[1]);
+		server(a[1], b[1], many);
 	}
 	p.client = fork();
-	if (p.client == 0)
+	if (p.client == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		client(a[0], keep);
+	}
 	close(a[0]);
 	close(a[1]);
 	close(b[1]);
@@ -90,7 +112,7 @@ static void end(struct pair *p)
 
 static void served_by_another(void **state)
 {
-	struct pair p = begin(false);
+	struct pair p = begin(false, false);
 
 	if (p.possible) {
 		/* it is told of the end, not of the time */
@@ -104,10 +126,31 @@ static void served_by_another(void **state)
 		skip();
 }
 
+static bool is_any(pid_t pid, int fd, const char *link)
+{
+	return true;
+}
+
+/* its descriptors are out of sight long before the kernel has closed all of them, and the memory is let go of */
+static void server_on_its_way_out(void **state)
+{
+	struct pair p = begin(false, true);
+
+	if (p.possible) {
+		assert_int_equal(fd_write_full(p.to_server, "e", 1), 0);
+		while (proc_any_fd(p.server, is_any))
+			;
+		assert_int_equal(criu_tree_whole(p.client, 3600 * 1000), 0);
+	}
+	end(&p);
+	if (!p.possible)
+		skip();
+}
+
 /* its own: nobody's end would change that */
 static void its_own(void **state)
 {
-	struct pair p = begin(true);
+	struct pair p = begin(true, false);
 
 	if (p.possible) {
 		assert_int_equal(fd_write_full(p.to_server, "e", 1), 0);
@@ -127,6 +170,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(served_by_another),
+		cmocka_unit_test(server_on_its_way_out),
 		cmocka_unit_test(its_own),
 		cmocka_unit_test(none),
 	};
