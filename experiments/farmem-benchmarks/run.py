@@ -4,7 +4,8 @@
 
 All four run in the same node with the same engine, which moves memory; what differs is the policy (hearthd(8), farmem_policy), and keep-alive has no engine at all. Idle instances end after 600 s. Of a trace
 that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not, and a function has two instances at most, as bursts that come so much faster would start many. Each function is called once before the trace begins,
-and P95 is that of calls that found an instance: how many had to start one is a line of its own.
+and P95 is that of calls that found an instance: how many had to start one is a line of its own. Of 3 to 36 calls a function P95 is one call or two, and chance decides what else the processors did then: with
+--rounds the policies run by turns so many times, figures are medians of the rounds (those of each are in the CSV), and another line says how far apart the mean of P95 was from round to round.
 FaaSMem (ASPLOS 2024) reports 9.9% to 79.8% less local memory than keep-alive. Its pool is another machine's; the embedded one takes memory of this machine, which is a line of its own, and so is what one elsewhere (--pool) takes of its machine.
 """
 import os
@@ -19,6 +20,7 @@ from experiment import Experiment  # noqa: E402
 def add_options(parser):
     farmem.options(parser)
     farmem.trace_options(parser)
+    parser.add_argument('--rounds', type=farmem.positive, default=1, metavar='N', help='all policies, so many times (%(default)s)')
     parser.add_argument('--policies', type=farmem.names(farmem.POLICIES), default=list(farmem.POLICIES), metavar='P,P...', help=', '.join(farmem.POLICIES))
 
 
@@ -27,7 +29,13 @@ def both(found, memory, p95):
     return [value for one in found.values() for value in (memory(one), p95(one))]
 
 
-def table(e, found):
+def spread(rounds, policy):
+    """Return: the least and the most, of all rounds, that the mean of P95 was above the same round's keep-alive, in percent."""
+    found = [change for one in rounds if (change := farmem.change(one[policy], one['keepalive'], 'p95_ms')) is not None]
+    return min(found, default=None), max(found, default=None)
+
+
+def table(e, found, rounds):
     for name in e.args.functions:
         e.row(name, *both(found, lambda one, name=name: one['functions'][name]['local_mib'], lambda one, name=name: one['functions'][name]['p95_ms'] or None))
     e.row('all', *both(found, lambda one: farmem.of_all(one, 'local_mib'), lambda one: None))
@@ -36,6 +44,9 @@ def table(e, found):
     base = found.get('keepalive')
     if base:
         e.row('to keep-alive, % (P95: mean of the functions)', *both(found, lambda one: farmem.change(one, base, 'local_mib'), lambda one: farmem.change(one, base, 'p95_ms')))
+        if len(rounds) > 1:
+            for k, what in enumerate(('least', 'most')):
+                e.row(f'the {what} of {len(rounds)} rounds', *[v for policy in found for v in (None, spread(rounds, policy)[k])])
     # what else the machine did: where these differ much, latencies say little
     e.row('load of the machine before it', *both(found, lambda one: None, lambda one: one['load']))
     e.row('calls that started an instance | errors', *both(found, lambda one: one['starts']['cold'], lambda one: one['errors']))
@@ -56,18 +67,22 @@ def main():
     e.columns = tuple(f'{policy} {what}' for policy in e.args.policies for what in ('MiB', 'P95 ms'))
     compress, (trace, what) = farmem.factor(e.args), farmem.trace_of(e.args)
     name, _ = farmem.engine()
-    found = {}
+    rounds = []
     try:
-        for policy in e.args.policies:
-            found[policy] = farmem.measure(e.args, policy, trace, compress, e.args.functions)
-            print(f"{policy}: {found[policy]['wall_s']:.0f} s, {found[policy]['errors']} errors", file=sys.stderr, flush=True)
+        for _ in range(e.args.rounds):
+            rounds.append({})
+            for policy in e.args.policies:
+                rounds[-1][policy] = one = farmem.measure(e.args, policy, trace, compress, e.args.functions)
+                print(f"{policy}: {one['wall_s']:.0f} s, {one['errors']} errors", file=sys.stderr, flush=True)
     except farmem.Broken as error:
         sys.exit(f'hearth experiment: {error}')
-    keys = list(next(iter(next(iter(found.values()))['functions'].values())))
-    e.csv(['policy', 'function', *keys], [[policy, f, *row.values()] for policy, one in found.items() for f, row in one['functions'].items()])
+    first = rounds[0]
+    keys = list(next(iter(next(iter(first.values()))['functions'].values())))
+    e.csv(['round', 'policy', 'function', *keys], [[k, policy, f, *row.values()] for k, one in enumerate(rounds, 1) for policy, of in one.items() for f, row in of['functions'].items()])
+    found = {policy: farmem.middle([one[policy] for one in rounds]) for policy in e.args.policies}
     e.plot(lambda axes: draw(axes, found, e.args.functions), columns=2)
-    e.row(f'{what}{" (SYNTHETIC)" if trace[0] != "--synthetic" and next(iter(found.values()))["synthetic"] else ""}, {compress} times faster; engine {name}, pool {e.args.pool}', *[None] * len(e.columns))
-    table(e, found)
+    e.row(f'{what}{" (SYNTHETIC)" if trace[0] != "--synthetic" and next(iter(first.values()))["synthetic"] else ""}, {compress} times faster; engine {name}, pool {e.args.pool}', *[None] * len(e.columns))
+    table(e, found, rounds)
     e.finish()
 
 

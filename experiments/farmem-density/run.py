@@ -27,8 +27,8 @@ def add_options(parser):
     parser.add_argument('--grow', type=float, default=1.3, metavar='X', help='each number is so many times the one before (%(default)s)')
     parser.add_argument('--most', type=int, default=24, metavar='N', help='no more than so many (%(default)s)')
     parser.add_argument('--period', type=float, default=200, metavar='S', help='from call to call of an instance, before compression (%(default)s)')
-    parser.add_argument('--rounds', type=int, default=3, metavar='N', help='calls of each that count (%(default)s)')
-    parser.add_argument('--settle', type=int, default=4, metavar='N', help='calls of each before those (%(default)s)')
+    parser.add_argument('--rounds', type=int, default=6, metavar='N', help='calls of each that count (%(default)s)')
+    parser.add_argument('--settle', type=int, default=12, metavar='N', help='calls of each before those (%(default)s)')
     parser.add_argument('--compress', type=int, default=20, metavar='N', help='how many times faster time goes (%(default)s)')
 
 

@@ -41,6 +41,14 @@ def options(parser):
                         'though not its processors (%(default)s)')
 
 
+def positive(text):
+    """Of an option: 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 def names(of):
     """Of an option: a list of some of these."""
     def parse(text):
@@ -248,6 +256,14 @@ def measure(args, policy, trace, compress, functions, **keys):
                            'cold': f['cold'], 'warm': f['warm'], **{key: moved[f['name']].get(key, 0) for key in ('faults', 'prefetched_pages', 'prefetch_hits')}, 'fault_ms': waited.get(f['name'], 0) * 1e3}
     series = [(at - node.samples[0][0], sum(local for local, _ in held.values()) / MIB) for at, held, *_ in node.samples]
     return {'functions': rows, 'pool': pool, 'elsewhere': elsewhere, 'errors': report['errors'], 'starts': report['starts'], 'wall_s': report['wall_s'], 'synthetic': report['synthetic'], 'series': series, 'load': load}
+
+
+def middle(rounds):
+    """Of what measure() returned for one policy in each round: the same of medians, but errors and starts, which are all there were."""
+    first = rounds[0]
+    functions = {name: {key: median([one['functions'][name][key] for one in rounds]) for key in row} for name, row in first['functions'].items()}
+    return {**first, 'functions': functions, **{key: median([one[key] for one in rounds]) for key in ('pool', 'elsewhere', 'load', 'wall_s')},
+            'errors': sum(one['errors'] for one in rounds), 'starts': {how: sum(one['starts'][how] for one in rounds) for how in first['starts']}}
 
 
 def of_all(found, key):

@@ -55,7 +55,10 @@ class Experiments(unittest.TestCase):
     @unittest.skipUnless(engine('uffd'), 'nothing moves memory to a pool here')
     def test_pool_elsewhere(self):
         """What is away is there, and not in this machine's pool."""
-        rows, _ = self.experiment('benchmarks', '--functions', 'html_server', '--policies', 'keepalive,hearth', '--worth', '0', '--pool', 'tcp', *self.trace(), '--compress', '10')
+        rows, points = self.experiment('benchmarks', '--functions', 'html_server', '--policies', 'keepalive,hearth', '--worth', '0', '--pool', 'tcp', *self.trace(), '--compress', '10', '--rounds', '2')
+        self.assertEqual([(p['round'], p['policy']) for p in points], [(k, policy) for k in '12' for policy in ('keepalive', 'hearth')])
+        least, most = ([row for row in rows if row['what'] == f'the {what} of 2 rounds'] for what in ('least', 'most'))
+        self.assertLessEqual(least[0]['hearth P95 ms'], most[0]['hearth P95 ms'])
         [here] = [row for row in rows if row['what'] == 'in the pool of this machine']
         [there] = [row for row in rows if row['what'] == 'in the pool elsewhere']
         self.assertIn('pool tcp', rows[0]['what'])
@@ -122,6 +125,7 @@ class Experiments(unittest.TestCase):
         for name in ('ablation', 'barrier', 'benchmarks', 'calibrate', 'density', 'workloads', 'zygote'):
             self.assertIn('invalid list of', self.experiment(name, '--functions', 'no_such', code=2))
         self.assertIn('invalid list of', self.experiment('benchmarks', '--policies', 'magic', code=2))
+        self.assertIn('invalid positive', self.experiment('benchmarks', '--rounds', '0', code=2))
 
 
 if __name__ == '__main__':
