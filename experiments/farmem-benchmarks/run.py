@@ -4,8 +4,8 @@
 
 All four run in the same node with the same engine, which moves memory; what differs is the policy (hearthd(8), farmem_policy), and keep-alive has no engine at all. Idle instances end after 600 s. Of a trace
 that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not, and a function has two instances at most, as bursts that come so much faster would start many. Each function is called once before the trace begins,
-and P95 is that of calls that found an instance: how many had to start one is a line of its own. Of 3 to 36 calls a function P95 is one call or two, and chance decides what else the processors did then: with
---rounds the policies run by turns so many times, figures are medians of the rounds (those of each are in the CSV), and another line says how far apart the mean of P95 was from round to round.
+and P95 is that of calls that found an instance: how many came before theirs was ready is a line of its own. Of 3 to 36 calls a function P95 is one call or two, and chance decides what else the processors did then: with
+--rounds the policies run by turns so many times, figures are medians of the rounds (those of each are in the CSV), and two more lines say how far apart the mean of P95 was from round to round.
 FaaSMem (ASPLOS 2024) reports 9.9% to 79.8% less local memory than keep-alive. Its pool is another machine's; the embedded one takes memory of this machine, which is a line of its own, and so is what one elsewhere (--pool) takes of its machine.
 """
 import os
@@ -49,7 +49,7 @@ def table(e, found, rounds):
                 e.row(f'the {what} of {len(rounds)} rounds', *[v for policy in found for v in (None, spread(rounds, policy)[k])])
     # what else the machine did: where these differ much, latencies say little
     e.row('load of the machine before it', *both(found, lambda one: None, lambda one: one['load']))
-    e.row('calls that started an instance | errors', *both(found, lambda one: one['starts']['cold'], lambda one: one['errors']))
+    e.row('calls that waited for a start | errors', *both(found, lambda one: one['starts']['cold'], lambda one: one['errors']))
 
 
 def draw(axes, found, functions):

@@ -10,7 +10,7 @@ static int begin(struct node_config *cfg, struct node *n)
 	struct hearth_err err;
 
 	if (node_config_init(cfg, &err) < 0)
-		return err.code;
+		return -1;
 	free(cfg->run_dir);
 	free(cfg->state_dir);
 	cfg->run_dir = strdup("/nonexistent");

@@ -25,7 +25,7 @@
 #include "ckpt/criu.h"
 
 #define BYTES (16u << 12)
-#define MANY 20000
+#define SOCKETS_MAX 20000
 
 /* a process some of whose memory a userfaultfd is to bring in, which it hands to @to and (@keep) keeps. One byte on @to: it is so; 'n': not possible here */
 static _Noreturn void client(int to, bool keep)
@@ -44,7 +44,7 @@ static _Noreturn void client(int to, bool keep)
 		pause();
 }
 
-/* as far as this user may; what was opened last is closed first */
+/* as many as this user may, all of which are closed before what was opened first */
 static void open_many(void)
 {
 	struct rlimit most;
@@ -53,7 +53,7 @@ static void open_many(void)
 		return;
 	most.rlim_cur = most.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &most);
-	for (int k = 0; k < MANY && socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) >= 0; k++)
+	for (int k = 0; k < SOCKETS_MAX && socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) >= 0; k++)
 		;
 }
 
