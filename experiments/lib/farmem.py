@@ -49,6 +49,14 @@ def positive(text):
     return value
 
 
+def setting(text):
+    """Of an option: a key and its value."""
+    key, separator, value = text.partition('=')
+    if not key or not separator:
+        raise ValueError(text)
+    return key, value
+
+
 def names(of):
     """Of an option: a list of some of these."""
     def parse(text):
@@ -237,6 +245,7 @@ def measure(args, policy, trace, compress, functions, **keys):
     Return: {'functions': {name: figures}, 'pool', 'elsewhere' (what is kept of it, MiB), 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)], 'load': of the machine before}"""
     load = os.getloadavg()[0]
     worth = {'farmem_worth': args.worth} if policy == 'hearth' and getattr(args, 'worth', None) else {}
+    keys = {**keys, **dict(getattr(args, 'set', []) if policy == 'hearth' else [])}
     with Node(args, policy, compress, **worth) as node:
         for name in functions:
             node.deploy(name, max_instances=str(args.max_instances), **keys)
@@ -288,6 +297,7 @@ def trace_options(parser):
     parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 10')
     parser.add_argument('--worth', metavar='BYTES', help='farmem_worth of hearthd(8), for the policy hearth. With the embedded pool, what does not compress saves little of this machine, and break-even is up to four times as late; '
                         '2GiB has memory leave as if the pool were elsewhere')
+    parser.add_argument('--set', type=setting, action='append', default=[], metavar='KEY=VALUE', help='of the functions\' manifests, for the policy hearth, as in `hearth deploy --set`: farmem.wake_share=0.2')
     parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function: calls that come in a burst wait rather than start many (%(default)s)')
 
 

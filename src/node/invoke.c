@@ -513,7 +513,7 @@ static void run(struct invocation *inv, struct instance *inst)
 	inv->start = inst->ready_ns > inv->arrived_ns ? inst->origin : inst->from_warm ? START_WARM : START_HOT;
 	fn->count.starts[START_WARM] += inv->start == START_WARM;
 	inst->from_warm = false;
-	memory_request_begin(inst);
+	memory_request_begin(inst, inst->ready_ns > inv->arrived_ns ? 0 : inv->started_ns - inv->arrived_ns);
 	LIST_INSERT_HEAD(&inst->running, inv, running);
 	if (fn->m.contract == CONTRACT_HTTP) {
 		ev_timer_stop(fn->node->loop, &inv->timer);     /* the upstream keeps the deadline */

@@ -191,7 +191,7 @@ void memory_ready(struct instance *inst)
 		inst->memory->ready = true;
 }
 
-void memory_request_begin(struct instance *inst)
+void memory_request_begin(struct instance *inst, uint64_t waited_ns)
 {
 	struct memory *m = listening(inst);
 
@@ -203,7 +203,7 @@ void memory_request_begin(struct instance *inst)
 	ops(m)->request_begin(m->target);
 	if (inst->inflight == inst->held + 1)
 		m->wake.bytes = 0;
-	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN });
+	step(m, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN, .waited_ns = waited_ns });
 }
 
 void memory_request_end(struct instance *inst)
@@ -234,7 +234,7 @@ static void catch_up(struct memory *m)
 	if (m->ready || m->inst->ready)
 		memory_ready(m->inst);
 	for (unsigned k = m->inst->held; k < m->inst->inflight; k++)
-		memory_request_begin(m->inst);
+		memory_request_begin(m->inst, 0);
 }
 
 static void keep_counters(struct farmem_stat *past, const struct farmem_stat *s)

@@ -492,10 +492,10 @@ void memory_mounts(const struct instance *inst, json_t *mounts);
 void memory_knobs(const struct node_config *cfg, const struct manifest *m, struct farmem_knobs *ret);
 /** memory_attach - the instance has a process, which nothing else is at: its memory may be moved from here on */
 void memory_attach(struct instance *inst);
-/** memory_runtime_loaded, memory_ready, memory_request_begin, memory_request_end - what happens to it; nothing where no engine has it */
+/** memory_runtime_loaded, memory_ready, memory_request_begin, memory_request_end - what happens to it; nothing where no engine has it. @waited_ns: how long the request waited because instances were busy */
 void memory_runtime_loaded(struct instance *inst);
 void memory_ready(struct instance *inst);
-void memory_request_begin(struct instance *inst);
+void memory_request_begin(struct instance *inst, uint64_t waited_ns);
 void memory_request_end(struct instance *inst);
 /** memory_recall - all its memory is to come back, and the engine to let go of it. Return: false if nothing has to; else instance_recalled() is told. */
 bool memory_recall(struct instance *inst);

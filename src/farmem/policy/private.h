@@ -8,8 +8,8 @@
 void rate_add(struct farmem_rate *r, double n, uint64_t ns, double memory);
 double rate_each(const struct farmem_rate *r);
 
-/** call_took - a call that ended: @missing_bytes had left before and while it ran, of which it may have needed all. Learns what calls take by themselves. */
-void call_took(const struct farmem_node *node, struct farmem_function *f, uint64_t ns, uint64_t missing_bytes);
+/** call_took - a call that ended: it waited for an instance, then ran; @missing_bytes had left before and while it ran, of which it may have needed all. Learns what calls take by themselves. */
+void call_took(const struct farmem_node *node, struct farmem_function *f, uint64_t waited_ns, uint64_t ns, uint64_t missing_bytes);
 
 /** wake_may_come - as farmem_wake_is_cheap(), of an instance whose memory is about to leave for that. What was measured long ago is forgotten: it is tried again. */
 bool wake_may_come(const struct farmem_node *node, struct farmem_function *f, const struct farmem_seen *seen);

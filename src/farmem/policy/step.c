@@ -247,7 +247,7 @@ static void segments_cut_off(struct farmem_instance *i)
 			i->left_bytes[segment] = 0;
 }
 
-static void request_begin(struct step *s)
+static void request_begin(struct step *s, uint64_t waited_ns)
 {
 	struct farmem_instance *i = s->i;
 
@@ -258,6 +258,7 @@ static void request_begin(struct step *s)
 		farmem_idle_over(s->node, s->f, s->now_ns, s->now_ns - i->idle_since_ns, true);
 	i->idle_since_ns = 0;
 	i->begun_ns = s->now_ns;
+	i->waited_ns = waited_ns;
 	i->quota_ns = 0;
 	if (i->under_way) {
 		act(s, FARMEM_DO_CANCEL, 0, 0);
@@ -284,7 +285,7 @@ static void request_end(struct step *s)
 	if (i->rollback_ns == 0)
 		i->rollback_ns = s->now_ns;
 	if (!i->together)
-		call_took(s->node, s->f, s->now_ns - i->begun_ns, i->gone_bytes);
+		call_took(s->node, s->f, i->waited_ns, s->now_ns - i->begun_ns, i->gone_bytes);
 	i->gone_bytes = 0;
 	become_idle(s);
 	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
@@ -346,7 +347,7 @@ void farmem_step(struct farmem_node *node, struct farmem_function *f, struct far
 		if (i->running == 0 && i->idle_since_ns == 0)
 			become_idle(&s);
 		break;
-	case FARMEM_ON_REQUEST_BEGIN: request_begin(&s); break;
+	case FARMEM_ON_REQUEST_BEGIN: request_begin(&s, e->waited_ns); break;
 	case FARMEM_ON_REQUEST_END: request_end(&s); break;
 	case FARMEM_ON_SEEN: learn_returned(&s); break;
 	case FARMEM_ON_TIMER: tick(&s); break;

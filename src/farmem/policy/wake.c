@@ -17,6 +17,10 @@
 #define FAULT_TIMES 4
 /* of a call that found so little missing that it cannot have taken longer by more than this share, it is said that it took its own time */
 #define OWN_TIME_SHARE 0.1
+/* so many calls have to be known before anything is said of the slowest 20th of them; of all that are remembered, how many are looked at */
+#define TAIL_CALLS_MIN 8
+#define TAIL_OF 20
+#define TAIL_MAX (2 + FARMEM_TAIL_CALLS / TAIL_OF)
 
 static double fault_ns(const struct farmem_node *node, double bytes)
 {
@@ -32,13 +36,55 @@ void farmem_measured_wake(struct farmem_node *node, struct farmem_function *f, u
 	rate_add(&f->wake, (double)bytes, ns, WAKES_MEMORY * (double)bytes);
 }
 
+static void remember(struct farmem_tail *t, uint64_t waited_ns, uint64_t ns)
+{
+	t->own_ns[t->next] = ns;
+	t->whole_ns[t->next] = waited_ns + ns;
+	t->next = (t->next + 1) % FARMEM_TAIL_CALLS;
+	t->n += t->n < FARMEM_TAIL_CALLS;
+}
+
 /* The mean is of logarithms: a few calls that take a hundred times as long say nothing of what the others would notice. */
-void call_took(const struct farmem_node *node, struct farmem_function *f, uint64_t ns, uint64_t missing_bytes)
+void call_took(const struct farmem_node *node, struct farmem_function *f, uint64_t waited_ns, uint64_t ns, uint64_t missing_bytes)
 {
 	if (ns == 0 || fault_ns(node, (double)missing_bytes) > OWN_TIME_SHARE * (double)ns)
 		return;
 	f->call_n += f->call_n < CALLS_MEMORY;
 	f->call_log_ns += (log((double)ns) - f->call_log_ns) / f->call_n;
+	remember(&f->tail, waited_ns, ns);
+}
+
+/* @k: the how manieth, 1 to TAIL_MAX */
+static uint64_t largest(const uint64_t *v, unsigned n, unsigned k)
+{
+	uint64_t top[TAIL_MAX] = { 0 };
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = k;
+
+		for (; at > 0 && v[i] > top[at - 1]; at--)
+			if (at < k)
+				top[at] = top[at - 1];
+		if (at < k)
+			top[at] = v[i];
+	}
+	return top[k - 1];
+}
+
+/*
+ * Of a function whose calls come in bursts and wait for one another, those are the slowest 20th. A wake is of a call that waited for nobody: as long as it takes no longer than the slowest, they are who they were, and so is
+ * P95. Others may wait behind it, so that it is also no more than wake_share of what those take. Of so few calls, one more than a 20th is left out of the slowest, and one less of those that did not wait.
+ */
+static double hidden_ns(const struct farmem_function *f)
+{
+	const struct farmem_tail *t = &f->tail;
+	double whole, own;
+
+	if (t->n < TAIL_CALLS_MIN)
+		return 0;
+	whole = (double)largest(t->whole_ns, t->n, 2 + t->n / TAIL_OF);
+	own = (double)largest(t->own_ns, t->n, 1 + t->n / TAIL_OF);
+	return fmin(fmax(whole - own, 0), f->knobs.wake_share * whole);
 }
 
 uint64_t farmem_call_ns(const struct farmem_function *f)
@@ -56,7 +102,7 @@ uint64_t farmem_wake_ns(const struct farmem_node *node, const struct farmem_func
 /* What has never been away may be needed as well: it is not recorded yet, and comes back by faults the first time. */
 bool farmem_wake_is_cheap(const struct farmem_node *node, const struct farmem_function *f, const struct farmem_seen *seen)
 {
-	double nobody_notices_ns = f->knobs.wake_share * (double)farmem_call_ns(f);
+	double nobody_notices_ns = fmax(f->knobs.wake_share * (double)farmem_call_ns(f), hidden_ns(f));
 	uint64_t here = resident_bytes(seen) + seen->ws_remote_bytes, unknown = here > seen->ws_bytes ? here - seen->ws_bytes : 0;
 
 	if (!f->knobs.prefetch || seen->ws_bytes == 0 || seen->ws_bytes > f->knobs.prefetch_max_bytes)

@@ -155,6 +155,14 @@ struct farmem_node {
 	double evict_cut;               /* share of the evictions that the link has no room for, 0..1 */
 };
 
+#define FARMEM_TAIL_CALLS 64
+
+/** struct farmem_tail - the last @n calls that found all memory here: @own_ns each took on its instance, @whole_ns with what it had waited for one that was busy. All zero is none. */
+struct farmem_tail {
+	uint64_t own_ns[FARMEM_TAIL_CALLS], whole_ns[FARMEM_TAIL_CALLS];
+	unsigned next, n;
+};
+
 /**
  * struct farmem_function - all zero but @knobs
  * @returned: of a segment that left, the share that the next request brought back; moving average, of @returned_n instances
@@ -173,13 +181,14 @@ struct farmem_function {
 	struct farmem_rate wake;
 	double call_log_ns, idles, called, called_ns;
 	struct farmem_rate park, unpark;
+	struct farmem_tail tail;
 };
 
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
 struct farmem_instance {
 	uint64_t now_ns;                /* of the last event */
 	uint64_t idle_since_ns;         /* 0: not idle */
-	uint64_t begun_ns;              /* since when requests run */
+	uint64_t begun_ns, waited_ns;   /* since when requests run; what the first of them had waited for an instance */
 	uint64_t semiwarm_ns;           /* when its memory begins to leave; FARMEM_NEVER */
 	uint64_t early_ns;              /* when it begins to if a wake is cheap, as is looked at then; FARMEM_NEVER: not asked for, or it was */
 	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
@@ -219,6 +228,7 @@ enum farmem_policy_event_kind {
 struct farmem_policy_event {
 	enum farmem_policy_event_kind kind;
 	uint64_t bytes;
+	uint64_t waited_ns;             /* of a request that begins: for an instance that was busy, not for a start; 0 if that is not known */
 	bool done, cut;
 };
 
@@ -288,7 +298,7 @@ uint64_t farmem_call_ns(const struct farmem_function *f);
 uint64_t farmem_wake_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t ws_bytes);
 /**
  * farmem_wake_is_cheap - whether a wake is no more than wake_share of what a call takes, and nor is, once, what is not known to be of the working set, all of it touched. false while calls or working set are
- * not known.
+ * not known. Of a function whose calls wait for one another it is also cheap while P95 is theirs: of a call that waits for nobody, with a wake no slower than that, of which it is wake_share at most.
  */
 bool farmem_wake_is_cheap(const struct farmem_node *node, const struct farmem_function *f, const struct farmem_seen *seen);
 /**
