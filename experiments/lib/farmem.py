@@ -297,7 +297,7 @@ def trace_options(parser):
     parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 10')
     parser.add_argument('--worth', metavar='BYTES', help='farmem_worth of hearthd(8), for the policy hearth. With the embedded pool, what does not compress saves little of this machine, and break-even is up to four times as late; '
                         '2GiB has memory leave as if the pool were elsewhere')
-    parser.add_argument('--set', type=setting, action='append', default=[], metavar='KEY=VALUE', help='of the functions\' manifests, for the policy hearth, as in `hearth deploy --set`: farmem.wake_share=0.2')
+    parser.add_argument('--set', type=setting, action='append', default=[], metavar='KEY=VALUE', help='of the functions\' manifests, for the policy hearth, as `hearth deploy --set` takes it: "farmem={wake_share: 0.2}"')
     parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function: calls that come in a burst wait rather than start many (%(default)s)')
 
 

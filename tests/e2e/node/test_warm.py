@@ -5,6 +5,7 @@
 The engine is a double (double.c): it counts memory of the real processes, and only says that pages are away.
 """
 
+import concurrent.futures
 import http.client
 import json
 import os
@@ -364,6 +365,22 @@ class Warm(unittest.TestCase):
         self.assertEqual(node.call("g").start, "warm")
         self.wait_for_ends()
         self.assertTrue(self.asked("prefetch g"))
+
+    def test_hidden_wake(self):
+        """Where calls wait for one another, a call that waits for none is not among the slowest, though its memory has to come back first."""
+        self.tell("records")
+        node = self.start(parks=False, farmem_worth=0)
+        early = {"min_idle": "1s", "rate": 0.0001, "floor": 0, "segments": False, "wake_share": 0.02}
+        for name, together in (("f", 1), ("g", 12)):
+            node.deploy(name, keep_hot="1h", max_instances=1, farmem=early)
+            node.count(name)
+            with concurrent.futures.ThreadPoolExecutor(together) as pool:
+                for answer in pool.map(lambda _, name=name: node.call(name, {"sleep": .2}), range(12)):
+                    self.assertEqual(answer.status, 200)
+        for name, least, most in (("f", 1, 1 << 20), ("g", 4 << 20, 128 << 20)):
+            self.warm(name)
+            size = int(self.asked("offload " + name)[0].split()[3])
+            self.assertTrue(least <= size <= most, (name, size))
 
     def test_not_worth_it(self):
         """What is parked soon is left alone, and says so; unless no price is put on the time that moving takes."""

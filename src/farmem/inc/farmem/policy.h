@@ -53,7 +53,7 @@ double farmem_tmo_bytes(double current, double psi);
  * @semiwarm_first_ns: the delay while neither function nor node has seen a reuse
  * @offload_per_s:     share of its memory that a semi-warm instance gives up a second
  * @pace_ns:           how often the quota of a semi-warm instance is set anew
- * @wake_share:        if a wake takes no more than this share of what a call takes by itself, memory leaves as soon as it is worth it (farmem_break_even_ns), all of it at once; 0: never so
+ * @wake_share:        if a wake is cheap beside this share (farmem_wake_is_cheap), memory leaves as soon as it is worth it (farmem_break_even_ns), all of it at once; 0: never so
  * @floor_bytes:       what always stays
  * @segment_min_bytes: a segment with less is not worth the trip
  * @return_max:        a segment of which more than this share came back at once, in instances before, stays with the next ones until they are semi-warm; every 16th tries again

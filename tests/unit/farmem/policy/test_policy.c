@@ -589,6 +589,56 @@ static void calls_are_timed(void **state)
 	assert_in_range(farmem_call_ns(&r.f), S - S / 100, S + S / 100);
 }
 
+/* @n calls one after the other from @at on, each of which waited, then took so long. Return: when the last one has ended. */
+static uint64_t calls_that_waited(struct rig *r, unsigned n, uint64_t at, uint64_t waited_ns, uint64_t takes_ns)
+{
+	for (unsigned k = 0; k < n; k++, at += takes_ns) {
+		struct farmem_policy_event e = { .kind = FARMEM_ON_REQUEST_BEGIN, .waited_ns = waited_ns };
+
+		farmem_step(&r->node, &r->f, &r->i, &e, at, &r->seen, &r->did);
+		tell(r, FARMEM_ON_REQUEST_END, at + takes_ns);
+	}
+	return at;
+}
+
+/* A wake of 63 ms is no tenth of calls of half a second; it is of those that wait for others, if they are the slowest 20th, and others with a wake are not. */
+static void waits_hide_a_wake(void **state)
+{
+	struct rig r = idle_known(S / 2);
+	uint64_t at = T0 + 10 * S;
+
+	at = calls_that_waited(&r, 9, at, 0, S / 2);
+	assert_false(cheap(&r));
+	at = calls_that_waited(&r, 1, at, 10 * S, S / 2);
+	assert_false(cheap(&r));
+	at = calls_that_waited(&r, 1, at, S / 5, S / 2);
+	assert_true(cheap(&r));
+	/* one that takes as long by itself as they do: with a wake such a one would be slower */
+	calls_that_waited(&r, 1, at, 0, S * 7 / 10);
+	assert_false(cheap(&r));
+	/* what waits behind the wake is a tenth slower at most */
+	r = idle_known(S / 2);
+	at = calls_that_waited(&r, 8, T0 + 10 * S, 70 * NS_PER_MS, S / 2);
+	assert_false(cheap(&r));
+	at = calls_that_waited(&r, 8, at, 150 * NS_PER_MS, S / 2);
+	assert_true(cheap(&r));
+	/* that was long ago: others have come since, of which one in 32 waits */
+	for (unsigned k = 0; k < 2; k++) {
+		at = calls_that_waited(&r, 31, at, 0, S / 2);
+		at = calls_that_waited(&r, 1, at, S, S / 2);
+	}
+	assert_false(cheap(&r));
+	/* of seven it is too early to say anything */
+	r = idle_known(S / 2);
+	at = calls_that_waited(&r, 6, T0 + 10 * S, S, S / 2);
+	assert_false(cheap(&r));
+	calls_that_waited(&r, 1, at, S, S / 2);
+	assert_true(cheap(&r));
+	/* and nothing is where it is not wanted */
+	r.f.knobs.wake_share = 0;
+	assert_false(cheap(&r));
+}
+
 static void nothing_moves_at_the_end(void **state)
 {
 	struct rig r = idle();
@@ -992,7 +1042,7 @@ int main(void)
 		cmocka_unit_test(old_samples_fade), cmocka_unit_test(barriers_come_once_and_in_order), cmocka_unit_test(segments_go_after_requests), cmocka_unit_test(small_segments_stay),
 		cmocka_unit_test(request_calls_offload_off), cmocka_unit_test(what_was_cut_short_goes_on), cmocka_unit_test(long_request_lets_segments_go), cmocka_unit_test(what_comes_back_stays), cmocka_unit_test(rollback_in_due_time),
 		cmocka_unit_test(memory_leaves_gradually), cmocka_unit_test(request_ends_semiwarm), cmocka_unit_test(prefetch_is_bounded), cmocka_unit_test(nothing_moves_at_the_end),
-		cmocka_unit_test(cheap_wakes_let_memory_go), cmocka_unit_test(cheap_has_to_be_known), cmocka_unit_test(wakes_are_measured), cmocka_unit_test(calls_are_timed),
+		cmocka_unit_test(cheap_wakes_let_memory_go), cmocka_unit_test(cheap_has_to_be_known), cmocka_unit_test(wakes_are_measured), cmocka_unit_test(calls_are_timed), cmocka_unit_test(waits_hide_a_wake),
 		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
 		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
 		cmocka_unit_test(knobs_are_checked), cmocka_unit_test(tmo_is_its_formula), cmocka_unit_test(cold_leaves_at_once), cmocka_unit_test(off_moves_nothing), cmocka_unit_test(faster_time_is_shorter),
