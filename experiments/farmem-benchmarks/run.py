@@ -3,7 +3,7 @@
 """The eleven functions under a trace, live: average local memory and P95 latency by keep-alive, TMO's formula, cold for 60 s, and this project's policy
 
 All four run in the same node with the same engine, which moves memory; what differs is the policy (hearthd(8), farmem_policy), and keep-alive has no engine at all. Idle instances end after 600 s. Of a trace
-that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not, and a function has two instances at most, as bursts that come so much faster would start many. Each function is called once before the trace begins,
+that is replayed N times faster, keep-alive and every time of every policy are so much shorter and rates higher; how long calls and faults take is not, and a function has two instances at most, as bursts that come so much faster would start many. Each function is called once before the trace begins (--calls-before),
 and P95 is that of calls that found an instance: how many came before theirs was ready is a line of its own. Of 3 to 36 calls a function P95 is one call or two, and chance decides what else the processors did then: with
 --rounds the policies run by turns so many times, figures are medians of the rounds (those of each are in the CSV), and two more lines say how far apart the mean of P95 was from round to round.
 FaaSMem (ASPLOS 2024) reports 9.9% to 79.8% less local memory than keep-alive. Its pool is another machine's; the embedded one takes memory of this machine, which is a line of its own, and so is what one elsewhere (--pool) takes of its machine.
@@ -81,7 +81,9 @@ def main():
     e.csv(['round', 'policy', 'function', *keys], [[k, policy, f, *row.values()] for k, one in enumerate(rounds, 1) for policy, of in one.items() for f, row in of['functions'].items()])
     found = {policy: farmem.middle([one[policy] for one in rounds]) for policy in e.args.policies}
     e.plot(lambda axes: draw(axes, found, e.args.functions), columns=2)
-    e.row(f'{what}{" (SYNTHETIC)" if trace[0] != "--synthetic" and next(iter(first.values()))["synthetic"] else ""}, {compress} times faster; engine {name}, pool {e.args.pool}', *[None] * len(e.columns))
+    before = f', {e.args.calls_before} calls before' if e.args.calls_before > 1 else ''
+    own = ''.join(f', {key}={value}' for key, value in e.args.set)
+    e.row(f'{what}{" (SYNTHETIC)" if trace[0] != "--synthetic" and next(iter(first.values()))["synthetic"] else ""}, {compress} times faster; engine {name}, pool {e.args.pool}{before}{own}', *[None] * len(e.columns))
     table(e, found, rounds)
     e.finish()
 

@@ -241,7 +241,7 @@ class Node:
 
 
 def measure(args, policy, trace, compress, functions, **keys):
-    """A node, the functions called once each, and the trace. @keys: of the functions' manifests.
+    """A node, the functions called once each or as often as args say, and the trace. @keys: of the functions' manifests.
     Return: {'functions': {name: figures}, 'pool', 'elsewhere' (what is kept of it, MiB), 'errors', 'starts', 'wall_s', 'synthetic', 'series': [(s, MiB local)], 'load': of the machine before}"""
     load = os.getloadavg()[0]
     worth = {'farmem_worth': args.worth} if policy == 'hearth' and getattr(args, 'worth', None) else {}
@@ -249,8 +249,9 @@ def measure(args, policy, trace, compress, functions, **keys):
     with Node(args, policy, compress, **worth) as node:
         for name in functions:
             node.deploy(name, max_instances=str(args.max_instances), **keys)
-        for name in functions:
-            node.invoke(name)
+        for _ in range(getattr(args, 'calls_before', 1)):
+            for name in functions:
+                node.invoke(name)
         node.watch()
         try:
             report = node.replay(trace, functions)
@@ -298,6 +299,7 @@ def trace_options(parser):
     parser.add_argument('--worth', metavar='BYTES', help='farmem_worth of hearthd(8), for the policy hearth. With the embedded pool, what does not compress saves little of this machine, and break-even is up to four times as late; '
                         '2GiB has memory leave as if the pool were elsewhere')
     parser.add_argument('--set', type=setting, action='append', default=[], metavar='KEY=VALUE', help='of the functions\' manifests, for the policy hearth, as `hearth deploy --set` takes it: "farmem={wake_share: 0.2}"')
+    parser.add_argument('--calls-before', type=positive, default=1, metavar='N', help='of each function before the trace begins (%(default)s). What its calls need is learnt in the first ones, which of 3 to 36 calls in all are P95')
     parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function: calls that come in a burst wait rather than start many (%(default)s)')
 
 

@@ -38,6 +38,8 @@ struct memory {
 	ev_timer timer;                 /* the policy's */
 	bool attached, detaching, recall;
 	bool moved;                     /* it is new, or something has left: what the next request brings back, or makes, is not in @stat before it is looked at */
+	bool stirred;                   /* something has happened to it since the last second's look at everybody */
+	unsigned rests;                 /* such looks that it was not worth */
 	bool looking;                   /* a look from after the last request was asked for */
 	struct wake wake;
 	bool runtime_loaded, ready;     /* told before it was attached */
@@ -54,6 +56,7 @@ static const struct farmem_ops *ops(const struct memory *m)
 
 /* ---- the policy ---- */
 
+#define REST_LOOKS 8             /* what rests may change by itself, as a thread of its own goes on: it is looked at once in so many seconds all the same */
 #define MARGIN_SHARE 8          /* of the time until it is parked: for so little nothing is moved any more */
 #define PACES 20
 #define KEPT_MIN (16u << 20)     /* bytes away, and seconds that the average is over */
@@ -200,6 +203,7 @@ void memory_request_begin(struct instance *inst, uint64_t waited_ns)
 			idle_over(inst, true);
 		return;
 	}
+	m->stirred = true;
 	ops(m)->request_begin(m->target);
 	if (inst->inflight == inst->held + 1)
 		m->wake.bytes = 0;
@@ -215,6 +219,7 @@ void memory_request_end(struct instance *inst)
 			memory_attach(inst);    /* it may be worth it by now */
 		return;
 	}
+	m->stirred = true;
 	ops(m)->request_end(m->target);
 	if (m->moved && inst->inflight == inst->held) {
 		m->moved = false;
@@ -290,6 +295,7 @@ static void on_offloaded(struct memory *m, const struct farmem_event *e)
 	m->node->memory.offloaded_bytes += e->bytes;
 	count_offloaded(m, e->bytes);
 	m->moved |= e->bytes > 0;
+	m->stirred = true;
 	m->leaving_bytes += e->bytes;
 	if (e->flag && m->offload_ns) {
 		/* of a settled instance a few pages leave at a time, which takes a millisecond: with those counted nothing would pay any more */
@@ -697,7 +703,18 @@ void memory_pressure_is(struct node *n, double psi)
 	}
 }
 
-/* once a second: what was moved, how scarce memory is, and a look at everybody */
+/* To look at an instance is to go through its mappings and pages, and of a thousand instances nearly all rest. */
+static bool worth_a_look(struct memory *m)
+{
+	bool rests = !m->stirred && is_idle(m) && ++m->rests < REST_LOOKS;
+
+	m->stirred = false;
+	if (!rests)
+		m->rests = 0;
+	return !rests;
+}
+
+/* once a second: what was moved, how scarce memory is, and a look at everybody who does not rest */
 static void tick(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct node *n = w->data;
@@ -715,7 +732,7 @@ static void tick(struct ev_loop *loop, ev_timer *w, int events)
 	nm->moved_last = nm->offloaded_bytes;
 	farmem_node_update(&nm->policy, &knobs, &want, 0, before);
 	LIST_FOREACH(m, &nm->all, entry)
-		if (m->inst && m->attached && !m->detaching)
+		if (m->inst && m->attached && !m->detaching && worth_a_look(m))
 			ops(m)->refresh(m->target);
 	memory_pressure_is(n, psi);
 }

@@ -16,7 +16,7 @@
 #include "soon.h"
 #include "step.h"
 
-#define TIDY_PAGES 2
+#define TIDY_PAGES 8
 #define BULK_PAGES 8                    /* at a time, of what nobody waits for */
 #define LOOK_NS (200 * NS_PER_US)       /* for an answer, before others are asked to wait for it */
 #define OTHERS_TURN 4                   /* looks between two at whether others wait too */

@@ -11,12 +11,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/pagemap.h"
 #include "space.h"
 
 #define BUCKETS (3 * FARMEM_SEGMENTS)   /* not in the working set; perhaps; in it */
+#define YIELD_NS (20 * NS_PER_MS)       /* a batch leaves after so long, however many wait for a processor */
 
 struct put {
 	struct depot_op op;
@@ -329,6 +331,19 @@ static void ask(struct space *s)
 		return;
 	}
 	(void)step("pager-asked");
+}
+
+bool out_yields(struct space *s)
+{
+	uint64_t now_ns;
+
+	if (!s->out.active || s->st->batch.phase != BATCH_NONE || s->held)
+		return false;
+	now_ns = clock_mono_ns();
+	if (now_ns < s->out_due_ns && share_crowded())
+		return true;
+	s->out_due_ns = now_ns + YIELD_NS;
+	return false;
 }
 
 bool out_step(struct space *s)

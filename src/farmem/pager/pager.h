@@ -146,6 +146,7 @@ struct space {
 	unsigned fetches;               /* at the store, or being copied: what comes back, and what leaves */
 	unsigned helpers;
 	struct job out, in;
+	uint64_t out_due_ns;            /* when the next batch leaves though others wait for a processor */
 	struct look_spans maps;         /* its mappings when it was last looked at */
 	struct look_spans quarantine;   /* taken away by the process, perhaps not yet done */
 	struct pages parked;            /* faults that wait for an event to be read */
@@ -180,6 +181,7 @@ struct worker {
 	int cpu, epoll_fd, bell;
 	pid_t tid;
 	bool asleep;                    /* it has nothing to do */
+	bool yields;                    /* it has, but it can wait a little */
 	_Atomic uint64_t below_ns;      /* since when others come first, as it woke somebody; 0: they do not */
 	atomic_uint handovers;          /* how often */
 	atomic_bool raised;             /* it had to be made an ordinary thread again */

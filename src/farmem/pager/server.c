@@ -22,7 +22,7 @@
 #define OUT_MAX (4u << 20)              /* of events that a client does not take */
 #define CLIENTS_MAX 16
 #define RUNNING_BYTES (PAGER_TARGETS_MAX * sizeof(uint32_t))
-#define TIDY_MS 1                       /* between a few pages and the next few */
+#define TIDY_MS 4                       /* between a few pages and the next few */
 #define EASE_MS 1000                    /* between an eighth of what lies ready and the next */
 
 bool steps_wanted;

@@ -15,8 +15,8 @@
 #define HELPERS_MOST 7                  /* the kernel's locks around a program's memory are one's for all */
 #define LOOK_AT_EVERY 16                /* batches of the space's worker between two looks at which processors are idle */
 
-/* of all that this process may use, how many run nothing */
-static unsigned idle_processors(const struct pager *p)
+/* Return: threads of this machine that run or could, this one too; 0: it is not known */
+static unsigned running_threads(void)
 {
 	FD_AUTO int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
 	char text[64];
@@ -26,7 +26,20 @@ static unsigned idle_processors(const struct pager *p)
 	if (n <= 0)
 		return 0;
 	text[n] = '\0';
-	return sscanf(text, "%*s %*s %*s %u", &running) == 1 && running < p->workers_n ? p->workers_n - running : 0;
+	return sscanf(text, "%*s %*s %*s %u", &running) == 1 ? running : 0;
+}
+
+/* of all that this process may use, how many run nothing */
+static unsigned idle_processors(const struct pager *p)
+{
+	unsigned running = running_threads();
+
+	return running && running < p->workers_n ? p->workers_n - running : 0;
+}
+
+bool share_crowded(void)
+{
+	return running_threads() > (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 /* others that may help */

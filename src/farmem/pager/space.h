@@ -61,6 +61,8 @@ void fetch_answered(struct space *s);
 
 /* share.c: many pages that come back */
 
+/** share_crowded - whether threads of this machine wait for a processor */
+bool share_crowded(void);
 /** share_ask - by its worker, before a batch: others are asked to take some, if many are left */
 void share_ask(struct space *s);
 /** share_help - a batch, by another worker than its own. Return: there is more to do at once. */
@@ -95,6 +97,8 @@ int out_barrier(struct space *s, enum farmem_segment segment);
 int out_begin(struct space *s, unsigned segments, uint64_t bytes);
 /** out_step - the next batch, if none is under way. Return: there is more to do at once. */
 bool out_step(struct space *s);
+/** out_yields - whether what is to leave next should rather wait a little, as others wait for a processor; not for long. Return: it is worth asking again soon. */
+bool out_yields(struct space *s);
 void out_cancel(struct space *s);
 /** out_back - what is left of the batch goes back into the process; ends the batch, at once or with the helper's answer */
 void out_back(struct space *s);

@@ -21,6 +21,8 @@
 #define LOOK_LEAST 32
 #define LOOK_MOST 256
 #define EVENTS 32
+/* how often it is looked whether somebody still waits for a processor */
+#define YIELD_LOOK_MS 2
 
 enum { TAG_BELL, TAG_UFFD, TAG_HELPER };
 
@@ -141,7 +143,7 @@ static void on_event(struct worker *w, uint64_t tag, bool alone)
 /* Return: it has more to do at once */
 static bool work_on(struct space *s, struct worker *w)
 {
-	bool more;
+	bool more, yields;
 
 	s->wants = false;
 	if (s->parked.n && !s->held) {
@@ -149,12 +151,16 @@ static bool work_on(struct space *s, struct worker *w)
 		fetch_answered(s);
 	}
 	s->wants |= s->parked.n && !s->held;
-	more = fetch_step(s, w) || out_step(s);
+	more = fetch_step(s, w);
+	yields = !more && out_yields(s);
+	more = more || (!yields && out_step(s));
 	/* others may have wanted something meanwhile */
-	s->wants |= more;
+	more |= s->wants;
+	s->wants = more || yields;
+	w->yields |= yields;
 	if (!s->wants)
 		space_flush(s);
-	return s->wants;
+	return more;
 }
 
 /* Return: somebody has more to do at once */
@@ -187,7 +193,7 @@ static int next_events(struct worker *w, struct epoll_event *events, bool more)
 	int n;
 
 	__atomic_store_n(&w->asleep, !more && !late, __ATOMIC_RELAXED);
-	n = epoll_wait(w->epoll_fd, events, EVENTS, more || late ? 0 : -1);
+	n = epoll_wait(w->epoll_fd, events, EVENTS, more || late ? 0 : w->yields ? YIELD_LOOK_MS : -1);
 	__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
 	if (late && n > 0)
 		handover_pause(w);
@@ -214,6 +220,7 @@ static void *run(void *arg)
 
 		for (int k = 0; k < n; k++)
 			on_event(w, events[k].data.u64, n == 1 && !more);
+		w->yields = false;
 		more = work(w);
 	}
 	return NULL;

@@ -370,10 +370,11 @@ class Warm(unittest.TestCase):
         """Where calls wait for one another, a call that waits for none is not among the slowest, though its memory has to come back first."""
         self.tell("records")
         node = self.start(parks=False, farmem_worth=0)
-        early = {"min_idle": "1s", "rate": 0.0001, "floor": 0, "segments": False, "wake_share": 0.02}
+        early = {"min_idle": "50ms", "rate": 0.0001, "floor": 0, "segments": False, "wake_share": 0.02}
         for name, together in (("f", 1), ("g", 12)):
             node.deploy(name, keep_hot="1h", max_instances=1, farmem=early)
             node.count(name)
+            time.sleep(2)           # idle for so long once, which is what is learnt of it
             with concurrent.futures.ThreadPoolExecutor(together) as pool:
                 for answer in pool.map(lambda _, name=name: node.call(name, {"sleep": .2}), range(12)):
                     self.assertEqual(answer.status, 200)
@@ -683,6 +684,7 @@ class Elsewhere(Moves):
         self.deploy()
         wait_for("why not all of it leaves", lambda: "it is full" in (node.instances("f")[0]["memory_left_alone"] or ""))
         self.assertGreater(self.held(), 0)
+        node.in_state("f", "warm")      # segments left, and filled it, while it was hot
         self.right(2, "warm")
 
     def test_two_nodes(self):

@@ -3,6 +3,7 @@
 """Memory leaves programs and comes back, whatever they do meanwhile."""
 import os
 import signal
+import subprocess
 import sys
 import unittest
 
@@ -185,6 +186,19 @@ class Basics(PagerCase):
         self.shell.say(f'offload {p.name} 7 {1 << 40}\nbegin {p.name}')
         while not self.event('offloaded')['flag']:
             pass
+        self.assertEqual(p.do('check'), 'wrong 0')
+
+    def test_leaves_though_others_wait(self):
+        """Where threads wait for a processor memory leaves later, but it does."""
+        p = self.program()
+        p.lines.line()
+        p.do('fill 16')
+        self.attach(p)
+        for _ in range(os.cpu_count() + 2):
+            busy = subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass'])
+            self.addCleanup(busy.wait)
+            self.addCleanup(busy.kill)
+        self.assertGreater(self.offload(p), 15 * MIB)
         self.assertEqual(p.do('check'), 'wrong 0')
 
     def test_not_preloaded(self):
