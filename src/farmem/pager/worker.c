@@ -21,7 +21,7 @@
 #define LOOK_LEAST 32
 #define LOOK_MOST 256
 #define EVENTS 32
-/* how often it is looked whether somebody still waits for a processor */
+/* between two looks at whether somebody still waits for a processor */
 #define YIELD_LOOK_MS 2
 
 enum { TAG_BELL, TAG_UFFD, TAG_HELPER };

@@ -17,9 +17,9 @@
 #define FAULT_TIMES 4
 /* of a call that found so little missing that it cannot have taken longer by more than this share, it is said that it took its own time */
 #define OWN_TIME_SHARE 0.1
-/* so many calls have to be known before anything is said of the slowest 20th of them; of all that are remembered, how many are looked at */
-#define TAIL_CALLS_MIN 8
+/* the tail is the slowest 20th of calls; of fewer calls nothing is said of it */
 #define TAIL_OF 20
+#define TAIL_CALLS_MIN 8
 #define TAIL_MAX (2 + FARMEM_TAIL_CALLS / TAIL_OF)
 
 static double fault_ns(const struct farmem_node *node, double bytes)
@@ -54,7 +54,7 @@ void call_took(const struct farmem_node *node, struct farmem_function *f, uint64
 	remember(&f->tail, waited_ns, ns);
 }
 
-/* @k: the how manieth, 1 to TAIL_MAX */
+/* @k: 1, the largest of all, to TAIL_MAX */
 static uint64_t largest(const uint64_t *v, unsigned n, unsigned k)
 {
 	uint64_t top[TAIL_MAX] = { 0 };
@@ -73,7 +73,7 @@ static uint64_t largest(const uint64_t *v, unsigned n, unsigned k)
 
 /*
  * Of a function whose calls come in bursts and wait for one another, those are the slowest 20th. A wake is of a call that waited for nobody: as long as it takes no longer than the slowest, they are who they were, and so is
- * P95. Others may wait behind it, so that it is also no more than wake_share of what those take. Of so few calls, one more than a 20th is left out of the slowest, and one less of those that did not wait.
+ * P95. Others may wait behind it, so that it is also no more than wake_share of what those take. P95 is the call after the slowest 20th; to be on the safe side with few of them, for all that calls take it is the one after that.
  */
 static double hidden_ns(const struct farmem_function *f)
 {

@@ -171,6 +171,7 @@ struct farmem_tail {
  * @dear:     times in a row that memory stayed as a wake was not cheap
  * @call_log_ns, @call_n: mean of the logarithms of what calls take that found all memory here; of the last @call_n, or so
  * @park, @unpark: what it takes to write an instance into an image, and to restore it; n: times
+ * @tail:     of the calls that count for @call_log_ns
  * @idles, @called: times that an instance was idle, and those that a call ended, @called_ns together; what is old counts less
  */
 struct farmem_function {
