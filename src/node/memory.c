@@ -120,7 +120,7 @@ static void act(struct memory *m, const struct farmem_action *a)
 		break;
 	case FARMEM_DO_PREFETCH:
 		m->wake = (struct wake){ .bytes = a->bytes, .recalled_bytes = m->stat.recalled_bytes, .asked_ns = clock_mono_ns() };
-		ops(m)->prefetch(m->target, a->bytes);
+		ops(m)->prefetch(m->target, a->bytes, a->patience_ns);
 		break;
 	case FARMEM_DO_ROLLBACK:
 		ops(m)->rollback(m->target);
@@ -385,10 +385,13 @@ static void measure_wake(struct memory *m, uint64_t faults_ns)
 	m->wake.bytes = 0;
 }
 
-static void on_prefetched(struct memory *m)
+/* what it waited for others is no part of what it takes */
+static void on_prefetched(struct memory *m, uint64_t waited_ns)
 {
+	uint64_t ns = clock_mono_ns() - m->wake.asked_ns;
+
 	if (m->wake.bytes > 0 && m->wake.took_ns == 0)
-		m->wake.took_ns = clock_mono_ns() - m->wake.asked_ns;
+		m->wake.took_ns = ns > waited_ns ? ns - waited_ns : 1;
 	if (is_idle(m))
 		measure_wake(m, 0);             /* the call did not wait for all of it */
 	if (m->inst && !m->detaching)
@@ -454,7 +457,7 @@ static void on_target(struct memory *m, const struct farmem_event *e)
 		on_offloaded(m, e);
 		break;
 	case FARMEM_PREFETCHED:
-		on_prefetched(m);
+		on_prefetched(m, e->waited_ns);
 		break;
 	case FARMEM_STAT:
 		on_stat(m, e->stat);

@@ -101,7 +101,7 @@ static void command(char *line)
 	else if (!strcmp(op, "cancel"))
 		ops->cancel(t);
 	else if (!strcmp(op, "prefetch"))
-		ops->prefetch(t, a);
+		ops->prefetch(t, a, b);
 	else if (!strcmp(op, "rollback"))
 		ops->rollback(t);
 	else if (!strcmp(op, "begin"))

@@ -444,7 +444,7 @@ static int received(struct farmem_engine *e, struct farmem_event *ret)
 		t = *find(e, p.tag);
 		if (!t)
 			continue;
-		*ret = (struct farmem_event){ .kind = p.kind, .target = t, .ctx = t->ctx, .segment = p.segment, .bytes = p.bytes, .flag = p.flag != 0, .error = p.error };
+		*ret = (struct farmem_event){ .kind = p.kind, .target = t, .ctx = t->ctx, .segment = p.segment, .bytes = p.bytes, .waited_ns = p.waited_ns, .flag = p.flag != 0, .error = p.error };
 		snprintf(ret->why, sizeof(ret->why), "%.*s", (int)sizeof(p.why) - 1, p.why);
 		if (note(e, t, &p, ret))
 			return 1;
@@ -515,10 +515,12 @@ static void uffd_cancel(struct farmem_target *t)
 	ask(t, PAGER_CANCEL, 0, 0);
 }
 
-static void uffd_prefetch(struct farmem_target *t, uint64_t bytes)
+static void uffd_prefetch(struct farmem_target *t, uint64_t bytes, uint64_t patience_ns)
 {
+	struct pager_request r = { .version = PAGER_VERSION, .op = PAGER_PREFETCH, .tag = t->tag, .bytes = bytes, .patience_ns = patience_ns };
+
 	t->prefetching = true;
-	ask(t, PAGER_PREFETCH, 0, bytes);
+	send_request(t, &r);
 }
 
 static void uffd_rollback(struct farmem_target *t)

@@ -16,6 +16,7 @@
 #define DENSE_PAGES 2                   /* where so many others were asked for */
 #define WINDOWS_MIN 32                  /* before anything is said of the others */
 #define STREAM_TIMES 4                  /* as much as comes along otherwise, where memory is gone through */
+#define LOOK_NS (2 * NS_PER_MS)         /* what may wait looks so often whether it has to */
 #define TRY_BITS 3                      /* of pages that came along one in 8 is sent away again, or left there, to see whether it is of the working set: */
 #define TRIES_MAX 256                   /* so many at a time, */
 #define TRIES_FEW 64                    /* or these, if more than half of those before were */
@@ -418,7 +419,7 @@ static bool choose_one(void *ctx, uint64_t address, uint64_t entry)
 	return c->error == 0;
 }
 
-int fetch_begin(struct space *s, bool all, uint64_t bytes)
+int fetch_begin(struct space *s, bool all, uint64_t bytes, uint64_t patience_ns)
 {
 	struct choosing c = { .s = s, .all = all, .sample_bits = SAMPLE_BITS, .left = bytes };
 
@@ -435,6 +436,8 @@ int fetch_begin(struct space *s, bool all, uint64_t bytes)
 		s->in.lane[k].end = s->in.pages.n * (k + 1) / LANES;
 	}
 	s->in.all = all;
+	s->in.looked_ns = s->in.waited_ns = 0;
+	s->in.until_ns = patience_ns ? clock_mono_ns() + patience_ns : 0;
 	s->in.active = true;
 	space_bell(s);
 	return c.error;
@@ -471,6 +474,29 @@ static const uint64_t *next_of(struct job *j, unsigned *lane)
 	return &j->pages.v[j->lane[*lane].at++];
 }
 
+bool fetch_waits(struct space *s)
+{
+	struct job *j = &s->in;
+	uint64_t now_ns;
+
+	if (!j->active || !j->until_ns)
+		return false;
+	now_ns = clock_mono_ns();
+	if (now_ns < j->looked_ns + LOOK_NS && now_ns < j->until_ns)
+		return s->waits;
+	j->waited_ns += s->waits ? now_ns - j->looked_ns : 0;
+	j->looked_ns = now_ns;
+	return now_ns < j->until_ns && look_crowded();
+}
+
+void fetch_hurry(struct space *s)
+{
+	if (!s->in.active || !s->in.until_ns)
+		return;
+	s->in.until_ns = 0;
+	space_bell(s);
+}
+
 bool fetch_step(struct space *s, struct worker *w)
 {
 	struct pages *p = &s->in.pages;
@@ -478,7 +504,7 @@ bool fetch_step(struct space *s, struct worker *w)
 	const uint64_t *next;
 	struct fetch *f;
 
-	if (!s->in.active || s->held || (s->fetches >= FETCHES_MAX && !depot_here(s->p->depot)))
+	if (!s->in.active || s->held || s->waits || (s->fetches >= FETCHES_MAX && !depot_here(s->p->depot)))
 		return false;
 	if (w == s->home)
 		share_ask(s);
@@ -498,7 +524,7 @@ bool fetch_step(struct space *s, struct worker *w)
 		return false;
 	/* what an event kept from coming is tried again */
 	if (f && s->in.all && !s->gone && !fetch_complete(s))
-		return fetch_begin(s, true, UINT64_MAX) == 0;
+		return fetch_begin(s, true, UINT64_MAX, 0) == 0;
 	s->in.active = false;
 	s->in.ended = true;
 	space_bell(s);

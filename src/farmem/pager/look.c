@@ -227,6 +227,24 @@ bool look_outside(pid_t pid)
 	return outside;
 }
 
+unsigned look_running(void)
+{
+	FD_AUTO int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	char text[64];
+	unsigned running;
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	return sscanf(text, "%*s %*s %*s %u", &running) == 1 ? running : 0;
+}
+
+bool look_crowded(void)
+{
+	return look_running() > (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 int look_cpu(pid_t pid, pid_t tid)
 {
 	char path[64], text[1024], *p;

@@ -43,6 +43,10 @@ int look_present(int pagemap, struct look_span in, struct look_spans *ret);
  * A thread that runs is not known to be outside. Return: true only if all were seen outside.
  */
 bool look_outside(pid_t pid);
+/** look_running - threads of this machine that run or could, this one too; 0: it is not known */
+unsigned look_running(void);
+/** look_crowded - whether threads of this machine wait for a processor */
+bool look_crowded(void);
 /** look_cpu - the processor a thread last ran on; -1 if it is gone */
 int look_cpu(pid_t pid, pid_t tid);
 /** look_resident - bytes of memory, files' too. Return: 0 if it is gone. */

@@ -340,7 +340,7 @@ bool out_yields(struct space *s)
 	if (!s->out.active || s->st->batch.phase != BATCH_NONE || s->held)
 		return false;
 	now_ns = clock_mono_ns();
-	if (now_ns < s->out_due_ns && share_crowded())
+	if (now_ns < s->out_due_ns && look_crowded())
 		return true;
 	s->out_due_ns = now_ns + YIELD_NS;
 	return false;

@@ -115,6 +115,8 @@ struct pages {
 
 struct job {
 	bool active, ended, all;        /* ended: to be told. all: not only the working set */
+	uint64_t until_ns;              /* it may wait for others, up to then */
+	uint64_t looked_ns, waited_ns;  /* when it was seen last whether it has to; how long it did */
 	uint64_t done_pages;            /* since it was told last */
 	unsigned batches;
 	struct pages pages;             /* at: how many have been taken */
@@ -139,7 +141,7 @@ struct space {
 	struct where where;
 	struct worker *home;
 	int pidfd, pagemap;
-	bool live, held;                /* held: its userfaultfd is not read, as pages are being moved out */
+	bool live, held, waits;         /* its userfaultfd is not read. held: as pages are being moved out; waits: as what comes back does */
 	atomic_bool wants, shared;      /* glanced at without the lock. shared: pages come back that other workers may take batches of, @helpers at a time */
 	bool querying, gone;
 	bool backing, back_again;       /* pages that the pool did not take are being moved back */

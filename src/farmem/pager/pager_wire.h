@@ -7,7 +7,7 @@
 #include "farmem/engine.h"
 
 /* Between hearthd and hearth-pager: SOCK_SEQPACKET, a packet a request or an event, of the same version on both sides. What they mean: farmem/engine.h */
-#define PAGER_VERSION 5
+#define PAGER_VERSION 6
 #define PAGER_TARGETS_MAX 256
 
 /*
@@ -22,12 +22,13 @@ enum pager_op { PAGER_ATTACH = 1, PAGER_BARRIER, PAGER_OFFLOAD, PAGER_CANCEL, PA
  * struct pager_request
  * @arg:  BARRIER: segment; OFFLOAD: mask of segments; DETACH: how; ATTACH: which word is its own; PAGER_TARGETS_MAX: none
  * @tag:  the client's name for the target: ATTACH gives it, the others refer to it
+ * @patience_ns: of PREFETCH
  * @number: OFFLOAD: of the target's offloads. OFFLOADED says in its place of the segment, up to which ones it is about: what is cancelled and what is asked for after it may end as one
  */
 struct pager_request {
 	uint16_t version, op;
 	uint32_t arg;
-	uint64_t tag, bytes, starttime;
+	uint64_t tag, bytes, starttime, patience_ns;
 	int32_t pid;
 	uint32_t number;
 	struct farmem_object object;
@@ -37,7 +38,7 @@ struct pager_request {
 struct pager_event {
 	uint16_t version, kind;
 	uint32_t segment;
-	uint64_t tag, bytes;
+	uint64_t tag, bytes, waited_ns;
 	int32_t error;
 	uint32_t flag;
 	struct farmem_stat stat;

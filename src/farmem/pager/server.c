@@ -314,8 +314,9 @@ static bool recall_all(struct pager *p)
 			bool still = !s->in.active && !s->fetches && s->st->batch.phase == BATCH_NONE, home = still && fetch_complete(s);
 
 			out_cancel(s);
+			fetch_hurry(s);
 			if (still && !home)
-				(void)fetch_begin(s, true, UINT64_MAX);
+				(void)fetch_begin(s, true, UINT64_MAX, 0);
 			all &= home;
 		}
 		pthread_mutex_unlock(&s->lock);

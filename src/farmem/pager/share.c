@@ -3,11 +3,6 @@
  * Many pages come back faster by several processors: the space's worker asks others that sleep to take batches of the same list. Whose turn it is, and which pages are whose, is known to this process only, under the space's
  * lock; the index says REMOTE of each page until it is there, so nobody has to know of it should all of us be killed.
  */
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#include "base/fd.h"
 #include "soon.h"
 #include "space.h"
 
@@ -15,31 +10,12 @@
 #define HELPERS_MOST 7                  /* the kernel's locks around a program's memory are one's for all */
 #define LOOK_AT_EVERY 16                /* batches of the space's worker between two looks at which processors are idle */
 
-/* Return: threads of this machine that run or could, this one too; 0: it is not known */
-static unsigned running_threads(void)
-{
-	FD_AUTO int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-	char text[64];
-	unsigned running;
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	return sscanf(text, "%*s %*s %*s %u", &running) == 1 ? running : 0;
-}
-
 /* of all that this process may use, how many run nothing */
 static unsigned idle_processors(const struct pager *p)
 {
-	unsigned running = running_threads();
+	unsigned running = look_running();
 
 	return running && running < p->workers_n ? p->workers_n - running : 0;
-}
-
-bool share_crowded(void)
-{
-	return running_threads() > (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 /* others that may help */

@@ -307,7 +307,7 @@ static int on_fork(struct space *s, int uffd)
 		give_leaving(s, c);
 		__atomic_store_n(&c->st->used, 1, __ATOMIC_RELEASE);
 		(void)step("pager-forked");
-		r = fetch_begin(c, true, UINT64_MAX);
+		r = fetch_begin(c, true, UINT64_MAX, 0);
 	}
 	if (r == 0)
 		r = worker_adopt(c);
@@ -429,7 +429,7 @@ void space_readable(struct space *s, struct worker *w)
 
 	/* what was begun before an event is read is before it, or fails; what is begun after it has been dealt with is of what the index says then */
 	share_copies_end(s);
-	for (int k = 0; k < EVENTS_MAX && !s->held && !s->gone; k++) {
+	for (int k = 0; k < EVENTS_MAX && !s->held && !s->waits && !s->gone; k++) {
 		/* straight into what outlives us: the kernel has told of it by the time it lets us be killed */
 		ssize_t n = read(s->st->uffd, m, sizeof(*m));
 
@@ -467,7 +467,7 @@ int space_open(struct pager *p, struct space *s)
 	s->p = p;
 	s->pidfd = s->st->pid ? pidfd_of(s->st->pid) : -1;
 	s->pagemap = -1;
-	s->gone = s->held = s->querying = false;
+	s->gone = s->held = s->waits = s->querying = false;
 	s->wants = false;
 	s->fetches = 0;
 	share_stop(s);
@@ -557,6 +557,6 @@ void space_recover(struct space *s)
 	out_recover(s);
 	/* faults that were read and not answered are raised again */
 	(void)ioctl(s->st->uffd, UFFDIO_WAKE, &all);
-	if (s->st->forked && fetch_begin(s, true, UINT64_MAX) < 0)
+	if (s->st->forked && fetch_begin(s, true, UINT64_MAX, 0) < 0)
 		log_warn("a forked child's memory comes back as it is touched: out of memory");
 }

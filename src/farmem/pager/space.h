@@ -43,8 +43,12 @@ bool space_children(const struct space *s);
 
 /** fetch_fault - the page of a fault and some around it; whoever waits goes on with fetch_answered() */
 void fetch_fault(struct space *s, struct worker *w, uint64_t address);
-/** fetch_begin - have pages come back. @all: all that is away, else the working set without its sample */
-int fetch_begin(struct space *s, bool all, uint64_t bytes);
+/** fetch_begin - have pages come back. @all: all that is away, else the working set without its sample. @patience_ns: so long, at most, it may wait while others wait for processors, and so may whoever touches what is away */
+int fetch_begin(struct space *s, bool all, uint64_t bytes, uint64_t patience_ns);
+/** fetch_waits - whether it does now. What is not active does not. */
+bool fetch_waits(struct space *s);
+/** fetch_hurry - it waits no longer */
+void fetch_hurry(struct space *s);
 /** fetch_turn - from here on other pages than before are sampled and tried */
 void fetch_turn(struct space *s);
 /** fetch_try - whether a page that came along with one that was used is to be away for once, to see whether it is used itself. @entry: of @address; is changed then. */
@@ -61,8 +65,6 @@ void fetch_answered(struct space *s);
 
 /* share.c: many pages that come back */
 
-/** share_crowded - whether threads of this machine wait for a processor */
-bool share_crowded(void);
 /** share_ask - by its worker, before a batch: others are asked to take some, if many are left */
 void share_ask(struct space *s);
 /** share_help - a batch, by another worker than its own. Return: there is more to do at once. */

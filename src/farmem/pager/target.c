@@ -104,7 +104,7 @@ static bool put_away(struct space *s)
 /* ---- progress ---- */
 
 struct progress {
-	uint64_t left, came;
+	uint64_t left, came, waited_ns;
 	bool left_active, left_ended, came_active, came_ended;
 };
 
@@ -119,6 +119,7 @@ static void take_progress(struct space *s, struct progress *g)
 	g->came += s->in.done_pages;
 	g->came_ended |= s->in.ended;
 	g->came_active |= s->in.active;
+	g->waited_ns = s->in.waited_ns > g->waited_ns ? s->in.waited_ns : g->waited_ns;
 	s->in.done_pages = 0;
 }
 
@@ -140,7 +141,9 @@ static void tell_progress(struct pager *p, struct target *t, const struct progre
 		tell(t, FARMEM_OFFLOADED, g->left * PAGE_BYTES, g->left_ended && !g->left_active);
 	t->came_pages += g->came;
 	if (g->came_ended && !g->came_active && !t->recalling) {
-		tell(t, FARMEM_PREFETCHED, t->came_pages * PAGE_BYTES, false);
+		struct pager_event e = { .kind = FARMEM_PREFETCHED, .bytes = t->came_pages * PAGE_BYTES, .waited_ns = g->waited_ns };
+
+		target_tell(t, &e);
 		t->came_pages = 0;
 	}
 	settle_ended(p, t, g);
@@ -187,7 +190,8 @@ static void recall(struct pager *p, struct target *t)
 		pthread_mutex_lock(&s->lock);
 		if (!at_home(s)) {
 			all = false;
-			if (!s->in.active && s->st->batch.phase == BATCH_NONE && fetch_begin(s, true, UINT64_MAX) < 0)
+			fetch_hurry(s);
+			if (!s->in.active && s->st->batch.phase == BATCH_NONE && fetch_begin(s, true, UINT64_MAX, 0) < 0)
 				log_warn("instance %s: its memory comes back as it is touched: out of memory", t->st->name);
 		}
 		pthread_mutex_unlock(&s->lock);
@@ -347,13 +351,13 @@ static void cancel(struct pager *p, struct target *t)
 	}
 }
 
-static void prefetch(struct pager *p, struct target *t, uint64_t bytes)
+static void prefetch(struct pager *p, struct target *t, uint64_t bytes, uint64_t patience_ns)
 {
 	bool any = false;
 
 	for (struct space *s = next_space(p, t, NULL); s; s = next_space(p, t, s)) {
 		pthread_mutex_lock(&s->lock);
-		any |= !s->st->forked && fetch_begin(s, false, bytes) == 0;
+		any |= !s->st->forked && fetch_begin(s, false, bytes, patience_ns) == 0;
 		pthread_mutex_unlock(&s->lock);
 	}
 	if (!any)
@@ -483,7 +487,7 @@ void target_request(struct client *c, const struct pager_request *r)
 		cancel(c->p, t);
 		break;
 	case PAGER_PREFETCH:
-		prefetch(c->p, t, r->bytes);
+		prefetch(c->p, t, r->bytes, r->patience_ns);
 		break;
 	case PAGER_ROLLBACK:
 		rollback(c->p, t);

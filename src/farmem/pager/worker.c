@@ -50,7 +50,7 @@ static struct worker *worker_of(const struct space *s)
 
 static int join(struct space *s, struct worker *w)
 {
-	int r = watch(w, s, EPOLL_CTL_ADD, s->st->uffd, TAG_UFFD, s->held ? 0 : EPOLLIN);
+	int r = watch(w, s, EPOLL_CTL_ADD, s->st->uffd, TAG_UFFD, s->held || s->waits ? 0 : EPOLLIN);
 
 	if (r == 0)
 		r = watch(w, s, EPOLL_CTL_ADD, s->st->conn, TAG_HELPER, EPOLLIN);
@@ -95,13 +95,19 @@ void worker_settle(struct space *s)
 		log_error("instance %s: its faults cannot be watched any more: out of memory", space_target(s)->st->name);
 }
 
+static void read_or_not(struct space *s, bool held, bool waits)
+{
+	bool reads = !s->held && !s->waits, will = !held && !waits;
+
+	s->held = held;
+	s->waits = waits;
+	if (s->home && reads != will)
+		(void)watch(s->home, s, EPOLL_CTL_MOD, s->st->uffd, TAG_UFFD, will ? EPOLLIN : 0);
+}
+
 void worker_hold(struct space *s, bool hold)
 {
-	if (s->held == hold)
-		return;
-	s->held = hold;
-	if (s->home)
-		(void)watch(s->home, s, EPOLL_CTL_MOD, s->st->uffd, TAG_UFFD, hold ? 0 : EPOLLIN);
+	read_or_not(s, hold, s->waits);
 }
 
 void worker_ring(struct worker *w)
@@ -146,13 +152,14 @@ static bool work_on(struct space *s, struct worker *w)
 	bool more, yields;
 
 	s->wants = false;
-	if (s->parked.n && !s->held) {
+	read_or_not(s, s->held, fetch_waits(s));
+	if (s->parked.n && !s->held && !s->waits) {
 		space_readable(s, w);
 		fetch_answered(s);
 	}
-	s->wants |= s->parked.n && !s->held;
+	s->wants |= s->parked.n && !s->held && !s->waits;
 	more = fetch_step(s, w);
-	yields = !more && out_yields(s);
+	yields = !more && (s->waits || out_yields(s));
 	more = more || (!yields && out_step(s));
 	/* others may have wanted something meanwhile */
 	more |= s->wants;

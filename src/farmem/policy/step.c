@@ -18,7 +18,7 @@ struct step {
 
 static void act(struct step *s, enum farmem_action_kind kind, unsigned segments, uint64_t bytes)
 {
-	s->ret->action[s->ret->n++] = (struct farmem_action){ kind, segments, bytes };
+	s->ret->action[s->ret->n++] = (struct farmem_action){ .kind = kind, .segments = segments, .bytes = bytes };
 }
 
 static void offload(struct step *s, unsigned segments, uint64_t bytes)
@@ -247,6 +247,12 @@ static void segments_cut_off(struct farmem_instance *i)
 			i->left_bytes[segment] = 0;
 }
 
+static void prefetch(struct step *s, uint64_t bytes)
+{
+	act(s, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, bytes);
+	s->ret->action[s->ret->n - 1].patience_ns = wake_patience_ns(s->node, s->f, bytes);
+}
+
 static void request_begin(struct step *s, uint64_t waited_ns)
 {
 	struct farmem_instance *i = s->i;
@@ -268,7 +274,7 @@ static void request_begin(struct step *s, uint64_t waited_ns)
 		over(i);
 	}
 	if (s->k->prefetch && s->seen->ws_remote_bytes > 0)
-		act(s, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, s->seen->ws_remote_bytes < s->k->prefetch_max_bytes ? s->seen->ws_remote_bytes : s->k->prefetch_max_bytes);
+		prefetch(s, s->seen->ws_remote_bytes < s->k->prefetch_max_bytes ? s->seen->ws_remote_bytes : s->k->prefetch_max_bytes);
 }
 
 static void request_end(struct step *s)

@@ -75,16 +75,18 @@ static uint64_t largest(const uint64_t *v, unsigned n, unsigned k)
  * Of a function whose calls come in bursts and wait for one another, those are the slowest 20th. A wake is of a call that waited for nobody: as long as it takes no longer than the slowest, they are who they were, and so is
  * P95. Others may wait behind it, so that it is also no more than wake_share of what those take. P95 is the call after the slowest 20th; to be on the safe side with few of them, for all that calls take it is the one after that.
  */
-static double hidden_ns(const struct farmem_function *f)
+static double hidden_ns(const struct farmem_function *f, double *ret_room_ns)
 {
 	const struct farmem_tail *t = &f->tail;
 	double whole, own;
 
+	*ret_room_ns = 0;
 	if (t->n < TAIL_CALLS_MIN)
 		return 0;
 	whole = (double)largest(t->whole_ns, t->n, 2 + t->n / TAIL_OF);
 	own = (double)largest(t->own_ns, t->n, 1 + t->n / TAIL_OF);
-	return fmin(fmax(whole - own, 0), f->knobs.wake_share * whole);
+	*ret_room_ns = fmax(whole - own, 0);
+	return fmin(*ret_room_ns, f->knobs.wake_share * whole);
 }
 
 uint64_t farmem_call_ns(const struct farmem_function *f)
@@ -102,12 +104,24 @@ uint64_t farmem_wake_ns(const struct farmem_node *node, const struct farmem_func
 /* What has never been away may be needed as well: it is not recorded yet, and comes back by faults the first time. */
 bool farmem_wake_is_cheap(const struct farmem_node *node, const struct farmem_function *f, const struct farmem_seen *seen)
 {
-	double nobody_notices_ns = fmax(f->knobs.wake_share * (double)farmem_call_ns(f), hidden_ns(f));
+	double room_ns, nobody_notices_ns = fmax(f->knobs.wake_share * (double)farmem_call_ns(f), hidden_ns(f, &room_ns));
 	uint64_t here = resident_bytes(seen) + seen->ws_remote_bytes, unknown = here > seen->ws_bytes ? here - seen->ws_bytes : 0;
 
 	if (!f->knobs.prefetch || seen->ws_bytes == 0 || seen->ws_bytes > f->knobs.prefetch_max_bytes)
 		return false;
 	return (double)farmem_wake_ns(node, f, seen->ws_bytes) <= nobody_notices_ns && fault_ns(node, (double)unknown) <= nobody_notices_ns;
+}
+
+/*
+ * What a wake that hides takes of processors others would notice, in the very moment in which they are called too. Such a call may take as long as the slowest do, so it can let them go first: while they compute, its own
+ * computing would not be done any sooner but for their sake, and who waits behind it waits no longer for it. Half of that time, as the slowest may have been slow because of a moment like this.
+ */
+uint64_t wake_patience_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t bytes)
+{
+	double wake_ns = (double)farmem_wake_ns(node, f, bytes), room_ns;
+
+	(void)hidden_ns(f, &room_ns);
+	return wake_ns > f->knobs.wake_share * (double)farmem_call_ns(f) && room_ns > wake_ns ? (uint64_t)((room_ns - wake_ns) / 2) : 0;
 }
 
 bool wake_may_come(const struct farmem_node *node, struct farmem_function *f, const struct farmem_seen *seen)

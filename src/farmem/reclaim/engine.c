@@ -557,8 +557,9 @@ static void op_cancel(struct farmem_target *t)
 	atomic_store(&t->cancelled, t->numbered);
 }
 
-static void op_prefetch(struct farmem_target *t, uint64_t bytes)
+static void op_prefetch(struct farmem_target *t, uint64_t bytes, uint64_t patience_ns)
 {
+	(void)patience_ns;
 	ask(t, (struct job){ .kind = JOB_PREFETCH, .bytes = bytes });
 }
 

@@ -308,10 +308,11 @@ static void double_cancel(struct farmem_target *t)
 	note(t->engine, "cancel %s", t->name);
 }
 
-static void double_prefetch(struct farmem_target *t, uint64_t bytes)
+static void double_prefetch(struct farmem_target *t, uint64_t bytes, uint64_t patience_ns)
 {
 	uint64_t some = t->stat.remote_bytes[FARMEM_EXECUTION] < bytes ? t->stat.remote_bytes[FARMEM_EXECUTION] : bytes;
 
+	(void)patience_ns;
 	note(t->engine, "prefetch %s %llu", t->name, (unsigned long long)bytes);
 	t->stat.remote_bytes[FARMEM_EXECUTION] -= some;
 	t->stat.prefetched_pages += some / 4096;

@@ -100,7 +100,7 @@ enum farmem_event_kind {
 	FARMEM_REFUSED,         /* it cannot be: why. The instance is left alone; the handle is gone */
 	FARMEM_BARRIER,         /* a barrier is done: segment; bytes: what belongs to it */
 	FARMEM_OFFLOADED,       /* some of what `offload` asked for has left: bytes since the last such event. flag: that was all there will be, be it less than was asked for; error -EAGAIN then: as the engine's process began anew, and the rest may be asked for again */
-	FARMEM_PREFETCHED,      /* a prefetch has ended: bytes */
+	FARMEM_PREFETCHED,      /* a prefetch has ended: bytes; waited_ns: for processors, of its patience */
 	FARMEM_STAT,            /* stat, on `refresh` */
 	FARMEM_LOST,            /* memory of the target is lost: why. Nothing wrong was shown to it, it is held or killed; the instance has to end */
 	FARMEM_DETACHED,        /* detach is done: error 0, or memory did not come back (then the process must not go on): why. The handle is gone */
@@ -119,7 +119,7 @@ struct farmem_event {
 	struct farmem_target *target;
 	void *ctx;
 	enum farmem_segment segment;
-	uint64_t bytes;
+	uint64_t bytes, waited_ns;
 	bool flag;
 	int error;
 	const struct farmem_stat *stat;
@@ -198,7 +198,8 @@ enum farmem_detach_how {
  * @barrier:     all pages that belong to no segment yet belong to @segment from here on. BARRIER follows
  * @offload:     begin to move at most @bytes of the @segments away (a mask of 1 << segment), coldest first; what requests use is EXECUTION's, of whatever segment it was. Adds to what is under way. OFFLOADED follows, at least once, the last with `flag`
  * @cancel:      what `offload` has not moved yet stays. OFFLOADED with `flag` follows if something was under way. A request that begins needs no cancel of its own: @request_begin implies it
- * @prefetch:    bring back at most @bytes of what the last requests used and is away, what is touched meanwhile first. PREFETCHED follows
+ * @prefetch:    bring back at most @bytes of what the last requests used and is away, what is touched meanwhile first. For @patience_ns at most all of it, what is touched too, may wait while others' threads wait for
+ *               processors; an engine that cannot see that does not wait. PREFETCHED follows
  * @rollback:    what was moved between segments by use goes back: pages of RUNTIME and INIT that were recalled and have not been used since are candidates of their segment again; used ones are EXECUTION's
  * @request_begin, @request_end: brackets in which what is touched is the working set; they nest (several requests at a time)
  * @refresh:     STAT follows
@@ -218,7 +219,7 @@ struct farmem_ops {
 	void (*barrier)(struct farmem_target *t, enum farmem_segment segment);
 	void (*offload)(struct farmem_target *t, unsigned segments, uint64_t bytes);
 	void (*cancel)(struct farmem_target *t);
-	void (*prefetch)(struct farmem_target *t, uint64_t bytes);
+	void (*prefetch)(struct farmem_target *t, uint64_t bytes, uint64_t patience_ns);
 	void (*rollback)(struct farmem_target *t);
 	void (*request_begin)(struct farmem_target *t);
 	void (*request_end)(struct farmem_target *t);

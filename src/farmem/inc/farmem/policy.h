@@ -247,7 +247,7 @@ enum farmem_action_kind {
 	FARMEM_DO_BARRIER,              /* @segments: the one that ends here; what is allocated from now on is of the next */
 	FARMEM_DO_OFFLOAD,              /* at most @bytes of @segments leave, coldest first; adds to what is under way */
 	FARMEM_DO_CANCEL,               /* the offloads under way end; OFFLOADED with done says how far they came */
-	FARMEM_DO_PREFETCH,             /* the recorded working set comes back, at most @bytes */
+	FARMEM_DO_PREFETCH,             /* the recorded working set comes back, at most @bytes; who waits for it may go on waiting for @patience_ns while others wait for processors */
 	FARMEM_DO_ROLLBACK,             /* what came back and has not been used since is of its segment again, so that an offload of the segment takes it */
 };
 
@@ -255,7 +255,7 @@ enum farmem_action_kind {
 struct farmem_action {
 	enum farmem_action_kind kind;
 	unsigned segments;
-	uint64_t bytes;
+	uint64_t bytes, patience_ns;
 };
 
 #define FARMEM_ACTIONS_MAX 4

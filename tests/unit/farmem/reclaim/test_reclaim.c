@@ -257,7 +257,7 @@ static void test_engine(void **state)
 		moved += ev.bytes;
 	} while (!ev.flag);
 	ops->request_begin(t);
-	ops->prefetch(t, 1 << 30);
+	ops->prefetch(t, 1 << 30, 0);
 	assert_int_equal(next(e, FARMEM_PREFETCHED).flag, false);
 	ops->request_end(t);
 	ev = next(e, FARMEM_STAT);
