@@ -42,8 +42,8 @@ static void print_event(const struct farmem_event *e)
 {
 	const char *name = e->target ? known[(intptr_t)e->ctx].name : "";
 
-	printf("{\"event\":\"%s\",\"name\":\"%s\",\"segment\":%d,\"bytes\":%llu,\"flag\":%d,\"error\":%d,\"why\":\"%s\"", kinds[e->kind], name, (int)e->segment, (unsigned long long)e->bytes, (int)e->flag,
-	       e->error, e->why);
+	printf("{\"event\":\"%s\",\"name\":\"%s\",\"segment\":%d,\"bytes\":%llu,\"flag\":%d,\"error\":%d,\"waited_ns\":%llu,\"why\":\"%s\"", kinds[e->kind], name, (int)e->segment, (unsigned long long)e->bytes, (int)e->flag,
+	       e->error, (unsigned long long)e->waited_ns, e->why);
 	if (e->stat)
 		print_stat(e->stat);
 	printf("}\n");

@@ -8,7 +8,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pagerlib import ALL, BUILD, MIB, PAGED, PagerCase  # noqa: E402
+from pagerlib import ALL, BUILD, EVERYTHING, MIB, PAGED, PagerCase  # noqa: E402
 
 
 class Basics(PagerCase):
@@ -270,6 +270,102 @@ class Basics(PagerCase):
         self.assertEqual(p.do('resident'), 'resident 4096 of 4096')
         self.assertEqual(p.do('check'), 'wrong 0')
         self.event('down')
+
+
+class OthersFirst(PagerCase):
+    """What comes back waits while others want the processors, and whoever touches it; not for longer than it may."""
+    FOREVER = 1 << 60
+
+    def setUp(self):
+        super().setUp()
+        self.busy = []
+        self.p = self.program()
+        self.p.lines.line()
+        self.p.do('fill 16')
+        self.attach(self.p)
+        self.barrier(self.p, 0)
+        self.offload(self.p)
+        self.begin(self.p)
+        self.p.do('touch 1')
+        self.shell.say(f'end {self.p.name}')
+        self.offload(self.p)
+
+    def compute(self):
+        """As many as there are processors: the pager's own thread, which looks, is one more."""
+        for _ in range(os.cpu_count()):
+            self.busy.append(subprocess.Popen(['sh', '-c', 'echo; while :; do :; done'], stdout=subprocess.PIPE))
+            self.addCleanup(self.rest)
+        for one in self.busy:
+            one.stdout.readline()
+
+    def rest(self):
+        while self.busy:
+            one = self.busy.pop()
+            one.kill()
+            one.wait()
+            one.stdout.close()
+
+    def bring(self, patience_ns):
+        """The answer to a question after it says that the pager knows of it."""
+        self.shell.say(f'prefetch {self.p.name} {EVERYTHING} {patience_ns}')
+        self.p.say('touch 1')
+        return self.stat(self.p)
+
+    def come(self):
+        e = self.event('prefetched')
+        self.assertEqual(self.p.lines.line(), 'touched 4096 wrong 0')
+        self.assertEqual(self.p.do('check'), 'wrong 0')
+        return e
+
+    def test_until_they_rest(self):
+        self.compute()
+        self.bring(self.FOREVER)
+        self.rest()
+        self.come()
+
+    def test_until_its_time_is_over(self):
+        self.compute()
+        self.bring(20 * 1000 * 1000)
+        e = self.come()
+        self.assertLess(0, e['waited_ns'])
+
+    def test_not_without_others(self):
+        self.assertEqual(self.bring(0)['event'], 'stat')
+        self.assertEqual(self.come()['waited_ns'], 0)
+
+    def test_all_comes_back_at_once(self):
+        """Who is let go of does not wait for anybody."""
+        self.compute()
+        self.bring(self.FOREVER)
+        self.assertEqual(self.detach(self.p)['error'], 0)
+        self.assertEqual(self.p.lines.line(), 'touched 4096 wrong 0')
+
+    def test_pager_is_killed(self):
+        """The next one knows of no patience: what is touched comes back."""
+        self.compute()
+        self.bring(self.FOREVER)
+        os.kill(self.holders()['hearth-pager'], signal.SIGKILL)
+        self.assertEqual(self.p.lines.line(), 'touched 4096 wrong 0')
+        self.assertEqual(self.p.do('check'), 'wrong 0')
+        self.event('prefetched')
+
+    def test_program_is_killed(self):
+        self.compute()
+        self.bring(self.FOREVER)
+        self.p.process.kill()
+        self.p.process.wait()
+        self.assertEqual(self.detach(self.p, 1)['error'], 0)
+
+    def test_program_changes(self):
+        """Pages that are taken away, moved and copied into a child while nothing is answered."""
+        self.compute()
+        self.shell.say(f'prefetch {self.p.name} {EVERYTHING} {self.FOREVER}')
+        self.stat(self.p)
+        self.p.say('fork')
+        self.rest()
+        self.event('prefetched')
+        self.assertEqual(self.p.lines.line(), 'child 0 wrong 0')
+        self.assertEqual(self.p.do('check'), 'wrong 0')
 
 
 class Changes(PagerCase):

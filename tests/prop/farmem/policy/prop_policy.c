@@ -38,7 +38,7 @@ struct world {
 	struct farmem_function f;
 	struct engine e[INSTANCES];
 	uint64_t now;
-	uint64_t offloads, cancels, prefetches, rollbacks, at_once;     /* that things happened at all */
+	uint64_t offloads, cancels, prefetches, rollbacks, at_once, patient;    /* that things happened at all */
 };
 
 static struct world w;
@@ -140,7 +140,10 @@ static void tell(struct engine *e, struct farmem_policy_event event)
 			break;
 		case FARMEM_DO_PREFETCH:
 			assert_true(event.kind == FARMEM_ON_REQUEST_BEGIN && w.f.knobs.prefetch && x->bytes <= seen.ws_remote_bytes && x->bytes <= w.f.knobs.prefetch_max_bytes);
+			/* only who has something to hide behind */
+			assert_true(x->patience_ns == 0 || (w.f.tail.n >= 8 && x->patience_ns < 20 * NS_PER_S));
 			w.prefetches++;
+			w.patient += x->patience_ns > 0;
 			break;
 		case FARMEM_DO_ROLLBACK:
 			assert_true(event.kind == FARMEM_ON_REQUEST_END && e->running == 0);
@@ -202,7 +205,7 @@ static void request(struct engine *e)
 	if (e->running == 0 || rng_below(&w.g, 3) == 0) {
 		e->begun_ns = e->running == 0 ? w.now : e->begun_ns;
 		e->running++;
-		tell(e, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN });
+		tell(e, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN, .waited_ns = rng_below(&w.g, 3) ? 0 : rng_below(&w.g, 20 * NS_PER_S) });
 		return;
 	}
 	/* some came back, as execution segment */
@@ -245,7 +248,7 @@ static void something_happens(struct engine *e)
 
 static void guarantees_hold(void **state)
 {
-	uint64_t seed = prop_seed(), all_at_once = 0;
+	uint64_t seed = prop_seed(), all_at_once = 0, patient = 0;
 
 	for (unsigned run = 0; run < RUNS; run++) {
 		w = (struct world){ .g = { seed + run }, .now = NS_PER_S };
@@ -269,8 +272,9 @@ static void guarantees_hold(void **state)
 		assert_true(w.prefetches > 0 || !w.f.knobs.prefetch);
 		assert_true(!w.f.knobs.segments || (w.rollbacks > 0 && w.cancels > 0));
 		all_at_once += w.at_once;
+		patient += w.patient;
 	}
-	assert_true(all_at_once > 0);
+	assert_true(all_at_once > 0 && patient > 0);
 }
 
 /* Grants are never more than was asked for, nor in sum more than there is, and nobody waits while there is room. */
