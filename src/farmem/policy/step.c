@@ -80,7 +80,7 @@ static void offload_segments(struct step *s, unsigned due)
 	unsigned segments = 0;
 	uint64_t bytes = 0;
 
-	if (due == 0 || may_leave(s->k, s->i, s->seen) == 0 || !farmem_pays(s->node, s->f, 0))
+	if (may_leave(s->k, s->i, s->seen) == 0 || !farmem_pays(s->node, s->f, 0))
 		return;
 	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++) {
 		if (!(due & FARMEM_SEGMENT_BIT(segment)) || stays(s, segment))
@@ -93,27 +93,6 @@ static void offload_segments(struct step *s, unsigned due)
 		return;
 	offload(s, segments, bytes);
 	s->i->offloaded |= (uint8_t)segments;
-}
-
-/*
- * Not at once: calls come in bursts, and one of those would be the one that is made to show what it needs. What stays a little too long costs little, as it is going for good: they go at the end of a request, or when it is
- * idle, once they have been due for as long as it takes for moving them to be worth it.
- */
-static void segments_turn(struct step *s)
-{
-	unsigned due = segments_due(s, s->i->requests);
-
-	if (due && s->i->turn_ns == 0)
-		s->i->turn_ns = s->now_ns + farmem_break_even_ns(s->node, s->k, 0);
-	if (due && s->now_ns >= s->i->turn_ns)
-		offload_segments(s, due);
-}
-
-static uint64_t turn_due_ns(const struct step *s)
-{
-	const struct farmem_instance *i = s->i;
-
-	return i->turn_ns && i->idle_since_ns && segments_due(s, i->requests) && may_leave(s->k, i, s->seen) > 0 && farmem_pays(s->node, s->f, 0) ? i->turn_ns : FARMEM_NEVER;
 }
 
 /* A request has run without segments that had left before: what of them is not remote any more came back, of whatever segment the engine counts it now. */
@@ -214,8 +193,6 @@ static void tick(struct step *s)
 	}
 	if (s->now_ns >= long_request_due(s))
 		offload_segments(s, segments_due(s, UINT32_MAX));
-	if (s->now_ns >= turn_due_ns(s))
-		segments_turn(s);
 	if (begins_early(s))
 		i->semiwarm_ns = s->now_ns;
 	if (i->running > 0 || i->idle_since_ns == 0 || s->now_ns < i->semiwarm_ns || (i->quota_ns && s->now_ns < i->quota_ns))
@@ -245,11 +222,10 @@ static uint64_t next_semiwarm(const struct step *s)
 
 static uint64_t next_timer(const struct step *s)
 {
-	uint64_t rule_ns = rule_due_ns(s->k, s->i), semiwarm_ns = next_semiwarm(s), turn_ns = turn_due_ns(s);
+	uint64_t rule_ns = rule_due_ns(s->k, s->i), semiwarm_ns = next_semiwarm(s);
 
 	if (s->i->ended)
 		return FARMEM_NEVER;
-	rule_ns = rule_ns < turn_ns ? rule_ns : turn_ns;
 	return rule_ns < semiwarm_ns ? rule_ns : semiwarm_ns;
 }
 
@@ -320,7 +296,7 @@ static void request_end(struct step *s)
 	become_idle(s);
 	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
 		i->shown |= (uint8_t)(i->left_bytes[segment] ? FARMEM_SEGMENT_BIT(segment) : 0);
-	segments_turn(s);
+	offload_segments(s, segments_due(s, i->requests));
 	roll_back(s);
 }
 

@@ -195,7 +195,6 @@ struct farmem_instance {
 	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
 	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
 	uint64_t ready_ns;              /* since when it can take requests; 0: it cannot */
-	uint64_t turn_ns;               /* from when on segments whose turn has come leave; 0: none's has */
 	uint64_t rule_ns;               /* when another policy than ours has its next turn; 0: none yet */
 	uint64_t asked_bytes;           /* of offloads under way: what has not been reported yet */
 	uint64_t base_bytes;            /* its memory when it became semi-warm: what offload_per_s is a share of */

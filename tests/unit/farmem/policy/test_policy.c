@@ -197,39 +197,6 @@ static void segments_go_after_requests(void **state)
 	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
 }
 
-/* break-even at 20 s after the first turn: neither a call nor the end of one before that makes them leave; then it is the timer if it is idle, and else the end of the next request */
-static void segments_wait_until_it_is_worth_it(void **state)
-{
-	for (unsigned busy = 0; busy < 2; busy++) {
-		struct rig r = ready();
-
-		r.f.knobs.semiwarm = false;
-		r.f.knobs.processor_bytes = 10000000000;
-		r.node.costs = (struct farmem_costs){ .out = { 1e6, 1e6 }, .back = { 1e6, 1e6 } };
-		request(&r, T0 + 2 * S, T0 + 3 * S);
-		assert_int_equal(r.did.n, 0);
-		assert_int_equal(r.did.timer_ns, T0 + 23 * S);
-		request(&r, T0 + 5 * S, T0 + 6 * S);
-		assert_int_equal(r.did.n, 0);
-		assert_int_equal(r.did.timer_ns, T0 + 23 * S);
-		tell(&r, FARMEM_ON_TIMER, T0 + 22 * S);
-		assert_int_equal(r.did.n, 0);
-		if (busy) {
-			tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 22 * S);
-			tell(&r, FARMEM_ON_TIMER, T0 + 23 * S);
-			assert_int_equal(r.did.n, 0);
-		}
-		tell(&r, busy ? FARMEM_ON_REQUEST_END : FARMEM_ON_TIMER, T0 + 24 * S);
-		assert_int_equal(r.did.n, 1);
-		assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME) | FARMEM_SEGMENT_BIT(FARMEM_INIT), 96 * MIB);
-		/* what was called off waits no second time */
-		tell(&r, FARMEM_ON_REQUEST_BEGIN, T0 + 25 * S);
-		assert_action(&r, 0, FARMEM_DO_CANCEL, 0, 0);
-		tell(&r, FARMEM_ON_REQUEST_END, T0 + 26 * S);
-		assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_SEGMENT_BIT(FARMEM_RUNTIME) | FARMEM_SEGMENT_BIT(FARMEM_INIT), 96 * MIB);
-	}
-}
-
 static void small_segments_stay(void **state)
 {
 	struct rig r = ready();
@@ -1103,7 +1070,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(delay_without_samples), cmocka_unit_test(delay_is_the_quantile), cmocka_unit_test(extremes_are_kept), cmocka_unit_test(prior_gives_way),
-		cmocka_unit_test(old_samples_fade), cmocka_unit_test(barriers_come_once_and_in_order), cmocka_unit_test(segments_go_after_requests), cmocka_unit_test(segments_wait_until_it_is_worth_it), cmocka_unit_test(small_segments_stay),
+		cmocka_unit_test(old_samples_fade), cmocka_unit_test(barriers_come_once_and_in_order), cmocka_unit_test(segments_go_after_requests), cmocka_unit_test(small_segments_stay),
 		cmocka_unit_test(request_calls_offload_off), cmocka_unit_test(what_was_cut_short_goes_on), cmocka_unit_test(long_request_lets_segments_go), cmocka_unit_test(what_comes_back_stays), cmocka_unit_test(rollback_in_due_time),
 		cmocka_unit_test(memory_leaves_gradually), cmocka_unit_test(request_ends_semiwarm), cmocka_unit_test(prefetch_is_bounded), cmocka_unit_test(nothing_moves_at_the_end),
 		cmocka_unit_test(cheap_wakes_let_memory_go), cmocka_unit_test(cheap_has_to_be_known), cmocka_unit_test(wakes_are_measured), cmocka_unit_test(calls_are_timed), cmocka_unit_test(waits_hide_a_wake), cmocka_unit_test(a_wake_that_hides_is_patient),
