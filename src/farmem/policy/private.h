@@ -14,7 +14,7 @@ void call_took(const struct farmem_node *node, struct farmem_function *f, uint64
 /** wake_may_come - as farmem_wake_is_cheap(), of an instance whose memory is about to leave for that. What was measured long ago is forgotten: it is tried again. */
 bool wake_may_come(const struct farmem_node *node, struct farmem_function *f, const struct farmem_seen *seen);
 
-/** wake_patience_ns - of a wake that is cheap only as it hides: for how long it may wait for processors that others wait for. Return: 0 for every other */
+/** wake_patience_ns - of a wake that a call would notice by itself, and that hides as the slowest wait for others: for how long it may wait for processors that others want. Return: 0 for every other */
 uint64_t wake_patience_ns(const struct farmem_node *node, const struct farmem_function *f, uint64_t bytes);
 
 uint64_t resident_bytes(const struct farmem_seen *seen);

@@ -74,6 +74,7 @@ static uint64_t largest(const uint64_t *v, unsigned n, unsigned k)
 /*
  * Of a function whose calls come in bursts and wait for one another, those are the slowest 20th. A wake is of a call that waited for nobody: as long as it takes no longer than the slowest, they are who they were, and so is
  * P95. Others may wait behind it, so that it is also no more than wake_share of what those take. P95 is the call after the slowest 20th; to be on the safe side with few of them, for all that calls take it is the one after that.
+ * @ret_room_ns: between the slowest and what calls take by themselves
  */
 static double hidden_ns(const struct farmem_function *f, double *ret_room_ns)
 {
@@ -120,8 +121,9 @@ uint64_t wake_patience_ns(const struct farmem_node *node, const struct farmem_fu
 {
 	double wake_ns = (double)farmem_wake_ns(node, f, bytes), room_ns;
 
-	(void)hidden_ns(f, &room_ns);
-	return wake_ns > f->knobs.wake_share * (double)farmem_call_ns(f) && room_ns > wake_ns ? (uint64_t)((room_ns - wake_ns) / 2) : 0;
+	if (hidden_ns(f, &room_ns) <= 0 || wake_ns <= f->knobs.wake_share * (double)farmem_call_ns(f) || wake_ns >= room_ns)
+		return 0;
+	return (uint64_t)((room_ns - wake_ns) / 2);
 }
 
 bool wake_may_come(const struct farmem_node *node, struct farmem_function *f, const struct farmem_seen *seen)

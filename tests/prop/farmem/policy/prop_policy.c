@@ -38,10 +38,11 @@ struct world {
 	struct farmem_function f;
 	struct engine e[INSTANCES];
 	uint64_t now;
-	uint64_t offloads, cancels, prefetches, rollbacks, at_once, patient;    /* that things happened at all */
 };
 
 static struct world w;
+/* that things happened at all, in any run */
+static struct { uint64_t offloads, cancels, prefetches, rollbacks, at_once, patient; } happened;
 
 static double share(uint64_t of) { return (double)rng_below(&w.g, of + 1) / (double)of; }
 
@@ -98,15 +99,15 @@ static void check_offload(const struct engine *e, const struct farmem_action *a)
 		assert_true(k->keepalive_ns == 0 || w.now < e->policy.idle_since_ns + k->keepalive_ns);
 		if (e->policy.at_once) {
 			assert_true(k->wake_share > 0 && k->prefetch && w.now - e->policy.idle_since_ns >= k->semiwarm_min_ns);
-			w.at_once++;
-			w.offloads++;
+			happened.at_once++;
+			happened.offloads++;
 			return;
 		}
 		assert_true((double)a->bytes <= (double)e->policy.base_bytes * k->offload_per_s * (1 - w.node.evict_cut) * 10 * 2 * (double)k->pace_ns / 1e9 + 8192);
 	} else {
 		assert_true(k->segments);
 	}
-	w.offloads++;
+	happened.offloads++;
 }
 
 static void tell(struct engine *e, struct farmem_policy_event event)
@@ -136,18 +137,18 @@ static void tell(struct engine *e, struct farmem_policy_event event)
 			e->ask = e->unsaid = 0;
 			e->segments = 0;
 			e->under_way = false;
-			w.cancels++;
+			happened.cancels++;
 			break;
 		case FARMEM_DO_PREFETCH:
 			assert_true(event.kind == FARMEM_ON_REQUEST_BEGIN && w.f.knobs.prefetch && x->bytes <= seen.ws_remote_bytes && x->bytes <= w.f.knobs.prefetch_max_bytes);
 			/* only who has something to hide behind */
-			assert_true(x->patience_ns == 0 || (w.f.tail.n >= 8 && x->patience_ns < 20 * NS_PER_S));
-			w.prefetches++;
-			w.patient += x->patience_ns > 0;
+			assert_true(x->patience_ns == 0 || (w.f.tail.n >= 8 && x->patience_ns < 200 * NS_PER_S));
+			happened.prefetches++;
+			happened.patient += x->patience_ns > 0;
 			break;
 		case FARMEM_DO_ROLLBACK:
 			assert_true(event.kind == FARMEM_ON_REQUEST_END && e->running == 0);
-			w.rollbacks++;
+			happened.rollbacks++;
 			break;
 		case FARMEM_DO_BARRIER:
 			assert_true(x->segments == FARMEM_SEGMENT_BIT(FARMEM_RUNTIME) || x->segments == FARMEM_SEGMENT_BIT(FARMEM_INIT));
@@ -205,7 +206,7 @@ static void request(struct engine *e)
 	if (e->running == 0 || rng_below(&w.g, 3) == 0) {
 		e->begun_ns = e->running == 0 ? w.now : e->begun_ns;
 		e->running++;
-		tell(e, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN, .waited_ns = rng_below(&w.g, 3) ? 0 : rng_below(&w.g, 20 * NS_PER_S) });
+		tell(e, (struct farmem_policy_event){ .kind = FARMEM_ON_REQUEST_BEGIN, .waited_ns = rng_below(&w.g, 3) ? 0 : rng_below(&w.g, 200 * NS_PER_S) });
 		return;
 	}
 	/* some came back, as execution segment */
@@ -229,7 +230,7 @@ static void something_happens(struct engine *e)
 	case 8: report(e); break;
 	case 9:
 		tell(e, (struct farmem_policy_event){ .kind = rng_below(&w.g, 2) ? FARMEM_ON_PRESSURE : FARMEM_ON_SEEN });
-		farmem_measured_wake(&w.node, &w.f, rng_below(&w.g, 100 * MIB), rng_below(&w.g, 100 * MIB), rng_below(&w.g, 10 * NS_PER_MS));
+		farmem_measured_wake(&w.node, &w.f, rng_below(&w.g, 100 * MIB), rng_below(&w.g, 100 * MIB), rng_below(&w.g, NS_PER_MS << rng_below(&w.g, 15)));
 		assert_true(w.f.returned[FARMEM_RUNTIME] >= 0 && w.f.returned[FARMEM_RUNTIME] <= 1 && w.f.returned[FARMEM_INIT] >= 0 && w.f.returned[FARMEM_INIT] <= 1);
 		break;
 	case 10:
@@ -248,11 +249,16 @@ static void something_happens(struct engine *e)
 
 static void guarantees_hold(void **state)
 {
-	uint64_t seed = prop_seed(), all_at_once = 0, patient = 0;
+	uint64_t seed = prop_seed();
 
 	for (unsigned run = 0; run < RUNS; run++) {
 		w = (struct world){ .g = { seed + run }, .now = NS_PER_S };
 		random_knobs(&w.f.knobs);
+		/* some in which wakes may be cheap, and hide */
+		if (run % 4 == 1) {
+			w.f.knobs.semiwarm = w.f.knobs.prefetch = true;
+			w.f.knobs.wake_share = 0.1;
+		}
 		for (unsigned k = 0; k < INSTANCES; k++)
 			w.e[k] = fresh();
 		if (run % 2)
@@ -268,13 +274,8 @@ static void guarantees_hold(void **state)
 			}
 			something_happens(&w.e[rng_below(&w.g, INSTANCES)]);
 		}
-		assert_true(w.offloads > 0 || !(w.f.knobs.segments || w.f.knobs.semiwarm));
-		assert_true(w.prefetches > 0 || !w.f.knobs.prefetch);
-		assert_true(!w.f.knobs.segments || (w.rollbacks > 0 && w.cancels > 0));
-		all_at_once += w.at_once;
-		patient += w.patient;
 	}
-	assert_true(all_at_once > 0 && patient > 0);
+	assert_true(happened.offloads && happened.cancels && happened.prefetches && happened.rollbacks && happened.at_once && happened.patient);
 }
 
 /* Grants are never more than was asked for, nor in sum more than there is, and nobody waits while there is room. */

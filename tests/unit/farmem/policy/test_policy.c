@@ -664,6 +664,10 @@ static void a_wake_that_hides_is_patient(void **state)
 	r = idle_known(S / 2);
 	at = calls_that_waited(&r, 8, T0 + 10 * S, S, S / 2);
 	assert_in_range(patience(&r, at), (S - wake_ns) / 2 - NS_PER_MS, (S - wake_ns) / 2 + NS_PER_MS);
+	r = idle_known(S / 2);
+	at = calls_that_waited(&r, 8, T0 + 10 * S, S, S / 2);
+	r.f.knobs.wake_share = 0;
+	assert_int_equal(patience(&r, at), 0);
 	/* and none where the wake takes longer than what it would hide behind */
 	r = idle_known(S / 10);
 	at = calls_that_waited(&r, 8, T0 + 10 * S, 50 * NS_PER_MS, S / 10);
