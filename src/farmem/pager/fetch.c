@@ -16,7 +16,6 @@
 #define DENSE_PAGES 2                   /* where so many others were asked for */
 #define WINDOWS_MIN 32                  /* before anything is said of the others */
 #define STREAM_TIMES 4                  /* as much as comes along otherwise, where memory is gone through */
-#define LOOK_NS (2 * NS_PER_MS)         /* what may wait looks so often whether it has to */
 #define TRY_BITS 3                      /* of pages that came along one in 8 is sent away again, or left there, to see whether it is of the working set: */
 #define TRIES_MAX 256                   /* so many at a time, */
 #define TRIES_FEW 64                    /* or these, if more than half of those before were */
@@ -482,9 +481,10 @@ bool fetch_waits(struct space *s)
 	if (!j->active || !j->until_ns)
 		return false;
 	now_ns = clock_mono_ns();
-	if (now_ns < j->looked_ns + LOOK_NS && now_ns < j->until_ns)
+	if (now_ns < j->looked_ns + YIELD_LOOK_MS * NS_PER_MS && now_ns < j->until_ns)
 		return s->waits;
-	j->waited_ns += s->waits ? now_ns - j->looked_ns : 0;
+	/* not looked at yet: what it waits for, it does for the one before */
+	j->waited_ns += s->waits && j->looked_ns ? now_ns - j->looked_ns : 0;
 	j->looked_ns = now_ns;
 	return now_ns < j->until_ns && look_crowded();
 }

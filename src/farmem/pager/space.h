@@ -39,6 +39,9 @@ struct farmem_object space_object(const struct space *s);
 /** space_children - whether a child of this one has pages of it in the pool */
 bool space_children(const struct space *s);
 
+/* between two looks at whether others still wait for a processor */
+#define YIELD_LOOK_MS 2
+
 /* fetch.c: pages that come back */
 
 /** fetch_fault - the page of a fault and some around it; whoever waits goes on with fetch_answered() */

@@ -21,8 +21,6 @@
 #define LOOK_LEAST 32
 #define LOOK_MOST 256
 #define EVENTS 32
-/* between two looks at whether somebody still waits for a processor */
-#define YIELD_LOOK_MS 2
 
 enum { TAG_BELL, TAG_UFFD, TAG_HELPER };
 

@@ -247,8 +247,10 @@ static void segments_cut_off(struct farmem_instance *i)
 			i->left_bytes[segment] = 0;
 }
 
-static void prefetch(struct step *s, uint64_t bytes)
+static void prefetch(struct step *s)
 {
+	uint64_t away = s->seen->ws_remote_bytes, bytes = away < s->k->prefetch_max_bytes ? away : s->k->prefetch_max_bytes;
+
 	act(s, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, bytes);
 	s->ret->action[s->ret->n - 1].patience_ns = wake_patience_ns(s->node, s->f, bytes);
 }
@@ -274,7 +276,7 @@ static void request_begin(struct step *s, uint64_t waited_ns)
 		over(i);
 	}
 	if (s->k->prefetch && s->seen->ws_remote_bytes > 0)
-		prefetch(s, s->seen->ws_remote_bytes < s->k->prefetch_max_bytes ? s->seen->ws_remote_bytes : s->k->prefetch_max_bytes);
+		prefetch(s);
 }
 
 static void request_end(struct step *s)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -332,6 +333,17 @@ class OthersFirst(PagerCase):
         self.bring(20 * 1000 * 1000)
         self.come()
         self.assertEqual([one.poll() for one in self.busy], [None] * os.cpu_count())
+
+    def test_asked_for_again(self):
+        """What one waited is not counted to the next, nor what came before either."""
+        self.compute()
+        began = time.monotonic_ns()
+        self.bring(self.A_WHILE)
+        for _ in range(8):
+            self.shell.say(f'prefetch {self.p.name} {EVERYTHING} {self.A_WHILE}')
+            self.stat(self.p)
+        self.rest()
+        self.assertLessEqual(self.come()['waited_ns'], time.monotonic_ns() - began)
 
     def test_not_without_others(self):
         self.assertEqual(self.bring(0)['event'], 'stat')
