@@ -6,6 +6,7 @@ FaaSMem (ASPLOS 2024) does this with bert over eight hours of two traces; so is 
 """
 import os
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 
@@ -27,12 +28,14 @@ def add_options(parser):
 
 def main():
     e = Experiment('farmem-ablation', __doc__, add_options=add_options, simulates=False, columns=('local, MiB', 'pool, MiB', 'to keep-alive, %', 'P95 to keep-alive, %', 'faults', 'prefetched pages', 'errors'))
-    compress, (trace, what) = farmem.factor(e.args), farmem.trace_of(e.args)
+    compress = farmem.factor(e.args)
     engine, _ = farmem.engine()
     found = {}
     try:
-        for name, (policy, knobs) in VARIANTS.items():
-            found[name] = farmem.measure(e.args, policy, trace, compress, e.args.functions, **({'farmem': knobs} if knobs else {}))
+        with tempfile.TemporaryDirectory(prefix='hearth-fm-') as folder:
+            trace, what = farmem.trace_of(e.args, folder)
+            for name, (policy, knobs) in VARIANTS.items():
+                found[name] = farmem.measure(e.args, policy, trace, compress, e.args.functions, **({'farmem': knobs} if knobs else {}))
     except farmem.Broken as error:
         sys.exit(f'hearth experiment: {error}')
     base = found['keepalive']

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the far memory experiments share: the functions, a node whose memory policy is chosen, what its instances hold while a trace is replayed, and calls one by one."""
+import csv
 import http.client
 import json
+import math
 import os
 import re
 import shutil
@@ -294,6 +296,7 @@ def change(found, base, key):
 def trace_options(parser):
     parser.add_argument('--trace', metavar='FILE', help='of calls, see hearth-trace(1); the Azure sample where it is, else a generated one')
     parser.add_argument('--seed', type=int, default=1, help='of a generated trace')
+    parser.add_argument('--repeat', type=positive, default=1, metavar='N', help='the trace, so many times over, whole minutes after one another, so that what is called every minute or five goes on so. Of few calls P95 is the slowest one')
     parser.add_argument('--lite', action='store_true', help='for a quick look: time goes 10 times faster than it was recorded')
     parser.add_argument('--compress', type=int, metavar='N', help='how many times faster; 2, with --lite 10')
     parser.add_argument('--worth', metavar='BYTES', help='farmem_worth of hearthd(8), for the policy hearth. With the embedded pool, what does not compress saves little of this machine, and break-even is up to four times as late; '
@@ -303,16 +306,53 @@ def trace_options(parser):
     parser.add_argument('--max-instances', type=int, default=2, metavar='N', help='of each function: calls that come in a burst wait rather than start many (%(default)s)')
 
 
-def trace_of(args):
-    """Return: (words for hearth replay, what the table says of it)."""
+def repeated(path, times, to):
+    """Writes a trace so often, one after the other; the next one begins whole minutes after the one before, and after its last call has begun."""
+    with open(path, newline='', encoding='utf-8') as file:
+        header, *calls = list(csv.reader(file))
+    starts = [float(end) - float(duration) for _, _, end, duration in calls]
+    period = (math.floor((max(starts) - min(starts)) / 60) + 1) * 60
+    with open(to, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(header)
+        writer.writerows([app, name, f'{float(end) + k * period:.9f}', duration] for k in range(times) for app, name, end, duration in calls)
+
+
+def trace_of(args, folder):
+    """@folder: for what is written here, and is needed as long as the trace is. Return: (words for hearth replay, what the table says of it)."""
     path = args.trace or (AZURE if os.path.exists(AZURE) else None)
+    words, what = ([path], f'trace {os.path.basename(path)}') if path else (['--synthetic', '--seed', str(args.seed)], f'SYNTHETIC trace, generated with seed {args.seed}')
+    if args.repeat == 1:
+        return words, what
+    own = os.path.join(folder, 'trace.csv')
     if path:
-        return [path], f'trace {os.path.basename(path)}'
-    return ['--synthetic', '--seed', str(args.seed)], f'SYNTHETIC trace, generated with seed {args.seed}'
+        run('trace', 'info', path)      # which says what is wrong with it
+    else:
+        path = os.path.join(folder, 'once.csv')
+        run('trace', 'generate', '--seed', str(args.seed), '-o', path)
+    repeated(path, args.repeat, own)
+    return [own], f'{what}, {args.repeat} times over'
 
 
 def factor(args):
     return args.compress or (10 if args.lite else 2)
+
+
+def processors(n):
+    """Those that this process may use, in n parts of whole cores, the first cores left over being nobody's."""
+    cores = {}
+    for cpu in sorted(os.sched_getaffinity(0)):
+        try:
+            with open(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list', encoding='ascii') as file:
+                core = file.read()
+        except OSError:
+            core = cpu
+        cores.setdefault(core, []).append(cpu)
+    each = len(cores) // n
+    if not each:
+        raise Broken(f'{len(cores)} cores are too few for {n} policies at once')
+    cores = list(cores.values())[-each * n:]
+    return [[cpu for core in cores[k * each:(k + 1) * each] for cpu in core] for k in range(n)]
 
 
 def quantile(values, q):

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,6 +208,14 @@ bool proc_tree_computes(pid_t pid)
 		found = computes(list[k]);
 	free(list);
 	return found;
+}
+
+unsigned proc_cpus(void)
+{
+	cpu_set_t set;
+
+	/* EINVAL: the machine has more than the set has room for */
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 bool proc_any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link))

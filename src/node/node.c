@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "priv.h"
 
 /* a stop that waits on instances gives up on them after this */
@@ -301,7 +302,7 @@ struct node *node_new(struct ev_loop *loop, const struct node_config *cfg, struc
 	n->cfg = cfg;
 	n->lock_fd = -1;
 	n->started_ns = clock_mono_ns();
-	n->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+	n->cpus = proc_cpus();
 	n->next_invocation = clock_wall_ns();   /* no id twice, not even across daemons */
 	ev_timer_init(&n->tick, tick, 1, 1);
 	ev_timer_init(&n->settle, settle, 0, 0);

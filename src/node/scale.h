@@ -10,7 +10,7 @@
  * @hot_slots:   slots of instances that run, busy ones too
  * @coming_slots: slots of instances that are being started or woken
  * @instances:   instances that have or will have a process
- * @cpus:        of the machine
+ * @cpus:        that the node may use
  * @computes:    of a call's time, the share in which it keeps a processor, or waits for one; 0 none
  * @node_slots:  calls that run at a time on the node, of all functions; 0 no limit. More places than that would only wait for them.
  * @exec_ns:     how long a call takes, 0 not known yet

@@ -66,6 +66,19 @@ static void test_computes(void **state)
 	assert_false(proc_tree_computes(pid));
 }
 
+static void test_cpus(void **state)
+{
+	cpu_set_t before, one;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	assert_int_equal(proc_cpus(), CPU_COUNT(&before));
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	assert_int_equal(proc_cpus(), 1);
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
 static void test_runs_on(void **state)
 {
 	pid_t pid = sleeper();
@@ -166,7 +179,7 @@ static void test_exiting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_start), cmocka_unit_test(test_computes), cmocka_unit_test(test_runs_on), cmocka_unit_test(test_zombie), cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_start), cmocka_unit_test(test_computes), cmocka_unit_test(test_cpus), cmocka_unit_test(test_runs_on), cmocka_unit_test(test_zombie), cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_exiting),
 	};
 

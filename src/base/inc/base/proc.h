@@ -22,6 +22,8 @@ ssize_t proc_tree(pid_t pid, pid_t **ret);
 ssize_t proc_children(pid_t pid, pid_t **ret);
 /** proc_tree_computes - whether any thread of a process or of its descendants runs, or waits for a processor; as it is at this moment */
 bool proc_tree_computes(pid_t pid);
+/** proc_cpus - processors that this thread may run on, which in a container may be a few of the machine's: at least 1 */
+unsigned proc_cpus(void);
 /** proc_any_fd - whether one of a process's descriptors is such; false also if they may not be looked at. @link: what /proc shows it as, the first 63 bytes */
 bool proc_any_fd(pid_t pid, bool (*is)(pid_t pid, int fd, const char *link));
 /** proc_tree_signal - to every process of a tree. Return: 0, -ESRCH, -errno. */

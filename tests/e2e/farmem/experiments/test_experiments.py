@@ -52,6 +52,25 @@ class Experiments(unittest.TestCase):
         self.assertTrue(all(float(p['away_mib']) == 0 for p in points if p['policy'] == 'keepalive'))
         self.assertIn('html_server', [row['what'] for row in rows])
 
+    @unittest.skipUnless(engine(), 'nothing moves memory here')
+    def test_side_by_side(self):
+        """The trace twice, by policies that have half of the processors each, or are refused."""
+        words = ('--functions', 'html_server', '--policies', 'keepalive,hearth', '--repeat', '2', '--at-once', *self.trace())
+        if len(self.cores()) < 2:
+            self.assertIn('1 cores are too few for 2 policies at once', self.experiment('benchmarks', *words, code=1))
+            return
+        rows, points = self.experiment('benchmarks', *words)
+        self.assertIn('2 times over', rows[0]['what'])
+        self.assertEqual([(p['policy'], int(p['calls']), p['errors']) for p in points], [(policy, 2 * CALLS, '0') for policy in ('keepalive', 'hearth')])
+
+    @staticmethod
+    def cores():
+        found = set()
+        for cpu in os.sched_getaffinity(0):
+            with open(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list', encoding='ascii') as file:
+                found.add(file.read())
+        return found
+
     @unittest.skipUnless(engine('uffd'), 'nothing moves memory to a pool here')
     def test_pool_elsewhere(self):
         """What is away is there, and not in this machine's pool."""
