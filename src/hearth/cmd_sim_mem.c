@@ -15,7 +15,7 @@
 
 static const char help_text[] =
 	"usage: hearth sim-mem [--trace PREFIX | --functions N] [--policy POLICY] [--minutes N] [--minute TIME] [--compress N] [--seed S] [--costs FILE.yaml] [--arrivals HOW] [--init-hot X] [--runtime-hot X]\n"
-	"                      [--runtime BYTES] [--overlap X] [--keepalive TIME] [--quantile X] [--semiwarm-min TIME] [--wake-share X] [--long-request TIME] [--no-semiwarm]\n"
+	"                      [--runtime BYTES] [--overlap X] [--keepalive TIME] [--quantile X] [--semiwarm-min TIME] [--wake-share X] [--prewarm-share X] [--long-request TIME] [--no-semiwarm]\n"
 	"                      [--link BYTES] [--park] [--jobs N] [--json [--by-function]]\n"
 	"\n"
 	"Simulates a day of functions under memory policies: the local memory that they take, and what is added to latencies.\n"
@@ -37,6 +37,7 @@ static const char help_text[] =
 	"  --quantile X        hearth: of the reuse intervals, after which memory leaves; default 0.99\n"
 	"  --semiwarm-min TIME hearth: but not before; default 10s\n"
 	"  --wake-share X      hearth: a wake that takes no more than this share of a call lets memory leave early and at once; 0: never; default 0.1\n"
+	"  --prewarm-share X   hearth: of the calls still to come so many have to come at one time for memory to come back ahead of it; 0: never; default 0.5\n"
 	"  --long-request TIME hearth: a request that runs for so long lets segments go; 0: never; default 60s\n"
 	"  --no-semiwarm       hearth: only segments leave\n"
 	"  --link BYTES        hearth: a second, for all functions together; default: not limited\n"
@@ -46,7 +47,7 @@ static const char help_text[] =
 	"  --by-function       with --json: every function too\n";
 
 enum {
-	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_MINUTE, O_COMPRESS, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN, O_WAKE_SHARE,
+	O_TRACE = 256, O_FUNCTIONS, O_POLICY, O_MINUTES, O_MINUTE, O_COMPRESS, O_SEED, O_COSTS, O_ARRIVALS, O_INIT_HOT, O_RUNTIME_HOT, O_RUNTIME, O_OVERLAP, O_KEEPALIVE, O_QUANTILE, O_SEMIWARM_MIN, O_WAKE_SHARE, O_PREWARM_SHARE,
 	O_LONG_REQUEST, O_NO_SEMIWARM, O_LINK, O_PARK, O_JOBS, O_JSON, O_BY_FUNCTION,
 };
 
@@ -68,6 +69,7 @@ static const struct option long_options[] = {
 	{ "quantile", required_argument, NULL, O_QUANTILE },
 	{ "semiwarm-min", required_argument, NULL, O_SEMIWARM_MIN },
 	{ "wake-share", required_argument, NULL, O_WAKE_SHARE },
+	{ "prewarm-share", required_argument, NULL, O_PREWARM_SHARE },
 	{ "long-request", required_argument, NULL, O_LONG_REQUEST },
 	{ "no-semiwarm", no_argument, NULL, O_NO_SEMIWARM },
 	{ "link", required_argument, NULL, O_LINK },
@@ -139,6 +141,7 @@ static int set_model(const struct cli *cli, struct options *o, int option)
 	case O_KEEPALIVE: return take_time(cli, "--keepalive", &k->keepalive_ns);
 	case O_QUANTILE: return sim_take_number(cli, "--quantile", 0.5, 1, &k->reuse_quantile);
 	case O_SEMIWARM_MIN: return take_time(cli, "--semiwarm-min", &k->semiwarm_min_ns);
+	case O_PREWARM_SHARE: return sim_take_number(cli, "--prewarm-share", 0, 1, &k->prewarm_share);
 	case O_WAKE_SHARE: return sim_take_number(cli, "--wake-share", 0, 1, &k->wake_share);
 	case O_LONG_REQUEST: return take_time(cli, "--long-request", &k->long_request_ns);
 	case O_NO_SEMIWARM: k->semiwarm = false; return CLI_OK;

@@ -31,6 +31,7 @@ static const struct yaml_key farmem_keys[] = {
 	FARMEM_KEY("min_idle", min_idle_ns, YAML_DURATION, .min = 0, .max = DAY_NS),
 	FARMEM_KEY("rate", rate, YAML_DOUBLE),
 	FARMEM_KEY("wake_share", wake_share, YAML_DOUBLE),
+	FARMEM_KEY("prewarm_share", prewarm_share, YAML_DOUBLE),
 	FARMEM_KEY("floor", floor_bytes, YAML_BYTES, .min = 0, .max = INT64_MAX),
 	FARMEM_KEY("rollback", rollback_ns, YAML_DURATION, .min = 0, .max = DAY_NS),
 	{ 0 },
@@ -104,6 +105,7 @@ static void manifest_defaults(struct manifest *m)
 			.quantile = knobs.reuse_quantile,
 			.rate = knobs.offload_per_s,
 			.wake_share = knobs.wake_share,
+			.prewarm_share = knobs.prewarm_share,
 			.min_idle_ns = knobs.semiwarm_min_ns,
 			.floor_bytes = knobs.floor_bytes,
 			.rollback_ns = knobs.rollback_ns,
@@ -217,6 +219,8 @@ static int manifest_check(struct manifest *m, const char *file, const char *base
 		return err_set(err, -EINVAL, "%s: farmem: rate is %g; it is the share of its memory that an idle instance gives up a second, 0.0001 to 1", file, m->farmem.rate);
 	if (!(m->farmem.wake_share >= 0 && m->farmem.wake_share <= 1))
 		return err_set(err, -EINVAL, "%s: farmem: wake_share is %g; it is the share of a call that nobody notices if it waits for its memory, 0 to 1", file, m->farmem.wake_share);
+	if (!(m->farmem.prewarm_share >= 0 && m->farmem.prewarm_share <= 1))
+		return err_set(err, -EINVAL, "%s: farmem: prewarm_share is %g; it is the share of calls that have to come in a rhythm for memory to come back ahead of them, 0 (never) to 1", file, m->farmem.prewarm_share);
 	for (char **p = m->mounts; p && *p; p++)
 		if ((*p)[0] != '/')
 			return err_set(err, -EINVAL, "%s: mounts: \"%s\" is not an absolute path", file, *p);

@@ -26,6 +26,7 @@ struct wake {
 	uint64_t asked_ns, took_ns;     /* of the prefetch; 0: it has not ended */
 	uint64_t faulted_ns;            /* all that faults had taken then, as told after it */
 	bool told;
+	bool under_way;                 /* a prefetch: of one that takes another's place it cannot be said what it takes */
 };
 
 struct memory {
@@ -79,6 +80,7 @@ void memory_knobs(const struct node_config *cfg, const struct manifest *m, struc
 	ret->reuse_quantile = m->farmem.quantile;
 	ret->offload_per_s = m->farmem.rate;
 	ret->wake_share = m->farmem.wake_share;
+	ret->prewarm_share = m->farmem.prewarm_share;
 	ret->floor_bytes = m->farmem.floor_bytes;
 	ret->semiwarm_min_ns = m->farmem.min_idle_ns;
 	ret->rollback_ns = m->farmem.rollback_ns;
@@ -102,6 +104,11 @@ static struct farmem_seen seen(const struct memory *m)
 	return s;
 }
 
+static bool is_idle(const struct memory *m)
+{
+	return m->inst && m->inst->inflight == m->inst->held;
+}
+
 static void act(struct memory *m, const struct farmem_action *a)
 {
 	switch (a->kind) {
@@ -119,7 +126,8 @@ static void act(struct memory *m, const struct farmem_action *a)
 		ops(m)->cancel(m->target);
 		break;
 	case FARMEM_DO_PREFETCH:
-		m->wake = (struct wake){ .bytes = a->bytes, .recalled_bytes = m->stat.recalled_bytes, .asked_ns = clock_mono_ns() };
+		/* ahead of a call nobody waits for it */
+		m->wake = (struct wake){ .under_way = true, .bytes = m->wake.under_way || is_idle(m) ? 0 : a->bytes, .recalled_bytes = m->stat.recalled_bytes, .asked_ns = clock_mono_ns() };
 		ops(m)->prefetch(m->target, a->bytes, a->patience_ns);
 		break;
 	case FARMEM_DO_ROLLBACK:
@@ -368,11 +376,6 @@ static void measure_recall(const struct memory *m)
 		log_debug("instance %s: %llu KiB came back in %.1f ms", m->inst->id, (unsigned long long)(m->away_bytes >> 10), (double)ns / NS_PER_MS);
 }
 
-static bool is_idle(const struct memory *m)
-{
-	return m->inst && m->inst->inflight == m->inst->held;
-}
-
 static void measure_wake(struct memory *m, uint64_t faults_ns)
 {
 	uint64_t came = m->stat.recalled_bytes - m->wake.recalled_bytes, others = came > m->wake.bytes ? came - m->wake.bytes : 0;
@@ -390,6 +393,7 @@ static void on_prefetched(struct memory *m, uint64_t waited_ns)
 {
 	uint64_t ns = clock_mono_ns() - m->wake.asked_ns;
 
+	m->wake.under_way = false;
 	if (m->wake.bytes > 0 && m->wake.took_ns == 0)
 		m->wake.took_ns = ns > waited_ns ? ns - waited_ns : 1;
 	if (is_idle(m))

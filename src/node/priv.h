@@ -59,7 +59,7 @@ extern const char *const network_names[];
 struct manifest_farmem {
 	int mode;
 	bool segments, prefetch;
-	double quantile, rate, wake_share;
+	double quantile, rate, wake_share, prewarm_share;
 	uint64_t min_idle_ns, floor_bytes, rollback_ns;
 };
 

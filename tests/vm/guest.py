@@ -334,7 +334,7 @@ def root_group():
 
 SWAP = "/dev/vdd"
 LRU = "/sys/kernel/mm/lru_gen/enabled"
-EAGER = "{min_idle: 2s, rate: 0.5, floor: 4MiB}"
+EAGER = "{min_idle: 2s, rate: 0.5, floor: 4MiB, prewarm_share: 0}"
 
 
 def put(path, text):

@@ -9,7 +9,7 @@ void farmem_knobs_default(struct farmem_knobs *ret)
 {
 	*ret = (struct farmem_knobs){
 		.segments = true, .semiwarm = true, .prefetch = true,
-		.reuse_quantile = 0.99, .offload_per_s = 0.01, .wake_share = 0.1, .return_max = 0.5, .pressure_low = 0.05, .pressure_high = 0.4,
+		.reuse_quantile = 0.99, .offload_per_s = 0.01, .wake_share = 0.1, .prewarm_share = 0.5, .return_max = 0.5, .pressure_low = 0.05, .pressure_high = 0.4,
 		.semiwarm_min_ns = 10 * NS_PER_S, .semiwarm_max_ns = 1800 * NS_PER_S, .semiwarm_first_ns = 120 * NS_PER_S, .pace_ns = 10 * NS_PER_S,
 		.floor_bytes = 1u << 20, .segment_min_bytes = 64 * 4096, .prefetch_max_bytes = 1ull << 30, .processor_bytes = 8ull << 30,
 		.long_request_ns = 60 * NS_PER_S, .rollback_ns = 30 * NS_PER_S, .keepalive_ns = 600 * NS_PER_S, .keepalive_margin_ns = 15 * NS_PER_S,
@@ -23,7 +23,7 @@ void farmem_knobs_rule(struct farmem_knobs *k, enum farmem_rule rule)
 	if (rule == FARMEM_RULE_HEARTH)
 		return;
 	k->segments = k->prefetch = false;
-	k->wake_share = 0;
+	k->wake_share = k->prewarm_share = 0;
 	k->semiwarm = rule == FARMEM_RULE_COLD;
 	k->floor_bytes = k->keepalive_margin_ns = k->processor_bytes = 0;
 	if (rule == FARMEM_RULE_TMO)
@@ -74,6 +74,8 @@ int farmem_knobs_check(const struct farmem_knobs *k, struct hearth_err *err)
 		rc = check_share("offload_per_s", k->offload_per_s, 0.0001, 1, err);
 	if (rc == 0)
 		rc = check_share("wake_share", k->wake_share, 0, 1, err);
+	if (rc == 0)
+		rc = check_share("prewarm_share", k->prewarm_share, 0, 1, err);
 	if (rc == 0)
 		rc = check_share("return_max", k->return_max, 0, 1, err);
 	if (rc == 0)

@@ -45,6 +45,47 @@ static void barrier(struct step *s, enum farmem_segment segment)
 	act(s, FARMEM_DO_BARRIER, bit, 0);
 }
 
+/* ---- to and fro ---- */
+
+static void over(struct farmem_instance *i)
+{
+	i->asked_bytes = 0;
+	i->leaving = 0;
+	i->under_way = false;
+}
+
+/* It is their turn again after the request. Of those that leave little by little it was not: they had had theirs. */
+static void segments_cut_off(struct farmem_instance *i)
+{
+	i->offloaded &= (uint8_t)~i->leaving;
+	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
+		if (i->leaving & FARMEM_SEGMENT_BIT(segment))
+			i->left_bytes[segment] = 0;
+}
+
+/* what is under way ends where it is */
+static void call_off(struct step *s)
+{
+	struct farmem_instance *i = s->i;
+
+	if (!i->under_way)
+		return;
+	act(s, FARMEM_DO_CANCEL, 0, 0);
+	if (!(i->leaving & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION)))
+		segments_cut_off(i);
+	i->cancelled++;
+	over(i);
+}
+
+/* @ahead: of a call, which it lets others go before for as long as it takes */
+static void prefetch(struct step *s, bool ahead)
+{
+	uint64_t away = s->seen->ws_remote_bytes, bytes = away < s->k->prefetch_max_bytes ? away : s->k->prefetch_max_bytes;
+
+	act(s, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, bytes);
+	s->ret->action[s->ret->n - 1].patience_ns = ahead ? farmem_wake_ns(s->node, s->f, bytes) : wake_patience_ns(s->node, s->f, bytes);
+}
+
 /* ---- segments ---- */
 
 /* The segment's turn: once, when enough requests have shown what of it they need. */
@@ -165,12 +206,64 @@ static bool begins_early(struct step *s)
 	return s->i->at_once;
 }
 
+/* ---- ahead of a call ---- */
+
+/* those of its instances that took the last calls are who takes the next */
+static void plan_expected(struct step *s)
+{
+	struct farmem_instance *i = s->i;
+
+	i->ahead = false;
+	i->expect_ns = i->expect_end_ns = FARMEM_NEVER;
+	if (s->k->prewarm_share > 0 && s->k->prefetch && i->begun_ns >= s->f->rhythm.begin_ns)
+		farmem_rhythm_next(&s->f->rhythm, s->k->prewarm_share, s->now_ns, &i->expect_ns, &i->expect_end_ns);
+}
+
+/* Whether a call of this idle instance is likely to come, and has not come to another one since. */
+static bool expects(const struct step *s)
+{
+	const struct farmem_instance *i = s->i;
+	uint64_t kept_ns = s->k->keepalive_ns ? i->idle_since_ns + s->k->keepalive_ns : FARMEM_NEVER;
+
+	return i->running == 0 && i->idle_since_ns > 0 && i->expect_ns < kept_ns && i->begun_ns >= s->f->rhythm.begin_ns && farmem_pressure(s->k, s->node->psi) == 0;
+}
+
+/* It is to be back when the call comes, though it takes twice as long as it does. */
+static uint64_t ahead_due_ns(const struct step *s)
+{
+	uint64_t wake_ns = farmem_wake_ns(s->node, s->f, s->seen->ws_bytes), lead_ns;
+
+	if (!expects(s) || s->i->ahead || s->seen->ws_remote_bytes == 0 || s->seen->ws_bytes > s->k->prefetch_max_bytes)
+		return FARMEM_NEVER;
+	lead_ns = wake_ns < s->i->expect_ns / 2 ? 2 * wake_ns : s->i->expect_ns;
+	return s->i->expect_ns - lead_ns;
+}
+
+/* What would come back before it had been away for long enough stays. Return: until when nothing leaves, or 0 */
+static uint64_t held_until_ns(const struct step *s)
+{
+	uint64_t even_ns;
+
+	if (!expects(s) || s->now_ns >= s->i->expect_end_ns)
+		return 0;
+	even_ns = farmem_break_even_ns(s->node, s->k, 0);
+	return s->i->ahead || even_ns >= s->i->expect_ns || s->now_ns >= s->i->expect_ns - even_ns ? s->i->expect_end_ns : 0;
+}
+
+static void bring_ahead(struct step *s)
+{
+	call_off(s);
+	prefetch(s, true);
+	s->i->ahead = true;
+}
+
 static void become_idle(struct step *s)
 {
 	s->i->idle_since_ns = s->now_ns;
 	s->i->quota_ns = 0;
 	s->i->at_once = false;
 	plan_semiwarm(s);
+	plan_expected(s);
 }
 
 /* When the segments go that requests do not let go, as they run and run. */
@@ -193,6 +286,12 @@ static void tick(struct step *s)
 	}
 	if (s->now_ns >= long_request_due(s))
 		offload_segments(s, segments_due(s, UINT32_MAX));
+	if (s->now_ns >= i->expect_end_ns)
+		plan_expected(s);
+	if (s->now_ns >= ahead_due_ns(s))
+		bring_ahead(s);
+	if (held_until_ns(s) > 0)
+		return;
 	if (begins_early(s))
 		i->semiwarm_ns = s->now_ns;
 	if (i->running > 0 || i->idle_since_ns == 0 || s->now_ns < i->semiwarm_ns || (i->quota_ns && s->now_ns < i->quota_ns))
@@ -215,6 +314,8 @@ static uint64_t next_semiwarm(const struct step *s)
 
 	if (i->running > 0)
 		return long_request_due(s);
+	if (held_until_ns(s) > 0)
+		return held_until_ns(s);
 	if (!s->k->semiwarm || i->idle_since_ns == 0 || due_ns >= offload_end_ns(s->node, s->k, i) || resident_bytes(s->seen) <= s->k->floor_bytes)
 		return FARMEM_NEVER;
 	return due_ns;
@@ -222,43 +323,21 @@ static uint64_t next_semiwarm(const struct step *s)
 
 static uint64_t next_timer(const struct step *s)
 {
-	uint64_t rule_ns = rule_due_ns(s->k, s->i), semiwarm_ns = next_semiwarm(s);
+	uint64_t rule_ns = rule_due_ns(s->k, s->i), semiwarm_ns = next_semiwarm(s), ahead_ns = ahead_due_ns(s), ours_ns = ahead_ns < semiwarm_ns ? ahead_ns : semiwarm_ns;
 
 	if (s->i->ended)
 		return FARMEM_NEVER;
-	return rule_ns < semiwarm_ns ? rule_ns : semiwarm_ns;
+	return rule_ns < ours_ns ? rule_ns : ours_ns;
 }
 
 /* ---- events ---- */
-
-static void over(struct farmem_instance *i)
-{
-	i->asked_bytes = 0;
-	i->leaving = 0;
-	i->under_way = false;
-}
-
-/* It is their turn again after the request. Of those that leave little by little it was not: they had had theirs. */
-static void segments_cut_off(struct farmem_instance *i)
-{
-	i->offloaded &= (uint8_t)~i->leaving;
-	for (unsigned segment = 0; segment < FARMEM_SEGMENTS; segment++)
-		if (i->leaving & FARMEM_SEGMENT_BIT(segment))
-			i->left_bytes[segment] = 0;
-}
-
-static void prefetch(struct step *s)
-{
-	uint64_t away = s->seen->ws_remote_bytes, bytes = away < s->k->prefetch_max_bytes ? away : s->k->prefetch_max_bytes;
-
-	act(s, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, bytes);
-	s->ret->action[s->ret->n - 1].patience_ns = wake_patience_ns(s->node, s->f, bytes);
-}
 
 static void request_begin(struct step *s, uint64_t waited_ns)
 {
 	struct farmem_instance *i = s->i;
 
+	if (s->k->prewarm_share > 0)
+		farmem_rhythm_called(&s->f->rhythm, s->now_ns, s->k->semiwarm_min_ns);
 	i->together = i->running++ > 0;
 	if (i->together)
 		return;
@@ -268,15 +347,9 @@ static void request_begin(struct step *s, uint64_t waited_ns)
 	i->begun_ns = s->now_ns;
 	i->waited_ns = waited_ns;
 	i->quota_ns = 0;
-	if (i->under_way) {
-		act(s, FARMEM_DO_CANCEL, 0, 0);
-		if (!(i->leaving & FARMEM_SEGMENT_BIT(FARMEM_EXECUTION)))
-			segments_cut_off(i);
-		i->cancelled++;
-		over(i);
-	}
+	call_off(s);
 	if (s->k->prefetch && s->seen->ws_remote_bytes > 0)
-		prefetch(s);
+		prefetch(s, false);
 }
 
 static void request_end(struct step *s)

@@ -23,8 +23,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lifelib import BIN, Node, comm, litter, main, processes, state_of, wait_for  # noqa: E402
 
 DOUBLE = os.environ.get("HEARTH_DOUBLE_DAEMON")
-# idle for 50 ms: half of it leaves each second, all of it in the end
-EAGER = {"min_idle": "50ms", "rate": 0.5, "floor": 0}
+# idle for 50 ms: half of it leaves each second, all of it in the end, and none comes back but for a call
+EAGER = {"min_idle": "50ms", "rate": 0.5, "floor": 0, "prewarm_share": 0}
 SOON = {"keep_hot": "100ms", "keep_warm": "1h", "farmem": EAGER}
 
 
@@ -350,7 +350,7 @@ class Warm(unittest.TestCase):
         """What calls would not notice leaves at once when that is worth it, not little by little."""
         self.tell("records")
         node = self.start(parks=False, farmem_worth=0)
-        early = {"min_idle": "50ms", "rate": 0.0001, "floor": 0, "segments": False}
+        early = {**EAGER, "rate": 0.0001, "segments": False}
         for name, share in (("f", 0), ("g", 1)):
             node.deploy(name, keep_hot="1h", farmem={**early, "wake_share": share})
             for count in (1, 2):
@@ -370,7 +370,7 @@ class Warm(unittest.TestCase):
         """Where calls wait for one another, a call that waits for none is not among the slowest, though its memory has to come back first."""
         self.tell("records")
         node = self.start(parks=False, farmem_worth=0)
-        early = {"min_idle": "50ms", "rate": 0.0001, "floor": 0, "segments": False, "wake_share": 0.02}
+        early = {**EAGER, "rate": 0.0001, "segments": False, "wake_share": 0.02}
         for name, together in (("f", 1), ("g", 12)):
             node.deploy(name, keep_hot="1h", max_instances=1, farmem=early)
             node.count(name)
@@ -382,6 +382,30 @@ class Warm(unittest.TestCase):
             self.warm(name)
             size = int(self.asked("offload " + name)[0].split()[3])
             self.assertTrue(least <= size <= most, (name, size))
+
+    def unasked(self, name):
+        """What was brought back while no request ran."""
+        runs, found = 0, []
+        for what, inst, *rest in (line.split() for line in self.asked()):
+            if inst.startswith(name):
+                runs += {"begin": 1, "end": -1}.get(what, 0)
+                found += [rest] if what == "prefetch" and not runs else []
+        return found
+
+    def test_ahead_of_a_timer(self):
+        """What is called regularly is back before its next call, and stays away where that is not wanted."""
+        self.tell("records")
+        node = self.start(parks=False, farmem_worth=0)
+        for name, share in (("f", .1), ("g", 0)):
+            node.deploy(name, **{**SOON, "farmem": {**EAGER, "prewarm_share": share}})
+        for count in range(1, 13):
+            due = time.monotonic() + .5
+            for name in ("f", "g"):
+                self.assertEqual(node.count(name).count, count)
+            time.sleep(max(0, due - time.monotonic()))
+        wait_for("memory that comes back by itself", lambda: self.unasked("f"))
+        self.assertEqual(self.unasked("g"), [])
+        self.assertEqual(node.count("f").count, 13)
 
     def test_not_worth_it(self):
         """What is parked soon is left alone, and says so; unless no price is put on the time that moving takes."""
@@ -439,7 +463,7 @@ class Warm(unittest.TestCase):
 
     def test_manifest_errors(self):
         node = self.start(parks=False)
-        for farmem, words in (({"quantile": 2}, "farmem: quantile is 2"), ({"rate": 0}, "farmem: rate is 0"), ({"wake_share": 1.5}, "farmem: wake_share is 1.5"), ({"wake_share": -1}, "wake_share"), ({"nonsense": 1}, 'unknown key "nonsense"'),
+        for farmem, words in (({"quantile": 2}, "farmem: quantile is 2"), ({"rate": 0}, "farmem: rate is 0"), ({"wake_share": 1.5}, "farmem: wake_share is 1.5"), ({"wake_share": -1}, "wake_share"), ({"prewarm_share": 2}, "farmem: prewarm_share is 2"), ({"nonsense": 1}, 'unknown key "nonsense"'),
                               ({"mode": "maybe"}, "mode"), ("maybe", "mode"), ({"floor": "much"}, "floor"), (["on"], "mapping"), ({"prefetch": 3}, "prefetch"),
                               ({"quantile": ".nan"}, "quantile")):
             with self.assertRaises(AssertionError, msg=farmem) as e:
@@ -487,7 +511,7 @@ class Moves(unittest.TestCase):
 
     def deploy(self, node=None):
         node = node or self.node
-        node.deploy("f", keep_hot="200ms", keep_warm="1h", env={"BALLAST": str(40 << 20)}, farmem={"min_idle": "100ms", "rate": 1, "floor": "1MiB"})
+        node.deploy("f", keep_hot="200ms", keep_warm="1h", env={"BALLAST": str(40 << 20)}, farmem={"min_idle": "100ms", "rate": 1, "floor": "1MiB", "prewarm_share": 0})
         self.assertEqual(node.count("f").start, "cold")
 
     def right(self, count, start, node=None):

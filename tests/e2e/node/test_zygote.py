@@ -64,7 +64,7 @@ time.sleep(1000)
 '''
 HOT = {"keep_hot": "1h"}
 # idle for 50 ms: half of it leaves each second, all of it in the end
-EAGER = {"min_idle": "50ms", "rate": 0.5, "floor": 0}
+EAGER = {"min_idle": "50ms", "rate": 0.5, "floor": 0, "prewarm_share": 0}
 
 
 class Zygote(unittest.TestCase):

@@ -54,6 +54,7 @@ double farmem_tmo_bytes(double current, double psi);
  * @offload_per_s:     share of its memory that a semi-warm instance gives up a second
  * @pace_ns:           how often the quota of a semi-warm instance is set anew
  * @wake_share:        if a wake is cheap beside this share (farmem_wake_is_cheap), memory leaves as soon as it is worth it (farmem_break_even_ns), all of it at once; 0: never so
+ * @prewarm_share:     when at least so large a share of the calls that are still to come, by the intervals seen before, came at about one time, the working set comes back just before it (farmem_rhythm_next); 0: never
  * @floor_bytes:       what always stays
  * @segment_min_bytes: a segment with less is not worth the trip
  * @return_max:        a segment of which more than this share came back at once, in instances before, stays with the next ones until they are semi-warm; every 16th tries again
@@ -68,7 +69,7 @@ double farmem_tmo_bytes(double current, double psi);
 struct farmem_knobs {
 	enum farmem_rule rule;
 	bool segments, semiwarm, prefetch;
-	double reuse_quantile, offload_per_s, wake_share, return_max, pressure_low, pressure_high;
+	double reuse_quantile, offload_per_s, wake_share, prewarm_share, return_max, pressure_low, pressure_high;
 	uint64_t semiwarm_min_ns, semiwarm_max_ns, semiwarm_first_ns, pace_ns;
 	uint64_t floor_bytes, segment_min_bytes, prefetch_max_bytes, processor_bytes;
 	uint64_t long_request_ns, rollback_ns, keepalive_ns, keepalive_margin_ns;
@@ -114,6 +115,26 @@ double farmem_reuse_weight(const struct farmem_reuse *h, uint64_t now_ns);
  * Return: ns, at least @floor_ns.
  */
 uint64_t farmem_semiwarm_start(const struct farmem_reuse *own, const struct farmem_reuse *node, uint64_t now_ns, double quantile, uint64_t floor_ns, uint64_t first_ns);
+
+/* ---- rhythm ---- */
+
+#define FARMEM_RHYTHM_CALLS 16
+
+/** struct farmem_rhythm - when a function was called: the last @n intervals from the begin of one run of calls to the next. All zero: never */
+struct farmem_rhythm {
+	uint64_t interval_ns[FARMEM_RHYTHM_CALLS];
+	uint64_t begin_ns, last_ns;     /* of the run of calls that came last: its first call and its last */
+	unsigned next, n;
+};
+
+/** farmem_rhythm_called - @apart_ns: calls that come closer than this to the one before are of its run */
+void farmem_rhythm_called(struct farmem_rhythm *r, uint64_t now_ns, uint64_t apart_ns);
+/**
+ * farmem_rhythm_next - when the next call is likely to come, if that can be said: timers have rhythms, people have not
+ * Of the intervals that are not over by now, @share at least, and two, have ended in that time, which begins a 32nd of the interval before the first of them and is three times as long.
+ * Return: whether there is such a time that is not over; [@ret_from_ns, @ret_until_ns) is the first one.
+ */
+bool farmem_rhythm_next(const struct farmem_rhythm *r, double share, uint64_t now_ns, uint64_t *ret_from_ns, uint64_t *ret_until_ns);
 
 /* ---- what moving takes ---- */
 
@@ -172,6 +193,7 @@ struct farmem_tail {
  * @call_log_ns, @call_n: mean of the logarithms of what calls take that found all memory here; of the last @call_n, or so
  * @park, @unpark: what it takes to write an instance into an image, and to restore it; n: times
  * @tail:     of the calls that count for @call_log_ns
+ * @rhythm:   of its calls, whichever instance took them
  * @idles, @called: times that an instance was idle, and those that a call ended, @called_ns together; what is old counts less
  */
 struct farmem_function {
@@ -183,6 +205,7 @@ struct farmem_function {
 	double call_log_ns, idles, called, called_ns;
 	struct farmem_rate park, unpark;
 	struct farmem_tail tail;
+	struct farmem_rhythm rhythm;
 };
 
 /** struct farmem_instance - all zero is one that starts. Private to the policy, but for reading. */
@@ -192,6 +215,7 @@ struct farmem_instance {
 	uint64_t begun_ns, waited_ns;   /* since when requests run; what the first of them had waited for an instance */
 	uint64_t semiwarm_ns;           /* when its memory begins to leave; FARMEM_NEVER */
 	uint64_t early_ns;              /* when it begins to if a wake is cheap, as is looked at then; FARMEM_NEVER: not asked for, or it was */
+	uint64_t expect_ns, expect_end_ns;      /* when its next call is likely to come; FARMEM_NEVER, or 0: that cannot be said */
 	uint64_t quota_ns;              /* up to when quotas were handed out; 0: not semi-warm */
 	uint64_t rollback_ns;           /* of the last one, or of the first request's end */
 	uint64_t ready_ns;              /* since when it can take requests; 0: it cannot */
@@ -209,6 +233,7 @@ struct farmem_instance {
 	uint8_t shown;                  /* segments of left_bytes that a request has run without since */
 	bool under_way, ended;
 	bool together;                  /* requests ran at the same time since it was idle last */
+	bool ahead;                     /* its working set was asked for ahead of the call that is expected */
 	bool at_once;                   /* semi-warm, and a wake is cheap: all that may leave does */
 };
 

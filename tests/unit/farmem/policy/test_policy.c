@@ -113,6 +113,7 @@ static struct rig rig(void)
 
 	farmem_knobs_default(&r.f.knobs);
 	r.f.knobs.floor_bytes = 8 * MIB;
+	r.f.knobs.prewarm_share = 0;            /* but where this is about it */
 	return r;
 }
 
@@ -674,6 +675,169 @@ static void a_wake_that_hides_is_patient(void **state)
 	assert_int_equal(patience(&r, at), 0);
 }
 
+/* ---- rhythm ---- */
+
+static struct farmem_rhythm called_at(const uint64_t *s, size_t n)
+{
+	struct farmem_rhythm r = { 0 };
+
+	for (size_t k = 0; k < n; k++)
+		farmem_rhythm_called(&r, T0 + s[k] * S, 10 * S);
+	return r;
+}
+
+#define CALLED_AT(...) called_at((const uint64_t[]){ __VA_ARGS__ }, sizeof((const uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t))
+
+static void assert_next(const struct farmem_rhythm *r, double share, uint64_t now_s, uint64_t about_s)
+{
+	uint64_t from, until;
+
+	if (!farmem_rhythm_next(r, share, T0 + now_s * S, &from, &until))
+		fail_msg("nothing is expected");
+	if (T0 + about_s * S < from || T0 + about_s * S >= until || until <= T0 + now_s * S || until - from > (about_s * S) / 10)
+		fail_msg("expected from %.1f to %.1f s", (double)(from - T0) / 1e9, (double)(until - T0) / 1e9);
+}
+
+static void assert_nothing_next(const struct farmem_rhythm *r, double share, uint64_t now_s)
+{
+	uint64_t from, until;
+
+	assert_false(farmem_rhythm_next(r, share, T0 + now_s * S, &from, &until));
+}
+
+/* Twice so long is a rhythm, once is none; calls that come together are one. */
+static void timers_have_a_rhythm(void **state)
+{
+	struct farmem_rhythm r = { 0 };
+
+	assert_nothing_next(&r, 0, 0);
+	r = CALLED_AT(0, 60);
+	assert_nothing_next(&r, 0.5, 60);
+	r = CALLED_AT(0, 3, 9, 60, 61, 62, 120, 121);
+	assert_int_equal(r.n, 2);
+	assert_next(&r, 1, 121, 180);
+	/* it did not come: nothing more is known */
+	assert_nothing_next(&r, 0, 184);
+	/* a time that goes back */
+	farmem_rhythm_called(&r, T0, 10 * S);
+	assert_next(&r, 1, 121, 180);
+}
+
+/* Every minute, or every other one: a call is waited for a minute after the last, and when it has not come by then, after two. */
+static void rhythms_mix(void **state)
+{
+	struct farmem_rhythm r = CALLED_AT(0, 60, 120, 240, 300, 420, 480, 600, 720);
+
+	assert_int_equal(r.n, 8);
+	assert_next(&r, 0.5, 720, 780);
+	assert_next(&r, 0.5, 785, 840);
+	assert_next(&r, 0.6, 720, 840);
+	/* people have none; the last sixteen intervals count */
+	r = CALLED_AT(0, 13, 40, 57, 101, 163, 183, 260, 284, 290);
+	assert_nothing_next(&r, 0.5, 290);
+	for (unsigned k = 1; k <= 16; k++)
+		farmem_rhythm_called(&r, T0 + (290 + 60 * k) * S, 10 * S);
+	assert_next(&r, 0.9, 1250, 1310);
+	assert_nothing_next(&r, 1, 1250);
+}
+
+/* called three times, each so many seconds after the one before, and then idle from T0 on */
+static struct rig called_every(uint64_t s)
+{
+	struct rig r = idle_known(S);
+
+	r.f.knobs.prewarm_share = 0.5;
+	r.i.now_ns = r.i.idle_since_ns = T0 - 2 * s * S - 10 * S;
+	for (uint64_t k = 0; k < 3; k++)
+		request(&r, T0 - (2 - k) * s * S - S, T0 - (2 - k) * s * S);
+	return r;
+}
+
+/* each minute; all has left by itself at break-even */
+static struct rig in_rhythm(void)
+{
+	struct rig r = called_every(60);
+
+	assert_int_equal(r.did.timer_ns, T0 + 20 * S);
+	tell(&r, FARMEM_ON_TIMER, T0 + 20 * S);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_ALL_SEGMENTS, 52 * MIB);
+	r.seen = (struct farmem_seen){ .resident_bytes = { 0, 0, 8 * MIB }, .remote_bytes = { 0, 5 * MIB, 52 * MIB }, .ws_bytes = 60 * MIB, .ws_remote_bytes = 52 * MIB };
+	offloaded(&r, 52 * MIB, true, T0 + 21 * S);
+	return r;
+}
+
+/* Of a function that is called every minute it is back in time, and leaves again if nobody comes. */
+static void it_is_back_before_its_call(void **state)
+{
+	struct rig r = in_rhythm();
+	uint64_t due = r.did.timer_ns;
+
+	assert_in_range(due, T0 + 56 * S, T0 + 57 * S + 125 * NS_PER_MS);
+	tell(&r, FARMEM_ON_TIMER, due);
+	assert_int_equal(r.did.n, 1);
+	assert_action(&r, 0, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, 52 * MIB);
+	assert_in_range(r.did.action[0].patience_ns, 52 * NS_PER_MS, 70 * NS_PER_MS);
+	assert_int_equal(r.did.timer_ns, T0 + 62 * S + 750 * NS_PER_MS);
+	r.seen = (struct farmem_seen){ .resident_bytes = { 0, 0, 60 * MIB }, .remote_bytes = { 0, 5 * MIB, 0 }, .ws_bytes = 60 * MIB };
+	tell(&r, FARMEM_ON_TIMER, due + S);
+	assert_int_equal(r.did.n, 0);
+	struct rig called = r;
+
+	tell(&r, FARMEM_ON_TIMER, r.did.timer_ns);
+	assert_int_equal(r.did.n, 1);
+	assert_action(&r, 0, FARMEM_DO_OFFLOAD, FARMEM_ALL_SEGMENTS, 52 * MIB);
+	/* its call finds all there, and the next one is expected a minute later */
+	tell(&called, FARMEM_ON_REQUEST_BEGIN, T0 + 59 * S);
+	assert_int_equal(called.did.n, 0);
+	tell(&called, FARMEM_ON_REQUEST_END, T0 + 60 * S);
+	assert_in_range(called.i.expect_ns, T0 + 117 * S, T0 + 118 * S);
+}
+
+static void nobody_waits_for_what_is_not_to_come(void **state)
+{
+	struct rig r = in_rhythm();
+	uint64_t due = r.did.timer_ns;
+
+	/* another instance took the call */
+	farmem_rhythm_called(&r.f.rhythm, T0 + 40 * S, 10 * S);
+	tell(&r, FARMEM_ON_TIMER, due);
+	assert_int_equal(r.did.n, 0);
+	/* memory is short */
+	r = in_rhythm();
+	r.node.psi = 0.2;
+	tell(&r, FARMEM_ON_PRESSURE, T0 + 30 * S);
+	tell(&r, FARMEM_ON_TIMER, due);
+	assert_true(r.did.n == 0 || r.did.action[0].kind != FARMEM_DO_PREFETCH);
+	/* it ends before */
+	r = in_rhythm();
+	r.f.knobs.keepalive_ns = 50 * S;
+	tell(&r, FARMEM_ON_TIMER, T0 + 40 * S);
+	assert_int_equal(r.did.timer_ns, FARMEM_NEVER);
+	/* it is not wanted */
+	r = in_rhythm();
+	r.f.knobs.prewarm_share = 0;
+	request(&r, T0 + 30 * S, T0 + 31 * S);
+	assert_int_equal(r.i.expect_ns, FARMEM_NEVER);
+}
+
+/* What would have to come back before it had been away for break-even, 20 s, does not leave. */
+static void what_comes_back_soon_stays(void **state)
+{
+	struct rig r = called_every(36);
+
+	tell(&r, FARMEM_ON_TIMER, T0 + 20 * S);
+	assert_int_equal(r.did.n, 0);
+	assert_int_equal(r.did.timer_ns, T0 + 35 * S + 36 * S / 16);
+	/* not what was leaving already: that is called off */
+	r = in_rhythm();
+	r.i.under_way = true;
+	r.i.leaving = FARMEM_ALL_SEGMENTS;
+	tell(&r, FARMEM_ON_TIMER, T0 + 58 * S);
+	assert_int_equal(r.did.n, 2);
+	assert_action(&r, 0, FARMEM_DO_CANCEL, 0, 0);
+	assert_action(&r, 1, FARMEM_DO_PREFETCH, FARMEM_ALL_SEGMENTS, 52 * MIB);
+}
+
 static void nothing_moves_at_the_end(void **state)
 {
 	struct rig r = idle();
@@ -843,6 +1007,7 @@ static void knobs_are_checked(void **state)
 	REFUSES(return_max, -1);
 	REFUSES(wake_share, 1.5);
 	REFUSES(wake_share, __builtin_nan(""));
+	REFUSES(prewarm_share, -0.1);
 	REFUSES(pressure_high, 0.01);
 	REFUSES(semiwarm_max_ns, S);
 	REFUSES(pace_ns, 0);
@@ -1077,7 +1242,7 @@ int main(void)
 		cmocka_unit_test(old_samples_fade), cmocka_unit_test(barriers_come_once_and_in_order), cmocka_unit_test(segments_go_after_requests), cmocka_unit_test(small_segments_stay),
 		cmocka_unit_test(request_calls_offload_off), cmocka_unit_test(what_was_cut_short_goes_on), cmocka_unit_test(long_request_lets_segments_go), cmocka_unit_test(what_comes_back_stays), cmocka_unit_test(rollback_in_due_time),
 		cmocka_unit_test(memory_leaves_gradually), cmocka_unit_test(request_ends_semiwarm), cmocka_unit_test(prefetch_is_bounded), cmocka_unit_test(nothing_moves_at_the_end),
-		cmocka_unit_test(cheap_wakes_let_memory_go), cmocka_unit_test(cheap_has_to_be_known), cmocka_unit_test(wakes_are_measured), cmocka_unit_test(calls_are_timed), cmocka_unit_test(waits_hide_a_wake), cmocka_unit_test(a_wake_that_hides_is_patient),
+		cmocka_unit_test(cheap_wakes_let_memory_go), cmocka_unit_test(cheap_has_to_be_known), cmocka_unit_test(wakes_are_measured), cmocka_unit_test(calls_are_timed), cmocka_unit_test(waits_hide_a_wake), cmocka_unit_test(timers_have_a_rhythm), cmocka_unit_test(rhythms_mix), cmocka_unit_test(it_is_back_before_its_call), cmocka_unit_test(nobody_waits_for_what_is_not_to_come), cmocka_unit_test(what_comes_back_soon_stays), cmocka_unit_test(a_wake_that_hides_is_patient),
 		cmocka_unit_test(late_timer_catches_up_one_pace), cmocka_unit_test(pressure_hurries), cmocka_unit_test(an_ended_instance_is_left_alone),
 		cmocka_unit_test(unmatched_end_is_ignored), cmocka_unit_test(hottest_fit_in_order), cmocka_unit_test(governor_keeps_the_order), cmocka_unit_test(quotas_follow_the_link),
 		cmocka_unit_test(knobs_are_checked), cmocka_unit_test(tmo_is_its_formula), cmocka_unit_test(cold_leaves_at_once), cmocka_unit_test(off_moves_nothing), cmocka_unit_test(faster_time_is_shorter),

@@ -235,7 +235,7 @@ static void cheap_wakes(void **state)
 
 	for (size_t m = 0; m < DAY; m++)
 		d->calls[m] = 1;
-	d->cfg.knobs.wake_share = 0;
+	d->cfg.knobs.wake_share = d->cfg.knobs.prewarm_share = 0;
 	run(d);
 	saved = d->r[MEMSIM_HEARTH].saved_pct;
 	d->cfg.knobs.wake_share = 0.1;
@@ -244,6 +244,12 @@ static void cheap_wakes(void **state)
 	assert_true(d->r[MEMSIM_HEARTH].saved_pct > saved + 5);
 	assert_true(d->r[MEMSIM_HEARTH].added_ms.p95 > 50 && d->r[MEMSIM_HEARTH].added_ms.p95 < 100);
 	assert_true(d->r[MEMSIM_HEARTH].p95_longer_pct > 5 && d->r[MEMSIM_HEARTH].p95_longer_pct < 10 && d->r[MEMSIM_KEEPALIVE].p95_longer_pct == 0);
+	/* ahead of such regular calls it is back: none but the first ones wait, for 6 s more of the minute */
+	d->cfg.knobs.prewarm_share = 0.5;
+	run(d);
+	assert_in_range(d->r[MEMSIM_HEARTH].wakes, 2, 6);
+	assert_true(d->r[MEMSIM_HEARTH].saved_pct > saved + 4 && d->r[MEMSIM_HEARTH].added_ms.p95 == 0);
+	d->cfg.knobs.prewarm_share = 0;
 	for (size_t q = 0; q < MEMSIM_RUN_QUANTILES; q++)
 		d->f.run_ms[q] = 100;
 	run(d);
@@ -258,6 +264,7 @@ static void waking_costs_what_it_says(void **state)
 	const double hot_pages = (0.05 * 48 + 0.1 * 976) * 256;
 	double waited;
 
+	d->cfg.knobs.prewarm_share = 0;
 	for (size_t m = 0; m < DAY; m += 9)
 		d->calls[m] = 1;
 	d->cfg.knobs.semiwarm_max_ns = 60 * NS_PER_S;
