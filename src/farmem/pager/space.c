@@ -509,25 +509,8 @@ static bool changing(const struct space *s)
 	return ioctl(s->st->uffd, UFFDIO_ZEROPAGE, &z) < 0 && errno == EAGAIN;
 }
 
-/*
- * Nothing is watched any more, so no change that begins now is told of; but whoever began one before waits until it has been read. A fork would wait for ever: its child has the helper's userfaultfd already,
- * which therefore is not released when we and the helper have closed it.
- */
-static void read_the_last(struct space *s)
+static void watch_nothing(struct space *s)
 {
-	uint64_t until = clock_mono_ns() + FORGET_MAX_MS * NS_PER_MS;
-
-	do {
-		space_readable(s, s->home);
-		fetch_answered(s);
-		if (s->gone || !changing(s))
-			return;
-	} while (poll(&(struct pollfd){ .fd = s->st->uffd, .events = POLLIN }, 1, 1) >= 0 && clock_mono_ns() < until);
-}
-
-void space_let_go(struct space *s)
-{
-	struct warm_msg m = { .version = WARM_VERSION, .op = WARM_FORGET };
 	struct look_spans maps = { 0 };
 
 	if (s->st->pid && look_mappings(s->st->pid, s->st->own, OWN_MAX, &maps, NULL) == 0)
@@ -537,7 +520,35 @@ void space_let_go(struct space *s)
 			(void)ioctl(s->st->uffd, UFFDIO_UNREGISTER, &r);
 		}
 	look_spans_done(&maps);
-	read_the_last(s);
+}
+
+/*
+ * Of what is not watched any more no change that begins now is told of; but whoever began one before waits until it has been read. A fork would wait for ever: its child has the helper's userfaultfd already,
+ * which therefore is not released when we and the helper have closed it.
+ * Return: there was one, and it has been read
+ */
+static bool read_the_last(struct space *s, uint64_t until_ns)
+{
+	bool changed = changing(s);
+
+	do {
+		space_readable(s, s->home);
+		fetch_answered(s);
+		if (s->gone || !changing(s))
+			return changed && !s->gone;
+	} while (poll(&(struct pollfd){ .fd = s->st->uffd, .events = POLLIN }, 1, 1) >= 0 && clock_mono_ns() < until_ns);
+	return false;
+}
+
+void space_let_go(struct space *s)
+{
+	struct warm_msg m = { .version = WARM_VERSION, .op = WARM_FORGET };
+	uint64_t until_ns = clock_mono_ns() + FORGET_MAX_MS * NS_PER_MS;
+
+	/* what was on its way to another place when its mappings were looked at is watched there still: where that is, is known once the change has been read */
+	do
+		watch_nothing(s);
+	while (read_the_last(s, until_ns) && clock_mono_ns() < until_ns);
 	/* its helper closes the userfaultfd, then the connection: only then may it be checkpointed. One that is stopped answers later; whoever dumps it then is told so by CRIU */
 	if (s->st->conn >= 0 && sock_packet_send(s->st->conn, &m, WARM_HEAD, -1, false) == 0)
 		(void)poll(&(struct pollfd){ .fd = s->st->conn, .events = POLLRDHUP }, 1, FORGET_MAX_MS);
